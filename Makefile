@@ -1,0 +1,36 @@
+# `make demo` and `make test` are all a newcomer needs; both set the machine up first (scripts/setup).
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+target_dir := $(or $(CARGO_TARGET_DIR),target)
+# The real folder, not the link: cargo rebuilds libtorch's bindings whenever this path changes.
+libtorch = $$(realpath .local/libtorch)
+cargo = LIBTORCH=$(libtorch) cargo
+
+.PHONY: demo test build setup lint clean
+
+## Sets up, builds, and runs one job through the HTTP service on the example network.
+demo: build
+	scripts/demo
+
+## Sets up and runs every check: format, clippy, unit and integration tests.
+test: lint
+	$(cargo) nextest run --locked
+	$(cargo) test --locked --doc --quiet
+
+lint: setup
+	$(cargo) fmt --check
+	$(cargo) clippy --locked --all-targets -- -D warnings
+
+## The release binary at target/release/practised, wherever cargo builds.
+build: setup
+	$(cargo) build --locked --release
+	@if [ "$(target_dir)" != target ]; then install -D "$(target_dir)/release/practised" target/release/practised; fi
+
+setup:
+	scripts/setup
+
+clean:
+	cargo clean
+	rm -rf demo-out

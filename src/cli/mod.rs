@@ -1,0 +1,58 @@
+//! The command line: one file per subcommand, each an argument struct and `run`.
+
+pub mod check;
+pub mod compress;
+pub mod evaluate;
+pub mod latency;
+pub mod migrate;
+pub mod serve;
+pub mod worker;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Makes a trained residual CNN faster by dropping whole blocks and recovering on a few unlabelled images.
+#[derive(Debug, Parser)]
+#[command(name = "practised", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the HTTP service with its workers.
+    Serve(serve::Args),
+    /// Run one worker process.
+    Worker(worker::Args),
+    /// Bring a database's schema up to date.
+    Migrate(migrate::Args),
+    /// List a network's blocks, droppable or why not, and every unsupported operator.
+    Check(check::Args),
+    /// Compress a network without a service.
+    Compress(compress::Args),
+    /// Compare a student with its teacher on images.
+    Evaluate(evaluate::Args),
+    /// Measure the latency of one network, or of two interleaved.
+    Latency(latency::Args),
+    /// Run by the service itself: measures latency and nothing else.
+    #[command(hide = true)]
+    LatencyChild(latency::ChildArgs),
+}
+
+impl Cli {
+    /// Runs the subcommand: exit code 0 done, 2 the input or the usage is at fault, 1 our failure.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Serve(args) => serve::run(args),
+            Command::Worker(args) => worker::run(args),
+            Command::Migrate(args) => migrate::run(args),
+            Command::Check(args) => check::run(args),
+            Command::Compress(args) => compress::run(args),
+            Command::Evaluate(args) => evaluate::run(args),
+            Command::Latency(args) => latency::run(args),
+            Command::LatencyChild(args) => latency::run_child(args),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Latency measured in a child process.

@@ -1,0 +1,25 @@
+//! `practised`: drops whole residual blocks of a trained CNN until a latency target is met, and recovers on a tiny set
+//! of unlabelled images (PRACTISE, CVPR 2023), as an HTTP service and as a command line.
+
+pub mod ids;
+pub mod images;
+pub mod shutdown;
+pub mod telemetry;
+
+pub mod graph;
+
+pub mod exec;
+pub mod onnx;
+
+pub mod compress;
+
+pub mod db;
+
+pub mod jobs;
+
+pub mod service;
+
+pub mod http;
+pub mod worker;
+
+pub mod cli;

@@ -1,0 +1,3 @@
+//! Integration tests: one binary, because each one links libtorch.
+
+mod support;
