@@ -3,9 +3,13 @@
 pub mod check;
 pub mod compress;
 pub mod evaluate;
+pub mod failure;
+pub mod files;
 pub mod latency;
 pub mod migrate;
+pub mod progress;
 pub mod serve;
+mod table;
 pub mod worker;
 
 use std::process::ExitCode;
