@@ -1,7 +1,7 @@
 //! From pixels to the numbers a network was trained on: resize, centre crop, scale, normalise.
 //!
 //! The arithmetic is torchvision's (`Resize`, `CenterCrop`, `Normalize`) on Pillow's bilinear filter, which is what
-//! most networks saw in training.
+//! most networks saw in training; an odd margin is cut with its smaller half at the top and left.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -173,7 +173,7 @@ impl Preprocess {
         Ok((high as usize, broad as usize))
     }
 
-    /// Height and width after resizing; the long side is rounded down, as torchvision does.
+    /// Height and width after resizing; the long side is rounded down, as in torchvision.
     fn resized_size(&self, width: u32, height: u32) -> (u64, u64) {
         let (tall, wide) = (u64::from(height.max(1)), u64::from(width.max(1)));
         match self.resize {
@@ -239,7 +239,7 @@ struct Window<'a> {
 
 impl<'a> Window<'a> {
     fn centred(image: &'a Rgb8, height: usize, width: usize) -> Self {
-        let (top, left) = (half(image.height as usize - height), half(image.width as usize - width));
+        let (top, left) = ((image.height as usize - height) / 2, (image.width as usize - width) / 2);
         Self { image, top, left, height, width }
     }
 
@@ -250,11 +250,6 @@ impl<'a> Window<'a> {
             line.chunks_exact(3).map(|rgb| [rgb[0], rgb[1], rgb[2]])
         })
     }
-}
-
-/// Half of a margin, an odd one rounded to the even neighbour: Python's `round`, so torchvision's crop.
-fn half(margin: usize) -> usize {
-    margin / 2 + usize::from(margin % 4 == 3)
 }
 
 /// ITU-R 601 luma in 16-bit fixed point, as Pillow's conversion to `L`.
