@@ -51,6 +51,7 @@ pub enum Shortcut {
 
 /// Why a block cannot be dropped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum NotDroppable {
     /// A convolution on the shortcut.
     #[error("projection shortcut: {from} → {to} (N, C, H, W)")]

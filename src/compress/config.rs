@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::images::preprocess::Preprocess;
+use crate::images::Preprocess;
 
 use super::latency::LatencyConfig;
 

@@ -1,5 +1,7 @@
 //! The boundary error of the method.
 
+use serde_json::json;
+
 use crate::exec::ExecError;
 use crate::graph::GraphError;
 use crate::images::ImageError;
@@ -72,6 +74,7 @@ impl CompressError {
     /// Whether the input or this service is at fault.
     pub fn fault(&self) -> Fault {
         match self {
+            Self::Images(error) if !error.is_input() => Fault::Internal,
             Self::Onnx(_) | Self::Graph(_) | Self::Images(_) | Self::Unsupported(_) | Self::NoDroppableBlock(_) => {
                 Fault::Input
             }
@@ -82,6 +85,19 @@ impl CompressError {
             | Self::ExportDiffers { .. }
             | Self::MergeDiffers { .. } => Fault::Internal,
             Self::Cancelled | Self::Tensor(_) => Fault::Internal,
+        }
+    }
+
+    /// The single faults behind this error, each with its place in the graph and the way out, for problem documents.
+    pub fn parts(&self) -> Vec<serde_json::Value> {
+        match self {
+            Self::Graph(error) => error.problems.iter().map(|problem| json!(problem)).collect(),
+            Self::Unsupported(list) | Self::Exec(ExecError::Unsupported(list)) => list.iter().map(|node| json!(node)).collect(),
+            Self::Images(ImageError::Preprocess(faults)) => faults
+                .iter()
+                .map(|f| json!({"pointer": format!("/preprocess/{}", f.field), "detail": f.detail, "hint": f.hint}))
+                .collect(),
+            _ => Vec::new(),
         }
     }
 

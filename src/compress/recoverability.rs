@@ -142,7 +142,6 @@ impl Pair {
         let is_adapter = |node: &crate::graph::Node| node.input(1).is_some_and(|weight| adapters.contains(&weight));
         let first = student.nodes.iter().position(is_adapter).unwrap_or(0);
         let shared = cut::values_at(student, first, taps);
-        let names = |values: &[String]| values.iter().map(String::as_str).collect::<Vec<_>>().into_boxed_slice();
         let wanted: Vec<String> = shared.iter().chain(taps).cloned().collect();
         let input = setting.network.input.name.as_str();
         Ok(Self {
@@ -162,6 +161,10 @@ impl Pair {
         let fed: Vec<(&str, &Tensor)> = self.shared.iter().map(String::as_str).zip(&from_teacher).collect();
         feature_loss(&self.student.run(&student.params, &fed, &options)?, &features)
     }
+}
+
+fn names(values: &[String]) -> Vec<&str> {
+    values.iter().map(String::as_str).collect()
 }
 
 /// Merging is exact; a difference beyond rounding would be a bug, and would make every later figure wrong.

@@ -28,3 +28,8 @@ pub use tensor::{from_tensor, to_tensor};
 pub fn set_threads(count: usize) {
     tch::set_num_threads(i32::try_from(count.max(1)).unwrap_or(i32::MAX));
 }
+
+/// How many CPU threads torch uses within one operator.
+pub fn threads() -> usize {
+    tch::get_num_threads().max(1) as usize
+}

@@ -63,6 +63,11 @@ impl Params {
         }
     }
 
+    /// Forgets a float tensor.
+    pub fn remove(&mut self, name: &str) {
+        self.floats.shift_remove(name);
+    }
+
     /// Names of the float tensors, in the graph's order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.floats.keys().map(String::as_str)

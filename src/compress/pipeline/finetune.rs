@@ -67,7 +67,8 @@ pub fn finetune(bench: &Bench, selection: &Selection, observer: &dyn Observer) -
     let files = Files::write(bench, &blocks, &start, student)?;
     observer.progress(Phase::Export, 1, 1);
     let (before, after) = (answers(bench, &start)?, answers(bench, student)?);
-    let teacher = bench.setting()?.deciding();
+    let setting = bench.setting()?;
+    let teacher = setting.deciding();
     Ok(Finetuned {
         summary: FinetuneSummary {
             before: quality::compare(&before, teacher)?,
