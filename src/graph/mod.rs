@@ -1,7 +1,14 @@
 //! The network as a graph, independent of protobuf, of tensors that compute, and of the service.
+//!
+//! A graph comes from [`crate::onnx`], is made plain by [`fold`] (shapes known, arithmetic on constants gone), read by
+//! the layers above, and edited only by a [`patch::Patch`], which checks the result.
 
 pub mod attrs;
+pub mod check;
+pub mod error;
 pub mod model;
+pub mod order;
 
 pub use attrs::{Attribute, Attributes};
+pub use error::{GraphError, Problem};
 pub use model::{DataType, Dim, Graph, Node, Shape, TensorData, ValueInfo, ValueType};

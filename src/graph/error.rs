@@ -1,0 +1,75 @@
+//! What is wrong with a graph: every problem at once, each with its node and a way out.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::model::Node;
+
+/// A graph that cannot be used, with all that is wrong with it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub struct GraphError {
+    /// Never empty; in the order of the nodes.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing wrong with a graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Label of the node at fault, or name of the value where no node is.
+    pub node: String,
+    /// Its operator; empty where no node is at fault.
+    pub op: String,
+    /// The cause.
+    pub detail: String,
+    /// The way out.
+    pub hint: String,
+}
+
+/// The way out of a file that contradicts itself.
+pub(crate) const EXPORT_AGAIN: &str = "the file contradicts itself: export the network again; onnx.checker.check_model(path, full_check=True) shows the same";
+
+impl Problem {
+    /// A problem of one node.
+    pub fn at(node: &Node, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { node: node.label().to_owned(), op: node.op.clone(), detail: detail.into(), hint: hint.into() }
+    }
+
+    /// A problem of a value or of the graph as a whole.
+    pub fn of(value: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { node: value.to_owned(), op: String::new(), detail: detail.into(), hint: hint.into() }
+    }
+}
+
+impl GraphError {
+    /// `Ok` where nothing is wrong.
+    pub fn check(problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
+    }
+}
+
+impl From<Problem> for GraphError {
+    fn from(problem: Problem) -> Self {
+        Self { problems: vec![problem] }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, op, detail, hint } = self;
+        match op.as_str() {
+            "" => write!(f, "`{node}`: {detail}")?,
+            op => write!(f, "{op} `{node}`: {detail}")?,
+        }
+        if hint.is_empty() { Ok(()) } else { write!(f, " ({hint})") }
+    }
+}
+
+impl fmt::Display for GraphError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.problems.iter().enumerate() {
+            write!(f, "{}{problem}", if i == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}

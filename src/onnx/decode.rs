@@ -1,0 +1,153 @@
+//! Bytes to [`Model`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use buffa::{DecodeError, DecodeOptions};
+use indexmap::IndexMap;
+
+use super::attribute::{self, NodeLabel};
+use super::error::OnnxError;
+use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
+use super::{Model, Source, sniff, tensor, types};
+use crate::graph::{Attributes, Graph, Node, TensorData};
+
+/// No larger file is read: protobuf ends at 2 GiB, and what is read has to be written again, a little larger.
+pub const MAX_BYTES: usize = 3 << 29;
+
+/// What the elements of repeated messages may take in memory. A million-fold repeated empty node is 2 bytes each in the
+/// file; real networks of ten thousand nodes need some 20 MB.
+const MAX_ELEMENT_MEMORY: usize = 256 << 20;
+
+/// Deep enough for any network; only nested types and subgraphs nest at all.
+const MAX_DEPTH: u32 = 64;
+
+/// Reads an ONNX file. Raw tensor data is held once, shared between [`Model::graph`] and what is kept for writing.
+pub fn decode(bytes: &[u8]) -> Result<Model, OnnxError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(OnnxError::TooLarge { bytes: bytes.len(), limit: MAX_BYTES });
+    }
+    sniff::refuse_other_formats(bytes)?;
+    let options = DecodeOptions::new()
+        .with_recursion_limit(MAX_DEPTH)
+        .with_max_message_size(MAX_BYTES)
+        .with_unknown_field_limit(100_000)
+        .with_element_memory_limit(MAX_ELEMENT_MEMORY);
+    let mut proto: ModelProto = options.decode_from_slice(bytes).map_err(|error| explain(bytes, &error))?;
+    refuse_unreadable(bytes, &proto)?;
+    let graph_proto = proto.graph.get_or_insert_default();
+    let initializers = initializers(graph_proto)?;
+    let nodes: Vec<Node> = graph_proto.node.iter_mut().map(node).collect::<Result<_, _>>()?;
+    let graph = graph(&proto, nodes.clone(), &initializers)?;
+    Ok(Model {
+        graph,
+        source: Source { proto, nodes, initializers: initializers.into_iter().map(|(_, t)| t).collect() },
+    })
+}
+
+fn explain(bytes: &[u8], error: &DecodeError) -> OnnxError {
+    match error {
+        DecodeError::RecursionLimitExceeded
+        | DecodeError::UnknownFieldLimitExceeded
+        | DecodeError::ElementMemoryLimitExceeded => OnnxError::TooComplex { detail: error.to_string() },
+        _ => sniff::explain(bytes, error.to_string()),
+    }
+}
+
+fn refuse_unreadable(bytes: &[u8], proto: &ModelProto) -> Result<(), OnnxError> {
+    if proto.graph.is_unset() {
+        return Err(match sniff::explain(bytes, String::new()) {
+            OnnxError::Malformed { .. } => OnnxError::NoGraph,
+            other => other,
+        });
+    }
+    if proto.opset_import.is_empty() {
+        return Err(OnnxError::NoOpset);
+    }
+    if !proto.functions.is_empty() {
+        let names = proto.functions.iter().filter_map(|function| function.name.clone()).take(5).collect();
+        return Err(OnnxError::Functions { names });
+    }
+    if let Some(sparse) = proto.graph.sparse_initializer.first() {
+        let tensor = sparse.values.name.clone().unwrap_or_default();
+        return Err(OnnxError::UnsupportedTensor { tensor, kind: "a sparse tensor" });
+    }
+    refuse_external_data(&proto.graph)
+}
+
+fn refuse_external_data(graph: &GraphProto) -> Result<(), OnnxError> {
+    let attributes = graph.node.iter().flat_map(|node| &node.attribute).filter_map(|a| a.t.as_option());
+    let name = |tensor: &TensorProto| tensor.name.clone().unwrap_or_default();
+    let external: Vec<(String, String)> = (graph.initializer.iter().chain(attributes))
+        .filter_map(|tensor| tensor::external_location(tensor).map(|location| (name(tensor), location)))
+        .collect();
+    match external.first().cloned() {
+        Some((tensor, location)) => Err(OnnxError::ExternalData { tensor, count: external.len(), location }),
+        None => Ok(()),
+    }
+}
+
+fn initializers(proto: &mut GraphProto) -> Result<Vec<(String, Arc<TensorData>)>, OnnxError> {
+    let tensors = proto.initializer.iter_mut().map(|message| {
+        let name = message.name.clone().unwrap_or_default();
+        let data = tensor::take(message, &name)?;
+        Ok((name, data))
+    });
+    tensors.collect()
+}
+
+fn node(proto: &mut NodeProto) -> Result<Node, OnnxError> {
+    let label = NodeLabel::of(proto);
+    if proto.output.iter().all(String::is_empty) {
+        return Err(OnnxError::Malformed { detail: format!("{} `{}` has no output", label.op, label.label) });
+    }
+    let mut attrs = Attributes::default();
+    for message in &mut proto.attribute {
+        attrs.set(&message.name.clone().unwrap_or_default(), attribute::take(message, &label)?);
+    }
+    Ok(Node {
+        name: proto.name.clone().unwrap_or_default(),
+        op: label.op,
+        domain: proto.domain.clone().unwrap_or_default(),
+        inputs: proto.input.clone(),
+        outputs: proto.output.clone(),
+        attrs,
+    })
+}
+
+fn graph(model: &ModelProto, nodes: Vec<Node>, tensors: &[(String, Arc<TensorData>)]) -> Result<Graph, OnnxError> {
+    let proto = &model.graph;
+    let mut initializers = IndexMap::with_capacity(tensors.len());
+    for (name, data) in tensors {
+        if name.is_empty() || initializers.insert(name.clone(), Arc::clone(data)).is_some() {
+            return Err(OnnxError::Malformed {
+                detail: format!("two initializers are named `{name}`, or one has no name"),
+            });
+        }
+    }
+    // Old exporters list every initializer among the inputs as well.
+    let inputs =
+        proto.input.iter().map(types::value_info).filter(|input| !initializers.contains_key(&input.name)).collect();
+    let outputs: Vec<_> = proto.output.iter().map(types::value_info).collect();
+    let names: BTreeSet<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+    if names.len() != outputs.len() {
+        return Err(OnnxError::Malformed { detail: "two outputs have the same name".to_owned() });
+    }
+    let typed = |info: &super::proto::ValueInfoProto| {
+        types::value_type(&info.r#type).map(|ty| (info.name.clone().unwrap_or_default(), ty))
+    };
+    Ok(Graph {
+        name: proto.name.clone().unwrap_or_default(),
+        opsets: opsets(model),
+        inputs,
+        outputs,
+        nodes,
+        initializers,
+        values: proto.value_info.iter().filter_map(typed).collect(),
+    })
+}
+
+fn opsets(model: &ModelProto) -> std::collections::BTreeMap<String, i64> {
+    let imports = model.opset_import.iter();
+    imports.map(|import| (import.domain.clone().unwrap_or_default(), import.version.unwrap_or_default())).collect()
+}

@@ -1,0 +1,113 @@
+//! Why a file is refused, and what its owner can do.
+
+/// Why bytes are not a usable ONNX file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OnnxError {
+    /// Some other kind of file.
+    #[error("this is not an ONNX file but {looks_like}; upload what torch.onnx.export wrote")]
+    NotOnnx {
+        /// What the bytes look like, with an article.
+        looks_like: String,
+    },
+    /// A PyTorch pickle or archive, which is never opened: it can run code.
+    #[error(
+        "this is {kind}, not ONNX; export it with: torch.onnx.export(model.eval(), torch.randn(1, 3, 224, 224), \
+         \"model.onnx\", dynamo=True, external_data=False)"
+    )]
+    Pickle {
+        /// Which kind, with an article.
+        kind: &'static str,
+    },
+    /// The bytes end in the middle.
+    #[error("the file is truncated after {bytes} bytes: {detail}; upload it again, whole")]
+    Truncated {
+        /// Bytes there are.
+        bytes: usize,
+        /// Where it stopped.
+        detail: String,
+    },
+    /// Weights live in another file.
+    #[error(
+        "the data of {count} tensors, such as `{tensor}`, is in another file (`{location}`); save as one file: \
+         torch.onnx.export(…, external_data=False), or onnx.save_model(onnx.load(path), \"one.onnx\")"
+    )]
+    ExternalData {
+        /// The first such tensor.
+        tensor: String,
+        /// How many there are.
+        count: usize,
+        /// Where the file says its data is.
+        location: String,
+    },
+    /// Beyond what is read at all.
+    #[error("the file has {bytes} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Millions of elements or very deep nesting: no network, an attack.
+    #[error("the file is too complex to be a network: {detail}")]
+    TooComplex {
+        /// Which bound was met.
+        detail: String,
+    },
+    /// A message without its graph.
+    #[error("the file has no graph; it may be cut off or not a network at all: export it again")]
+    NoGraph,
+    /// No operator set named, so no operator has a meaning.
+    #[error("the file names no operator set (opset_import); it may be cut off: export it again")]
+    NoOpset,
+    /// Control flow.
+    #[error(
+        "{op} `{node}` holds a subgraph (`{attribute}`); networks with control flow are not read: replace data-dependent \
+         if and for in forward() and export again"
+    )]
+    Subgraph {
+        /// Label of the node.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// The attribute that holds the graph.
+        attribute: String,
+    },
+    /// Model-local functions.
+    #[error(
+        "the file defines functions of its own ({}); inline them with onnx.inliner.inline_local_functions(model)",
+        names.join(", ")
+    )]
+    Functions {
+        /// Their names, the first few.
+        names: Vec<String>,
+    },
+    /// A tensor that is no dense array of numbers.
+    #[error("tensor `{tensor}` is {kind}, which a network's weights cannot be here")]
+    UnsupportedTensor {
+        /// Its name, or the node and attribute that hold it.
+        tensor: String,
+        /// What it is, with an article where one fits.
+        kind: &'static str,
+    },
+    /// A tensor that contradicts itself.
+    #[error("tensor `{tensor}`: {detail}; export the network again")]
+    BadTensor {
+        /// Its name, or the node and attribute that hold it.
+        tensor: String,
+        /// The contradiction.
+        detail: String,
+    },
+    /// Protobuf that is no valid ONNX model.
+    #[error("the file is damaged: {detail}; export it again")]
+    Malformed {
+        /// What was found.
+        detail: String,
+    },
+    /// The edited network cannot be written.
+    #[error("the network cannot be written: {detail}")]
+    Encode {
+        /// Why not.
+        detail: String,
+    },
+}
