@@ -1,4 +1,5 @@
 //! Integration tests: one binary, because each one links libtorch.
 
 mod exec;
+mod operators;
 mod support;
