@@ -1,5 +1,7 @@
 //! Integration tests: one binary, because each one links libtorch.
 
+mod agreement;
 mod exec;
+mod onnxruntime;
 mod operators;
 mod support;
