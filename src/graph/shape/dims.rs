@@ -25,7 +25,7 @@ pub(crate) fn broadcast<'a>(shapes: impl IntoIterator<Item = &'a Shape>) -> Resu
 fn broadcast_dim(a: &Dim, b: &Dim) -> Option<Dim> {
     match (a, b) {
         (Dim::Known(1), other) | (other, Dim::Known(1)) => Some(other.clone()),
-        (Dim::Known(a), Dim::Known(b)) => (a == b).then(|| Dim::Known(*a)),
+        (Dim::Known(a), Dim::Known(b)) => (a == b).then_some(Dim::Known(*a)),
         (Dim::Known(size), _) | (_, Dim::Known(size)) => Some(Dim::Known(*size)),
         (a, b) if a == b => Some(a.clone()),
         _ => Some(Dim::Unknown),
