@@ -21,7 +21,7 @@ pub use error::ExecError;
 pub use executor::Executor;
 pub use options::{BatchNorm, RunOptions};
 pub use params::Params;
-pub use support::{Unsupported, unsupported};
+pub use support::{Unsupported, operators, unsupported};
 pub use tensor::{from_tensor, to_tensor};
 
 /// Sets how many CPU threads torch uses within one operator, for the whole process.

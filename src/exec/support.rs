@@ -34,6 +34,11 @@ pub fn unsupported(graph: &Graph) -> Vec<Unsupported> {
     graph.nodes.iter().filter_map(refused).collect()
 }
 
+/// Names of the operators (of ONNX's own domain) that the executor knows.
+pub fn operators() -> Vec<&'static str> {
+    ops::names()
+}
+
 impl Unsupported {
     pub(super) fn new(spec: &Spec, refusal: Refusal) -> Self {
         let node = spec.node;

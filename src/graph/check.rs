@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::error::{EXPORT_AGAIN, GraphError, Problem};
+use super::fold::InputShapes;
+use super::infer::{self, Effort};
 use super::model::{Graph, TensorData};
 use super::order;
 
 /// Every value that is read is written once by a graph input, an initializer or a node; outputs are written; nothing
-/// is cyclic; tensors hold what their sizes say. Lists all problems at once.
+/// is cyclic; tensors hold what their sizes say; shapes agree. Lists all problems at once.
 pub fn check(graph: &Graph) -> Result<(), GraphError> {
-    structure(graph)
+    structure(graph)?;
+    let order = order::order(graph)?;
+    GraphError::check(infer::infer(graph, &order, &InputShapes::new(), Effort::Shapes).problems)
 }
 
 /// The checks that need no shapes.

@@ -6,9 +6,14 @@
 pub mod attrs;
 pub mod check;
 pub mod error;
+pub mod fold;
+mod infer;
 pub mod model;
 pub mod order;
+mod shape;
+mod value;
 
 pub use attrs::{Attribute, Attributes};
 pub use error::{GraphError, Problem};
+pub use fold::{InputShapes, fold};
 pub use model::{DataType, Dim, Graph, Node, Shape, TensorData, ValueInfo, ValueType};

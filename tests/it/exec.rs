@@ -4,6 +4,8 @@ use practised::exec::{BatchNorm, Device, ExecError, Executor, Params, RunOptions
 use practised::graph::{Attribute, DataType, Graph, Node, TensorData, ValueInfo, ValueType};
 use tch::{Kind, Tensor};
 
+use crate::support::noise;
+
 const BATCH: RunOptions = RunOptions { batch_norm: BatchNorm::Batch { update_running: true } };
 
 #[test]
@@ -275,18 +277,6 @@ impl With for Node {
 
 fn data(tensor: &Tensor) -> TensorData {
     practised::exec::from_tensor("test", tensor, DataType::Float32).unwrap()
-}
-
-/// Normal numbers that depend on the seed alone, not on what other tests draw.
-fn noise(size: &[i64], seed: u64) -> Tensor {
-    use rand::{Rng, SeedableRng};
-    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    let count: i64 = size.iter().product();
-    let mut uniform = || f64::from(random.random::<f32>()).max(1e-7);
-    let values: Vec<f32> = (0..count)
-        .map(|_| ((-2.0 * uniform().ln()).sqrt() * (2.0 * std::f64::consts::PI * uniform()).cos()) as f32)
-        .collect();
-    Tensor::from_slice(&values).view(size)
 }
 
 fn run(

@@ -1,7 +1,10 @@
 //! Integration tests: one binary, because each one links libtorch.
 
+mod agreement;
 mod exec;
 mod images;
 mod layering;
 mod method;
+mod onnxruntime;
+mod operators;
 mod support;

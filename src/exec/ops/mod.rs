@@ -131,6 +131,11 @@ pub(super) fn build(spec: &Spec) -> Built {
     plan(spec)
 }
 
+/// Names of all operators that can be run, in the table's order.
+pub(super) fn names() -> Vec<&'static str> {
+    TABLE.iter().map(|entry| entry.0).collect()
+}
+
 /// True where the operator always writes a tensor of its own, never a view or its input.
 ///
 /// Also, none of these needs its own output for its gradient, so a successor may overwrite it.

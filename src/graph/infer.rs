@@ -1,0 +1,191 @@
+//! Walks a graph once: shape inference and the evaluation of constants, interleaved because each needs the other.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::error::Problem;
+use super::fold::InputShapes;
+use super::model::{Dim, Graph, Node, TensorData};
+use super::shape::context::{Context, Trouble, show};
+use super::shape::dims::may_equal;
+use super::shape::fact::{Fact, Known, MOST_ITEMS};
+use super::shape::ops;
+use super::value;
+
+/// What a walk found.
+pub(crate) struct Inferred {
+    facts: HashMap<String, Fact>,
+    /// Everything that contradicts itself, in node order.
+    pub problems: Vec<Problem>,
+}
+
+/// How large a constant a walk computes.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Effort {
+    /// Only what shapes depend on; larger constants stay unknown.
+    Shapes,
+    /// All that the nodes ask for, within a budget that grows with the network's own constants.
+    Everything,
+}
+
+impl Inferred {
+    pub fn fact(&self, value: &str) -> Option<&Fact> {
+        self.facts.get(value)
+    }
+
+    /// The constant that a value is.
+    pub fn tensor(&self, value: &str) -> Option<&Arc<TensorData>> {
+        self.fact(value).and_then(Fact::tensor)
+    }
+}
+
+/// Walks the nodes in `order`.
+pub(crate) fn infer(graph: &Graph, order: &[usize], inputs: &InputShapes, effort: Effort) -> Inferred {
+    let mut walk = Walk { graph, effort, budget: budget(graph, effort), facts: HashMap::new(), problems: Vec::new() };
+    walk.enter(inputs);
+    order.iter().for_each(|i| walk.visit(&graph.nodes[*i]));
+    Inferred { facts: walk.facts, problems: walk.problems }
+}
+
+/// Bytes of constants that may be computed: transposing or casting every weight must fit, a made-up tensor of a hundred
+/// gigabytes must not.
+fn budget(graph: &Graph, effort: Effort) -> usize {
+    const SMALL: usize = 64 << 10;
+    const ROOM: usize = 64 << 20;
+    let in_nodes = graph.nodes.iter().filter_map(|node| node.attrs.tensor("value"));
+    let given: usize = graph.initializers.values().chain(in_nodes).map(|tensor| tensor.bytes.len()).sum();
+    if effort == Effort::Shapes { SMALL } else { given.saturating_mul(2).saturating_add(ROOM) }
+}
+
+struct Walk<'a> {
+    graph: &'a Graph,
+    effort: Effort,
+    budget: usize,
+    facts: HashMap<String, Fact>,
+    problems: Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn enter(&mut self, shapes: &InputShapes) {
+        for input in &self.graph.inputs {
+            let mut fact = Fact::of_type(&input.ty);
+            if let Some(shape) = shapes.get(&input.name) {
+                let fits = fact.shape.as_ref().is_none_or(|own| {
+                    own.len() == shape.len() && own.iter().zip(shape).all(|(own, given)| may_equal(own, given))
+                });
+                if !fits {
+                    let own = show(fact.shape.as_deref().unwrap_or_default());
+                    let detail = format!("takes shape {own}, not {}", show(shape));
+                    self.problems.push(Problem::of(
+                        &input.name,
+                        detail,
+                        "give the size that the network was exported for",
+                    ));
+                }
+                fact.shape = Some(shape.clone());
+            }
+            self.facts.insert(input.name.clone(), fact);
+        }
+        for name in shapes.keys().filter(|name| !self.graph.inputs.iter().any(|input| input.name == **name)) {
+            self.problems.push(Problem::of(
+                name,
+                "is given a shape, but the network has no such input",
+                "check the name",
+            ));
+        }
+        for (name, tensor) in &self.graph.initializers {
+            self.facts.insert(name.clone(), Fact::of_tensor(tensor));
+        }
+    }
+
+    fn visit(&mut self, node: &Node) {
+        let inputs = node.inputs.iter().map(|name| if name.is_empty() { None } else { self.facts.get(name) });
+        let context = Context { node, opset: self.graph.opset(), inputs: inputs.collect() };
+        let mut outputs = match self.outputs(&context) {
+            Ok((outputs, charged)) => {
+                // Shapes alone take what they need, a little at a time.
+                self.budget -= if self.effort == Effort::Shapes { 0 } else { charged };
+                outputs
+            }
+            Err(Trouble { detail, hint }) => {
+                self.problems.push(Problem::at(node, detail, hint));
+                Vec::new()
+            }
+        };
+        outputs.resize_with(node.outputs.len(), Fact::default);
+        for (name, fact) in node.outputs.iter().zip(outputs).filter(|(name, _)| !name.is_empty()) {
+            self.facts.insert(name.clone(), fact);
+        }
+    }
+
+    /// Facts about the outputs, and how many bytes of constants were computed for them.
+    fn outputs(&self, c: &Context) -> Result<(Vec<Fact>, usize), Trouble> {
+        let own = c.node.domain.is_empty() || c.node.domain == "ai.onnx";
+        let Some(infer) = ops::infer(&c.node.op).filter(|_| own) else { return Ok((self.declared(c.node), 0)) };
+        let mut outputs = infer(c)?;
+        let Some(evaluate) = value::evaluate(&c.node.op) else { return Ok((outputs, 0)) };
+        let Some(bytes) = self.affordable(c, &outputs)? else { return Ok((outputs, 0)) };
+        let values = evaluate(c, &outputs)?;
+        for (output, known) in outputs.iter_mut().zip(values) {
+            known.into_iter().for_each(|known| settle(output, known));
+        }
+        Ok((outputs, bytes))
+    }
+
+    /// What the file says about the outputs of an operator that is not in the table.
+    fn declared(&self, node: &Node) -> Vec<Fact> {
+        let declared = |name: &String| self.graph.values.get(name).map(Fact::of_type).unwrap_or_default();
+        node.outputs.iter().map(declared).collect()
+    }
+
+    /// Bytes that the outputs would take as constants; `None` where they are not worth or not possible to compute.
+    fn affordable(&self, c: &Context, outputs: &[Fact]) -> Result<Option<usize>, Trouble> {
+        let constant = c.inputs.iter().flatten().all(|fact| fact.tensor().is_some());
+        let mut bytes = 0usize;
+        for output in outputs {
+            let Some(dims) = output.dims() else { return Ok(None) };
+            let size = output.dtype.and_then(|dtype| dtype.size()).unwrap_or(1);
+            bytes = bytes.saturating_add(span(&dims).saturating_mul(size));
+        }
+        let given = c.inputs.iter().flatten().filter_map(|fact| fact.tensor());
+        // An empty tensor may have huge sizes beside its zero.
+        let hollow = given.filter(|tensor| tensor.is_empty()).any(|tensor| span(&tensor.dims) > MOST_ITEMS);
+        // Shape and Size look at no element of their input.
+        let of_shape = matches!(c.node.op.as_str(), "Shape" | "Size");
+        // A constant under another name costs nothing.
+        if of_shape || constant && c.node.op == "Identity" {
+            return Ok(Some(0));
+        }
+        let limit = if constant { self.budget } else { 8 * MOST_ITEMS };
+        if !hollow && bytes <= limit {
+            return Ok(Some(if constant { bytes } else { 0 }));
+        }
+        if hollow || !constant || self.effort == Effort::Shapes {
+            return Ok(None);
+        }
+        Err(Trouble {
+            detail: format!("computes {bytes} bytes from constants alone"),
+            hint: "no network needs that; export it again without this node".to_owned(),
+        })
+    }
+}
+
+/// Product of the sizes, zeros left out.
+fn span(dims: &[usize]) -> usize {
+    dims.iter().filter(|size| **size > 0).fold(1, |product: usize, size| product.saturating_mul(*size))
+}
+
+fn settle(output: &mut Fact, known: Known) {
+    let known = match known {
+        Known::Items(items) => match output.dtype {
+            Some(dtype) => items.into_known(dtype),
+            None => Known::Items(items),
+        },
+        tensor => tensor,
+    };
+    if let Known::Tensor(tensor) = &known {
+        output.dtype = Some(tensor.dtype);
+        output.shape = Some(tensor.dims.iter().copied().map(Dim::Known).collect());
+    }
+    output.known = Some(known);
+}
