@@ -1,3 +1,4 @@
 //! Integration tests: one binary, because each one links libtorch.
 
+mod graph;
 mod support;
