@@ -100,18 +100,15 @@ impl Walk<'_> {
 
     fn visit(&mut self, node: &Node) {
         let inputs = node.inputs.iter().map(|name| if name.is_empty() { None } else { self.facts.get(name) });
-        let context = Context { node, opset: self.graph.opset(), inputs: inputs.collect() };
-        let mut outputs = match self.outputs(&context) {
-            Ok((outputs, charged)) => {
-                // Shapes alone take what they need, a little at a time.
-                self.budget -= if self.effort == Effort::Shapes { 0 } else { charged };
-                outputs
-            }
-            Err(Trouble { detail, hint }) => {
-                self.problems.push(Problem::at(node, detail, hint));
-                Vec::new()
-            }
-        };
+        let context = Context::new(node, self.graph.opset(), inputs.collect());
+        let (mut outputs, charged) = self.outputs(&context).unwrap_or_else(|trouble| {
+            context.report(trouble);
+            (Vec::new(), 0)
+        });
+        let troubles = context.troubles.into_inner();
+        self.problems.extend(troubles.into_iter().map(|Trouble { detail, hint }| Problem::at(node, detail, hint)));
+        // Shapes alone take what they need, a little at a time.
+        self.budget -= if self.effort == Effort::Shapes { 0 } else { charged };
         outputs.resize_with(node.outputs.len(), Fact::default);
         for (name, fact) in node.outputs.iter().zip(outputs).filter(|(name, _)| !name.is_empty()) {
             self.facts.insert(name.clone(), fact);

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod exec;
+mod graph;
 mod images;
 mod layering;
 mod method;
