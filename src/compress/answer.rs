@@ -6,7 +6,7 @@ use crate::graph::ValueInfo;
 
 use super::CompressError;
 use super::network::ImageInput;
-use super::onnxruntime::Session;
+use super::onnxruntime::{Feed, Session};
 
 /// Images per run where the file leaves the batch free.
 const BATCH: i64 = 50;
@@ -50,7 +50,7 @@ fn run(
 ) -> Result<Vec<Tensor>, CompressError> {
     let values = Vec::<f32>::try_from(images.f_flatten(0, -1)?)?;
     let shape: Vec<usize> = images.size().iter().map(|size| *size as usize).collect();
-    let answers = session.run(&[(&input.name, &shape, &values)])?;
+    let answers = session.run(&[Feed { name: &input.name, shape: &shape, data: &values }])?;
     let find = |output: &ValueInfo| {
         let answer = answers.iter().find(|answer| answer.name == output.name);
         answer.ok_or_else(|| {
@@ -60,7 +60,7 @@ fn run(
     let tensor = |output: &ValueInfo| {
         let answer = find(output)?;
         let size: Vec<i64> = answer.shape.iter().map(|size| *size as i64).collect();
-        Ok(Tensor::f_from_slice(&answer.values)?.f_reshape(size)?)
+        Ok(Tensor::f_from_slice(&answer.data)?.f_reshape(size)?)
     };
     outputs.iter().map(tensor).collect()
 }

@@ -8,7 +8,7 @@ use crate::images::ImageError;
 use crate::onnx::OnnxError;
 
 use super::latency::LatencyError;
-use super::onnxruntime::RuntimeError;
+use super::onnxruntime::OnnxRuntimeError;
 
 /// Who has to act on a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +32,9 @@ pub enum CompressError {
     #[error(transparent)]
     Images(#[from] ImageError),
     #[error(transparent)]
-    Latency(#[from] LatencyError),
+    Latency(LatencyError),
     #[error(transparent)]
-    Runtime(#[from] RuntimeError),
+    Runtime(#[from] OnnxRuntimeError),
     /// Operators or attributes that the executor does not have, all of them.
     #[error("{} of the model's operators are not supported: {}", .0.len(), list(.0))]
     Unsupported(Vec<crate::exec::Unsupported>),
@@ -64,6 +64,15 @@ pub enum CompressError {
     /// A tensor operation failed in a way that no input should cause.
     #[error("{0}")]
     Tensor(#[from] tch::TchError),
+}
+
+impl From<LatencyError> for CompressError {
+    fn from(error: LatencyError) -> Self {
+        match error {
+            LatencyError::Cancelled => Self::Cancelled,
+            error => Self::Latency(error),
+        }
+    }
 }
 
 fn list(unsupported: &[crate::exec::Unsupported]) -> String {

@@ -80,7 +80,7 @@ fn drifted_weights(
     student: &Student,
     changed: &BTreeMap<String, TensorData>,
 ) -> Result<BTreeMap<String, TensorData>, CompressError> {
-    let folded = fold(&free_batch(edited)?, &network.input_shapes())?;
+    let folded = fold(&free_batch(edited), &network.input_shapes())?;
     let mut drifted = BTreeMap::new();
     for (name, now) in &folded.initializers {
         let wanted = changed.get(name).cloned().map(std::sync::Arc::new);
@@ -103,7 +103,7 @@ pub fn verify(
     device: Device,
 ) -> Result<f64, CompressError> {
     let read = onnx::decode(file)?;
-    let graph = fold(&free_batch(&read.graph)?, &network.input_shapes())?;
+    let graph = fold(&free_batch(&read.graph), &network.input_shapes())?;
     let student = Student::of(graph, device)?;
     let in_memory = outputs(network, &student, images)?;
     let in_runtime = answer::outputs(&network.input, &network.graph.outputs, file, images)?;

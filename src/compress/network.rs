@@ -59,7 +59,7 @@ impl Network {
         let model = onnx::decode(bytes)?;
         let input = ImageInput::of(&model.graph)?;
         let size = size(&input)?;
-        let graph = fold(&free_batch(&model.graph)?, &shapes(&input, size))?;
+        let graph = fold(&free_batch(&model.graph), &shapes(&input, size))?;
         let unsupported = exec::unsupported(&graph);
         if !unsupported.is_empty() {
             return Err(CompressError::Unsupported(unsupported));

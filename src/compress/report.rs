@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::config::JobConfig;
+use super::latency::{Basis, Engine, Reduction, Timing};
 use super::observer::Phase;
 
 /// The report of a finished job.
@@ -70,6 +71,12 @@ impl Figure {
     }
 }
 
+impl From<Reduction> for Figure {
+    fn from(reduction: Reduction) -> Self {
+        Self { value: reduction.value, low: Some(reduction.low), high: Some(reduction.high) }
+    }
+}
+
 /// A mean squared error on the images fitted on and on the ones only measured on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
@@ -131,36 +138,25 @@ pub struct Recoverability {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LatencyReport {
     /// What ran the networks.
-    pub engine: String,
+    pub engine: Engine,
     /// Device and processor.
     pub device: String,
     /// Images per run.
     pub batch: usize,
     /// Threads within an operator.
     pub threads: usize,
-    /// What decided: `cpu_time` or `wall_time`.
-    pub basis: String,
+    /// The clock that decided.
+    pub basis: Basis,
     /// The uploaded network.
-    pub teacher: LatencyFigures,
+    pub teacher: Timing,
     /// The compressed one.
-    pub student: LatencyFigures,
+    pub student: Timing,
     /// (teacher − student) / teacher.
     pub reduction: Figure,
     /// Paired samples that the reduction rests on, over all rounds.
     pub pairs: usize,
     /// Occasions on which was measured.
     pub rounds: usize,
-}
-
-/// Percentiles of wall time over the samples.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct LatencyFigures {
-    /// Median, milliseconds.
-    pub median_ms: f64,
-    /// 90th percentile, milliseconds.
-    pub p90_ms: f64,
-    /// 99th percentile, milliseconds.
-    pub p99_ms: f64,
 }
 
 /// How well the student stands in for the teacher.

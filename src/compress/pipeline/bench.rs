@@ -9,7 +9,7 @@ use crate::compress::block::Block;
 use crate::compress::config::JobConfig;
 use crate::compress::distill::{Answers, Forward};
 use crate::compress::export::to_onnx;
-use crate::compress::latency::{self, HostLock, Plan, Probe, Request};
+use crate::compress::latency::{self, HostLock, Input, Model, Plan, Probe, Reduction, Source};
 use crate::compress::network::Network;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
@@ -98,24 +98,35 @@ impl Bench {
         to_onnx(&self.network, blocks, &student, &[])
     }
 
-    /// Measures the teacher (first) and these students side by side, alone on the host.
+    /// Measures the teacher and these students side by side, alone on the host.
     pub(super) fn latency(
         &self,
-        students: &[Vec<u8>],
+        students: &[(&str, &[u8])],
         observer: &dyn Observer,
     ) -> Result<latency::Samples, CompressError> {
-        let mut models = vec![("teacher".to_owned(), self.model.as_slice())];
-        models.extend(students.iter().enumerate().map(|(i, bytes)| (format!("student {i}"), bytes.as_slice())));
-        let request =
-            Request { models, input: &self.network.input.name, shape: self.latency_shape(), seed: self.config.seed };
-        let _alone = HostLock::exclusive(&|| observer.cancelled())?;
-        Ok(latency::measure(&self.probe, &request, &self.config.latency, &Plan::default(), &|| observer.cancelled())?)
+        let all = std::iter::once((TEACHER, self.model.as_slice())).chain(students.iter().copied());
+        let model = |(label, bytes)| Model { label, source: Source::Bytes(bytes), inputs: vec![self.latency_input()] };
+        let models: Vec<Model> = all.map(model).collect();
+        let cancelled = || observer.cancelled();
+        let _alone = HostLock::of_host().exclusive(&cancelled)?;
+        let plan = Plan { seed: self.config.seed, ..Plan::default() };
+        Ok(latency::measure(&self.probe, &models, &self.config.latency, &plan, &cancelled)?)
     }
 
-    fn latency_shape(&self) -> Vec<usize> {
+    fn latency_input(&self) -> Input {
         let (height, width) = self.network.size;
-        vec![self.config.latency.batch, self.network.input.channels, height, width]
+        let dims = vec![self.config.latency.batch, self.network.input.channels, height, width];
+        Input { name: self.network.input.name.clone(), dims }
     }
+}
+
+/// What the teacher's samples are called.
+pub(super) const TEACHER: &str = "teacher";
+
+/// The latency reduction of a student that was measured beside the teacher.
+pub(super) fn reduction(samples: &latency::Samples, student: &str, seed: u64) -> Result<Reduction, CompressError> {
+    let reduction = samples.reduction(TEACHER, student, seed);
+    reduction.ok_or_else(|| CompressError::NotFinite(format!("the latency of {student}")))
 }
 
 fn fitting(model: &[u8], images: &ImageSet, config: &JobConfig) -> Result<(Network, Chw), CompressError> {

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::compress::config::{JobConfig, Target};
-use crate::compress::latency::{self, Reduction};
+use crate::compress::latency::{self, Basis, Reduction};
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::report::{
     BlockRow, CostReport, ImageCounts, LatencyReport, Outcome, QualityReport, Report, Reproduce, Size, SizeReport,
 };
 use crate::compress::{CompressError, analyse, export as file, onnxruntime};
 
-use super::bench::sha256;
+use super::bench::{TEACHER, reduction, sha256};
+use super::select::STUDENT;
 use super::warnings::warnings;
 use super::{Bench, BlockScore, FinetuneSummary, Measured, Selection, select};
 
@@ -85,21 +86,21 @@ fn final_samples(
     student: &[u8],
     observer: &dyn Observer,
 ) -> Result<latency::Samples, CompressError> {
-    let now = bench.latency(&[student.to_vec()], observer)?;
-    Ok(match &selection.samples {
-        Some(earlier) => earlier.merged(&now),
-        None => now,
-    })
+    let mut samples = bench.latency(&[(STUDENT, student)], observer)?;
+    if let Some(earlier) = selection.samples.clone().filter(|earlier| earlier.device == samples.device) {
+        samples.merge(earlier)?;
+    }
+    Ok(samples)
 }
 
 fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u8]) -> Result<Report, CompressError> {
-    let reduction = samples.reduction(0, 1, bench.config.seed);
+    let reduction = reduction(samples, STUDENT, bench.config.seed)?;
     let outcome = outcome(&bench.config, found.selection, samples, &reduction);
     Ok(Report {
         outcome,
         dropped_blocks: found.selection.dropped.clone(),
         blocks: block_rows(bench, found),
-        latency: latency_report(bench, samples, &reduction),
+        latency: latency_report(bench, samples, &reduction)?,
         quality: QualityReport {
             images: ImageCounts { fit: bench.samples.fit.len(), held_out: bench.samples.held_out.len(), synthetic: 0 },
             after: found.summary.after,
@@ -111,7 +112,7 @@ fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u
         size: SizeReport { teacher: size(&bench.model)?, student: size(student)? },
         cost: CostReport::default(),
         warnings: warnings(bench, found.measured, found.selection, found.summary, outcome, &reduction),
-        reproduce: reproduce(bench, student),
+        reproduce: reproduce(bench, student, onnxruntime),
     })
 }
 
@@ -120,8 +121,8 @@ fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u
 fn outcome(config: &JobConfig, selection: &Selection, samples: &latency::Samples, reduction: &Reduction) -> Outcome {
     let still = select::reaches(config.target, samples, reduction, selection.dropped.len());
     let within_noise = match config.target {
-        Target::LatencyReduction(wanted) => reduction.figure().high.is_some_and(|high| high >= wanted),
-        Target::LatencyMs(most) => samples.percentiles(1).median_ms <= most * 1.05,
+        Target::LatencyReduction(wanted) => reduction.high >= wanted,
+        Target::LatencyMs(most) => select::median_ms(samples) <= most * 1.05,
         Target::Blocks(_) => false,
     };
     if selection.outcome == Outcome::TargetMet && (still || within_noise) {
@@ -152,19 +153,23 @@ fn block_rows(bench: &Bench, found: &Found) -> Vec<BlockRow> {
     bench.network.blocks.iter().map(row).collect()
 }
 
-fn latency_report(bench: &Bench, samples: &latency::Samples, reduction: &Reduction) -> LatencyReport {
-    LatencyReport {
-        engine: bench.config.latency.engine.to_string(),
+fn latency_report(bench: &Bench, samples: &latency::Samples, reduction: &Reduction) -> Result<LatencyReport, CompressError> {
+    let timing = |label| {
+        let timing = samples.timing(label, Basis::Wall);
+        timing.ok_or_else(|| CompressError::NotFinite(format!("the latency of the {label}")))
+    };
+    Ok(LatencyReport {
+        engine: bench.config.latency.engine,
         device: samples.device.clone(),
         batch: bench.config.latency.batch,
         threads: bench.config.latency.threads,
-        basis: reduction.basis.to_string(),
-        teacher: samples.percentiles(0),
-        student: samples.percentiles(1),
-        reduction: reduction.figure(),
-        pairs: samples.pairs(),
-        rounds: samples.rounds.len(),
-    }
+        basis: reduction.basis,
+        teacher: timing(TEACHER)?,
+        student: timing(STUDENT)?,
+        reduction: (*reduction).into(),
+        pairs: reduction.pairs,
+        rounds: reduction.rounds,
+    })
 }
 
 fn size(model: &[u8]) -> Result<Size, CompressError> {
@@ -190,7 +195,7 @@ fn cost(bench: &Bench, found: &Found, costs: &Costs, verify: f64) -> CostReport 
     }
 }
 
-fn reproduce(bench: &Bench, student: &[u8]) -> Reproduce {
+fn reproduce(bench: &Bench, student: &[u8], onnxruntime: String) -> Reproduce {
     Reproduce {
         version: env!("CARGO_PKG_VERSION").into(),
         seed: bench.config.seed,
@@ -199,7 +204,7 @@ fn reproduce(bench: &Bench, student: &[u8]) -> Reproduce {
         images_sha256: bench.images_sha256.clone(),
         student_sha256: sha256(student),
         libtorch: "2.11.0".into(),
-        onnxruntime: onnxruntime::version().unwrap_or_else(|_| "unknown".into()),
+        onnxruntime,
         device: bench.device.to_string(),
     }
 }
@@ -220,6 +225,6 @@ fn artifacts(
         artifact("student.onnx", "application/octet-stream", student.to_vec()),
         artifact("student_before_finetune.onnx", "application/octet-stream", before.to_vec()),
         artifact("report.json", "application/json", json),
-        artifact("latency_samples.csv", "text/csv", samples.csv().into_bytes()),
+        artifact("latency_samples.csv", "text/csv", samples.to_csv().into_bytes()),
     ])
 }

@@ -10,12 +10,12 @@ use crate::compress::config::Recipe;
 use crate::compress::distill::{Answers, Forward};
 use crate::compress::export;
 use crate::compress::finetune::by_paper;
-use crate::compress::latency::HostLock;
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::quality;
 use crate::compress::report::{FinetuneReport, Quality, Top1};
 use crate::compress::student::Student;
 
+use super::yielding::Yielding;
 use super::{Bench, Selection};
 
 /// Images on which the exported file and the student in memory are compared.
@@ -53,7 +53,7 @@ pub struct Finetuned {
 /// Recovers the chosen student as the job wishes, and writes it out. The file is compared with the student in memory.
 pub fn finetune(bench: &Bench, selection: &Selection, observer: &dyn Observer) -> Result<Finetuned, CompressError> {
     let began = Instant::now();
-    let _beside_others = HostLock::shared(&|| observer.cancelled())?;
+    let observer = &Yielding::new(observer)?;
     let blocks = selection.dropped.iter().map(|name| bench.network.block(name)).collect::<Result<Vec<_>, _>>()?;
     let start = Student::dropped(&bench.network, &blocks, bench.device)?;
     let recovered = match &bench.config.finetune.0 {

@@ -11,6 +11,7 @@ use crate::compress::observer::{Observer, Phase};
 use crate::compress::report::Figure;
 
 use super::Bench;
+use super::bench::reduction;
 
 /// Networks measured in one child process; each of them holds its weights and buffers in memory.
 const TOGETHER: usize = 12;
@@ -44,17 +45,18 @@ pub fn measure(bench: &Bench, observer: &dyn Observer) -> Result<Measured, Compr
     let mut reductions = BTreeMap::new();
     for chunk in candidates.chunks(TOGETHER) {
         let files = chunk.iter().map(|block| bench.plain_drop(&[block])).collect::<Result<Vec<_>, _>>()?;
-        let samples = bench.latency(&files, observer)?;
-        for (index, block) in chunk.iter().enumerate() {
-            let reduction = single(&samples, index + 1, bench.config.seed);
-            reductions.insert(block.name.clone(), reduction);
+        let names = chunk.iter().map(|block| block.name.as_str());
+        let students: Vec<(&str, &[u8])> = names.zip(files.iter().map(Vec::as_slice)).collect();
+        let samples = bench.latency(&students, observer)?;
+        for (name, _) in students {
+            reductions.insert(name.to_owned(), single(&samples, name, bench.config.seed)?);
         }
         observer.progress(Phase::Measure, reductions.len() as u64, total);
     }
     Ok(Measured { reductions, seconds: began.elapsed().as_secs_f64() })
 }
 
-fn single(samples: &latency::Samples, student: usize, seed: u64) -> SingleReduction {
-    let reduction = samples.reduction(0, student, seed);
-    SingleReduction { reduction: reduction.figure(), measurable: reduction.is_measurable(), basis: reduction.basis }
+fn single(samples: &latency::Samples, student: &str, seed: u64) -> Result<SingleReduction, CompressError> {
+    let reduction = reduction(samples, student, seed)?;
+    Ok(SingleReduction { reduction: reduction.into(), measurable: reduction.gain().is_some(), basis: reduction.basis })
 }

@@ -17,6 +17,7 @@ mod measure;
 mod score;
 mod select;
 mod warnings;
+mod yielding;
 
 pub use bench::Bench;
 pub use export::{Artifact, Costs, Exported, export};

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
 use crate::compress::config::RecoverabilityMethod;
-use crate::compress::latency::HostLock;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::by_adapters;
 use crate::compress::report::Recoverability;
 
 use super::Bench;
+use super::yielding::Yielding;
 
 /// Recoverability of one block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct BlockScore {
 pub fn score(bench: &Bench, block: &str, observer: &dyn Observer) -> Result<BlockScore, CompressError> {
     let began = Instant::now();
     let block = bench.network.block(block)?;
-    let _beside_others = HostLock::shared(&|| observer.cancelled())?;
+    let observer = &Yielding::new(observer)?;
     let RecoverabilityMethod::Adapters = bench.config.recoverability.method;
     let fitted = by_adapters(&bench.setting()?, block, bench.config.recoverability.iterations, observer)?;
     Ok(BlockScore {

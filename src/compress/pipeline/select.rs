@@ -9,13 +9,18 @@ use crate::compress::CompressError;
 use crate::compress::block::Block;
 use crate::compress::config::Target;
 use crate::compress::distill::Forward;
-use crate::compress::latency::{self, HostLock, Reduction};
+use crate::compress::latency::{self, Basis, Reduction, Round};
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::quality;
 use crate::compress::report::{CurvePoint, Outcome};
 use crate::compress::student::Student;
 
+use super::bench::{TEACHER, reduction};
+use super::yielding::Yielding;
 use super::{Bench, BlockScore, Measured};
+
+/// What the samples of a chosen student are called.
+pub(super) const STUDENT: &str = "student";
 
 /// Assembled sets measured in one child process.
 const TOGETHER: usize = 8;
@@ -67,7 +72,7 @@ pub fn select(
     let tried = assemble(bench, &blocks, observer)?;
     let met = tried.iter().position(|set| meets(bench.config.target, set));
     let chosen = met.map_or(tried.len(), |index| index + 1);
-    let _beside_others = HostLock::shared(&|| observer.cancelled())?;
+    let _beside_others = Yielding::new(observer)?;
     let curve = tried[..chosen].iter().map(|set| curve_point(bench, set)).collect::<Result<Vec<_>, _>>()?;
     let last = tried.into_iter().take(chosen).last();
     Ok(Selection {
@@ -119,15 +124,28 @@ fn assemble<'b>(
         observer.progress(Phase::Select, tried.len() as u64, most as u64);
         let sizes: Vec<usize> = (tried.len() + 1..=most).take(TOGETHER).collect();
         let files = sizes.iter().map(|size| bench.plain_drop(&blocks[..*size])).collect::<Result<Vec<_>, _>>()?;
-        let samples = bench.latency(&files, observer)?;
-        tried.extend(sizes.iter().enumerate().map(|(index, size)| {
-            let samples = samples.pair(0, index + 1);
-            let reduction = samples.reduction(0, 1, bench.config.seed);
-            Candidate { blocks: blocks[..*size].to_vec(), samples, reduction }
-        }));
+        let labels: Vec<String> = sizes.iter().map(|size| format!("{size} dropped")).collect();
+        let students: Vec<(&str, &[u8])> =
+            labels.iter().map(String::as_str).zip(files.iter().map(Vec::as_slice)).collect();
+        let samples = bench.latency(&students, observer)?;
+        for (size, label) in sizes.iter().zip(&labels) {
+            let samples = pair(&samples, label);
+            let reduction = reduction(&samples, STUDENT, bench.config.seed)?;
+            tried.push(Candidate { blocks: blocks[..*size].to_vec(), samples, reduction });
+        }
     }
     observer.progress(Phase::Select, most as u64, most as u64);
     Ok(tried)
+}
+
+/// The samples of the teacher and of one student, which is called [`STUDENT`] from now on.
+fn pair(samples: &latency::Samples, label: &str) -> latency::Samples {
+    let series = |round: &Round| {
+        let mut student = round.get(label)?.clone();
+        student.label = STUDENT.into();
+        Some(Round { series: vec![round.get(TEACHER)?.clone(), student] })
+    };
+    latency::Samples { rounds: samples.rounds.iter().filter_map(series).collect(), ..samples.clone() }
 }
 
 fn meets(target: Target, set: &Candidate) -> bool {
@@ -138,9 +156,14 @@ fn meets(target: Target, set: &Candidate) -> bool {
 pub(super) fn reaches(target: Target, samples: &latency::Samples, reduction: &Reduction, dropped: usize) -> bool {
     match target {
         Target::Blocks(count) => dropped >= count,
-        Target::LatencyReduction(wanted) => reduction.figure().value >= wanted,
-        Target::LatencyMs(most) => samples.percentiles(1).median_ms <= most,
+        Target::LatencyReduction(wanted) => reduction.value >= wanted,
+        Target::LatencyMs(most) => median_ms(samples) <= most,
     }
+}
+
+/// Median wall time of the student, milliseconds.
+pub(super) fn median_ms(samples: &latency::Samples) -> f64 {
+    samples.timing(STUDENT, Basis::Wall).map_or(f64::INFINITY, |timing| timing.median_ms)
 }
 
 fn curve_point(bench: &Bench, set: &Candidate) -> Result<CurvePoint, CompressError> {
@@ -152,8 +175,8 @@ fn curve_point(bench: &Bench, set: &Candidate) -> Result<CurvePoint, CompressErr
     Ok(CurvePoint {
         blocks: set.blocks.len(),
         dropped: set.blocks.iter().map(|block| block.name.clone()).collect(),
-        latency_reduction: set.reduction.figure(),
-        latency_ms: set.samples.percentiles(1).median_ms,
+        latency_reduction: set.reduction.into(),
+        latency_ms: median_ms(&set.samples),
         feature_loss: quality.feature_loss,
         agreement: quality.agreement,
     })
@@ -164,7 +187,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::compress::latency::Basis;
     use crate::compress::pipeline::measure::SingleReduction;
     use crate::compress::report::{Figure, Loss, Recoverability};
 
@@ -175,7 +197,7 @@ mod tests {
     }
 
     fn gain(value: f64, measurable: bool) -> SingleReduction {
-        SingleReduction { reduction: Figure { value, low: None, high: None }, measurable, basis: Basis::CpuTime }
+        SingleReduction { reduction: Figure { value, low: None, high: None }, measurable, basis: Basis::Cpu }
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn nothing_dropped(selection: &Selection) -> Option<Warning> {
 }
 
 fn short_of_target(bench: &Bench, outcome: Outcome, reduction: &Reduction) -> Option<Warning> {
-    let value = reduction.figure().value;
+    let value = reduction.value;
     match (outcome, bench.config.target) {
         (Outcome::TargetMet, Target::LatencyReduction(wanted)) if value < wanted => warning(
             "target_within_noise",
@@ -68,7 +68,7 @@ fn short_of_target(bench: &Bench, outcome: Outcome, reduction: &Reduction) -> Op
 }
 
 fn reduction_is_noise(selection: &Selection, reduction: &Reduction) -> Option<Warning> {
-    if reduction.is_measurable() || selection.dropped.is_empty() {
+    if reduction.gain().is_some() || selection.dropped.is_empty() {
         return None;
     }
     warning("no_reduction", "the interval of the latency reduction contains 0: count it as none".into())
