@@ -11,11 +11,13 @@ mod socket;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::children::{self, Child};
 use crate::db::admin;
@@ -28,6 +30,16 @@ const NAME: &str = "practised";
 
 /// Until when a server that starts must answer; recovery after a crash takes a part of it.
 const START: Duration = Duration::from_secs(60);
+
+/// What differs from PostgreSQL's own defaults.
+const SETTINGS: [&str; 6] = [
+    "listen_addresses=",
+    "unix_socket_permissions=0700",
+    "max_connections=100",
+    "logging_collector=off",
+    "log_min_messages=warning",
+    "timezone=UTC",
+];
 
 /// How long a clean stop may take before it is made less clean.
 const STOP: Duration = Duration::from_secs(15);
@@ -123,13 +135,14 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> PrivatePostgresError {
 /// A running server; ends with [`PrivatePostgres::stop`], or by SIGINT when this process dies.
 #[derive(Debug)]
 pub struct PrivatePostgres {
-    server: Child,
     socket: socket::SocketDir,
+    stop: CancellationToken,
+    keeping: JoinHandle<()>,
     /// Held as long as the server may write: one `serve` per data directory.
     _lock: Flock<File>,
 }
 
-/// Starts the server of a data directory, which is made where it is missing.
+/// Starts the server of a data directory, which is made where it is missing. A server that dies is started again.
 ///
 /// # Errors
 /// As [`PrivatePostgresError`].
@@ -142,16 +155,15 @@ pub async fn start(data_dir: &Path) -> Result<PrivatePostgres, PrivatePostgresEr
     let cluster = data_dir.join("postgres");
     let binaries = Binaries::find(cluster::version(&cluster)?.as_deref(), &cluster)?.within_reach(&owner, data_dir)?;
     cluster::ensure(&cluster, &binaries, &owner).await?;
-    cluster::await_predecessor(&cluster).await?;
     let socket = socket::SocketDir::make(data_dir, &owner)?;
-    let log = data_dir.join("postgres.log");
-    let mut server = children::spawn(server(&cluster, &binaries, &owner, socket.path(), &log)?, Signal::SIGINT)
-        .await
-        .map_err(at(&binaries.program("postgres")))?;
-    await_answer(&mut server, socket.path(), &log).await?;
+    let recipe =
+        Recipe { binaries, owner, cluster, socket: socket.path().to_owned(), log: data_dir.join("postgres.log") };
+    let server = recipe.start().await?;
     admin::ensure_database(socket.path(), NAME, NAME).await?;
-    tracing::info!("private PostgreSQL in {}", cluster.display());
-    Ok(PrivatePostgres { server, socket, _lock: lock })
+    tracing::info!("private PostgreSQL in {}", recipe.cluster.display());
+    let stop = CancellationToken::new();
+    let keeping = tokio::spawn(recipe.keep(server, stop.clone()));
+    Ok(PrivatePostgres { socket, stop, keeping, _lock: lock })
 }
 
 fn lock(data_dir: &Path) -> Result<Flock<File>, PrivatePostgresError> {
@@ -170,45 +182,84 @@ fn lock(data_dir: &Path) -> Result<Flock<File>, PrivatePostgresError> {
     }
 }
 
-fn server(
-    cluster: &Path,
-    binaries: &Binaries,
-    owner: &Owner,
-    socket: &Path,
-    log: &Path,
-) -> Result<Command, PrivatePostgresError> {
-    let file = OpenOptions::new().create(true).append(true).open(log).map_err(at(log))?;
-    let mut command = binaries.command("postgres", owner);
-    command.arg("-D").arg(cluster).arg("-k").arg(socket);
-    for setting in [
-        "listen_addresses=",
-        "unix_socket_permissions=0700",
-        "max_connections=100",
-        "logging_collector=off",
-        "log_min_messages=warning",
-        "timezone=UTC",
-    ] {
-        command.arg("-c").arg(setting);
-    }
-    command.stdin(std::process::Stdio::null());
-    command.stdout(file.try_clone().map_err(at(log))?).stderr(file);
-    Ok(command)
+/// How the server is started.
+#[derive(Debug)]
+struct Recipe {
+    binaries: Binaries,
+    owner: Owner,
+    cluster: PathBuf,
+    socket: PathBuf,
+    log: PathBuf,
 }
 
-async fn await_answer(server: &mut Child, socket: &Path, log: &Path) -> Result<(), PrivatePostgresError> {
-    let deadline = Instant::now() + START;
-    while Instant::now() < deadline {
-        if let Some(status) = server.exited() {
-            let said = last_lines(&fs::read_to_string(log).unwrap_or_default());
-            return Err(PrivatePostgresError::Failed { program: "postgres".into(), status: status.to_string(), said });
+impl Recipe {
+    /// Starts the server and waits until it answers.
+    async fn start(&self) -> Result<Child, PrivatePostgresError> {
+        cluster::await_predecessor(&self.cluster).await?;
+        let program = self.binaries.program("postgres");
+        let mut server = children::spawn(self.command()?, Signal::SIGINT).await.map_err(at(&program))?;
+        let deadline = Instant::now() + START;
+        while Instant::now() < deadline {
+            if let Some(status) = server.exited() {
+                let said = last_lines(&fs::read_to_string(&self.log).unwrap_or_default());
+                return Err(PrivatePostgresError::Failed {
+                    program: "postgres".into(),
+                    status: status.to_string(),
+                    said,
+                });
+            }
+            if admin::answers(&self.socket, NAME).await {
+                return Ok(server);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        if admin::answers(socket, NAME).await {
-            return Ok(());
+        server.kill_group();
+        server.wait().await;
+        Err(PrivatePostgresError::Silent { log: self.log.clone() })
+    }
+
+    fn command(&self) -> Result<Command, PrivatePostgresError> {
+        let file = OpenOptions::new().create(true).append(true).open(&self.log).map_err(at(&self.log))?;
+        let mut command = self.binaries.command("postgres", &self.owner);
+        command.arg("-D").arg(&self.cluster).arg("-k").arg(&self.socket);
+        for setting in SETTINGS {
+            command.arg("-c").arg(setting);
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        command.stdin(Stdio::null()).stdout(file.try_clone().map_err(at(&self.log))?).stderr(file);
+        Ok(command)
+    }
+
+    /// Starts the server again whenever it dies; ends it at `stop`.
+    async fn keep(self, mut server: Child, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                status = server.wait() => tracing::error!("the private PostgreSQL died ({status:?}); starting it again"),
+                () = stop.cancelled() => return end(server).await,
+            }
+            server = loop {
+                match self.start().await {
+                    Ok(server) => break server,
+                    Err(error) => tracing::error!("{error}"),
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(2)) => {}
+                    () = stop.cancelled() => return,
+                }
+            };
+        }
+    }
+}
+
+/// All data is on disk already; a clean stop only saves the next start from recovering.
+async fn end(mut server: Child) {
+    for (signal, patience) in [(Signal::SIGINT, STOP), (Signal::SIGQUIT, Duration::from_secs(5))] {
+        server.signal(signal);
+        if tokio::time::timeout(patience, server.wait()).await.is_ok() {
+            return;
+        }
     }
     server.kill_group();
-    Err(PrivatePostgresError::Silent { log: log.to_owned() })
+    server.wait().await;
 }
 
 fn last_lines(text: &str) -> String {
@@ -222,28 +273,11 @@ impl PrivatePostgres {
         format!("postgres://{NAME}@localhost/{NAME}?host={}", percent(self.socket.path()))
     }
 
-    /// Process id of the server.
-    pub fn pid(&self) -> i32 {
-        self.server.pid().as_raw()
-    }
-
-    /// Waits until the server ends by itself, which it should not.
-    pub async fn ended(&mut self) {
-        self.server.wait().await;
-    }
-
-    /// Stops the server and removes its socket. All data is on disk already; a clean stop only saves the next start from
-    /// recovering.
-    pub async fn stop(mut self) {
-        for (signal, patience) in [(Signal::SIGINT, STOP), (Signal::SIGQUIT, Duration::from_secs(5))] {
-            self.server.signal(signal);
-            if tokio::time::timeout(patience, self.server.wait()).await.is_ok() {
-                self.socket.remove();
-                return;
-            }
-        }
-        self.server.kill_group();
-        self.server.wait().await;
+    /// Stops the server and removes its socket.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        // It only fails where the task panicked, and then the server ends with us.
+        let _ = self.keeping.await;
         self.socket.remove();
     }
 }
