@@ -85,29 +85,48 @@ codes! {
         "Send the file's bytes, for example `curl --data-binary @model.onnx`.";
     NotOnnx = "not_onnx", 400, false, "The file is not an ONNX model",
         "Export the network with torch.onnx.export and upload the .onnx file.";
-    OnnxTruncated = "onnx_truncated", 400, false, "The ONNX file ends too early",
+    ModelTruncated = "model_truncated", 400, false, "The ONNX file ends too early",
         "The upload or the file was cut off; compare its size with the original and upload it again.";
     PytorchFile = "pytorch_file", 415, false, "This is a PyTorch file, not ONNX",
-        "PyTorch files hold pickled programs, which are never run here. Export: torch.onnx.export(model, example_input, \"model.onnx\", dynamo=False), then upload model.onnx.";
+        "PyTorch files hold pickled programs, which are never run here. Export the network with torch.onnx.export, then upload the .onnx file.";
+    ExternalData = "external_data", 422, false, "The model's weights are in another file",
+        "Save the model as one file: torch.onnx.export(…, external_data=False), or onnx.save_model(onnx.load(path), \"one.onnx\").";
+    ModelTooLarge = "model_too_large", 413, false, "The model is over the limit",
+        "The detail names the limit.";
+    ModelTooComplex = "model_too_complex", 422, false, "The file is too complex to be a network",
+        "No exporter writes such a file; export the network again.";
+    ControlFlowUnsupported = "control_flow_unsupported", 422, false, "The network holds control flow or functions of its own",
+        "Replace data-dependent if and for in forward() and export again; inline functions with onnx.inliner.";
+    TensorUnsupported = "tensor_unsupported", 422, false, "A tensor is no dense array of numbers",
+        "Sparse and string tensors cannot be weights here; export the network without them.";
     ModelInvalid = "model_invalid", 422, false, "The network is not a valid graph",
-        "Every fault is listed with its node; `python -m onnx.checker` on the exporting side finds most of them too. Export again.";
+        "Every fault is listed with its node; `onnx.checker.check_model(path, full_check=True)` finds most of them too. Export again.";
     OperatorsUnsupported = "operators_unsupported", 422, false, "The network uses operators that are not supported",
         "All of them are listed with node and operator. Most go away when the network is exported in eval mode without its pre- and postprocessing.";
     ModelInterfaceUnsupported = "model_interface_unsupported", 422, false, "The network's inputs or outputs do not fit",
         "One image input of shape (N, C, H, W) with float32 elements is expected; see the detail.";
-    ModelUnsupported = "model_unsupported", 422, false, "The model cannot be used", "The detail says why and what to change.";
     NoDroppableBlock = "no_droppable_block", 422, false, "No block of the network can be dropped",
         "GET /v1/models/{id}/blocks says for each block why not. Networks with identity shortcuts (ResNet, MobileNetV2, EfficientNet …) have droppable blocks.";
 
     // Images.
-    InvalidArchive = "invalid_archive", 422, false, "The image archive is refused",
-        "Send a plain zip of PNG, JPEG, BMP or WebP files, without links, absolute paths or nested archives.";
+    NotAZip = "not_a_zip", 400, false, "The archive is not a zip",
+        "Send a zip of PNG, JPEG, BMP or WebP files, or single images: `-F image=@a.png -F image=@b.png`.";
+    ZipBomb = "zip_bomb", 422, false, "The archive is refused as a zip bomb",
+        "Pack plain image files with any common zip program.";
+    UnsafeArchiveEntry = "unsafe_archive_entry", 422, false, "The archive holds an unsafe path",
+        "Pack the images with relative names and without links.";
+    DuplicateImageName = "duplicate_image_name", 422, false, "Two images have one name",
+        "Give every image a name of its own.";
+    ImageSetTooLarge = "image_set_too_large", 413, false, "The image set is over a limit",
+        "The detail names the limit. Send fewer or smaller images: a few hundred are enough.";
     NoUsableImage = "no_usable_image", 422, false, "No image could be used",
-        "Each refused file is listed with its reason.";
+        "The detail says why the first ones were refused. Send PNG, JPEG, BMP or WebP files.";
     InvalidLabels = "invalid_labels", 422, false, "The labels cannot be read",
-        "Labels are a csv with the header `file,label` and one line per image.";
-    ImagesDoNotFit = "images_do_not_fit", 422, false, "The images do not fit the model's input",
-        "Give the job a `preprocess` with `resize` and `crop` as in the detail, or upload images of the model's size.";
+        "Labels are a csv with the header `file,label`, one line per image, labels being class numbers.";
+    InvalidPreprocess = "invalid_preprocess", 422, false, "The preprocessing makes no sense",
+        "Each fault is listed with its field.";
+    ImagesDoNotFit = "images_do_not_fit_the_model", 422, false, "The images do not fit the model's input",
+        "Give the job a `preprocess` with `resize` and `crop` as in the hint, or upload images of the model's size.";
 
     // Jobs.
     InvalidJob = "invalid_job", 422, false, "The job's body has faults",
@@ -120,6 +139,16 @@ codes! {
         "Often the host ran out of memory: try a smaller batch or fewer images. If it happens again, report it with the job's id.";
     TaskFailed = "task_failed", 500, true, "A task failed three times",
         "The detail is the last failure. Submit the job again; if it fails again, report it with the job's id.";
+    ExecutionFailed = "execution_failed", 500, true, "The network could not be run",
+        "Submit the job again; if it fails again, report it with the job's id.";
+    MeasurementFailed = "measurement_failed", 500, true, "The latency could not be measured",
+        "Submit the job again; if it fails again, report it with the job's id.";
+    OnnxruntimeFailed = "onnxruntime_failed", 500, true, "ONNX Runtime failed",
+        "Submit the job again; if it fails again, report it with the job's id.";
+    ExportDiffers = "export_differs", 500, true, "The exported student differs from the one in memory",
+        "No student is delivered that was not verified. Report it with the job's id.";
+    MergeDiffers = "merge_differs", 500, true, "Merging the adapters changed what the student computes",
+        "No student is delivered that was not verified. Report it with the job's id.";
     NotFinite = "not_finite", 422, false, "A computation met a number that is not finite",
         "The images usually lack the preprocessing the model was trained with: set `preprocess`.";
 

@@ -47,15 +47,12 @@ pub async fn register(context: &Context, upload: Upload) -> Result<Registration,
         (set, upload)
     });
     let (set, upload) = looked.await?;
-    let set = set.map_err(|error| told(&error))?;
+    let set = set.map_err(told)?;
     Ok(Registration { upload, images: images(&set), refused: refused(&set) })
 }
 
-fn told(error: &ImageError) -> ServiceError {
-    match error {
-        error if error.is_input() => faults::images(error).into(),
-        error => std::io::Error::other(error.to_string()).into(),
-    }
+fn told(error: ImageError) -> ServiceError {
+    if error.is_input() { faults::problem(&error.into()).into() } else { std::io::Error::other(error.to_string()).into() }
 }
 
 /// An upload that was looked at and is to be stored.
@@ -131,7 +128,7 @@ pub fn pack(dir: &Path, files: &[(String, Spooled)], limit: u64) -> Result<Spool
         let base = name.rsplit(['/', '\\']).next().unwrap_or(name);
         if !names.insert(base.to_owned()) {
             return refuse(
-                Code::InvalidArchive,
+                Code::DuplicateImageName,
                 format!("two images are named {base:?}; every image needs a name of its own"),
             );
         }

@@ -9,7 +9,7 @@ use crate::compress::config::{self, FieldProblem, JobConfig};
 use crate::db::models::ModelRow;
 use crate::db::{Connection, image_sets, models as model_rows};
 use crate::ids::{ImageSetId, ModelId};
-use crate::images::{ImageError, ModelInput};
+use crate::images::ModelInput;
 use crate::problem::{Code, Fault, Problem};
 
 /// Seconds a job may take where its body says nothing: a day.
@@ -66,6 +66,7 @@ impl Submission {
         }
         let analysis = models::analysis(&model)?;
         let blocks = self.blocks(&model, &analysis)?;
+        self.check_batch(&analysis)?;
         self.check_images(conn, &analysis).await?;
         Ok(blocks)
     }
@@ -109,6 +110,19 @@ impl Submission {
         }
     }
 
+    /// A network with a fixed batch runs with no other.
+    fn check_batch(&self, analysis: &Analysis) -> Result<(), ServiceError> {
+        let asked = self.config.latency.batch;
+        match size(analysis, 0).filter(|fixed| *fixed != asked) {
+            None => Ok(()),
+            Some(fixed) => {
+                let detail = format!("the model's batch is fixed at {fixed}, and latency is to be measured at {asked}");
+                let hint = format!("set it to {fixed}, or export the model with a dynamic batch");
+                Err(Problem::new(Code::ModelInterfaceUnsupported, detail).at("/latency/batch", hint).into())
+            }
+        }
+    }
+
     /// Every image must come out of the preprocessing at the size that the model takes.
     async fn check_images(&self, conn: &mut Connection, analysis: &Analysis) -> Result<(), ServiceError> {
         let images = image_sets::images(conn, self.images).await?;
@@ -116,23 +130,18 @@ impl Submission {
             images.iter().map(|image| (image.name.as_str(), image.width.cast_unsigned(), image.height.cast_unsigned()));
         match self.config.preprocess.check_sizes(input(analysis), sizes) {
             Ok(_) => Ok(()),
-            Err(error) => Err(faults::images(&error).at("/preprocess", mend(&error)).into()),
+            Err(error) => Err(faults::problem(&error.into()).into()),
         }
-    }
-}
-
-fn mend(error: &ImageError) -> String {
-    match error {
-        ImageError::InputMismatch { hint, .. } => hint.clone(),
-        _ => "see the detail".to_owned(),
     }
 }
 
 /// What the model's image input takes, (N, C, H, W); sizes that are names are free.
 fn input(analysis: &Analysis) -> ModelInput {
-    let shape = analysis.inputs.first().map(|input| input.shape.as_slice()).unwrap_or_default();
-    let size = |axis: usize| shape.get(axis).and_then(|size| size.parse().ok());
-    ModelInput { channels: size(1), height: size(2), width: size(3) }
+    ModelInput { channels: size(analysis, 1), height: size(analysis, 2), width: size(analysis, 3) }
+}
+
+fn size(analysis: &Analysis, axis: usize) -> Option<usize> {
+    analysis.inputs.first()?.shape.get(axis)?.parse().ok()
 }
 
 fn nothing_droppable(model: &ModelRow, analysis: &Analysis) -> Problem {

@@ -62,9 +62,8 @@ pub(super) fn run(bench: &Bench, input: &Input, obs: &dyn Observer) -> Result<Do
         }
     };
     let select::Input { measured, scores } = &input.found;
-    let costs = input.costs.clone();
     let Exported { report, artifacts } =
-        pipeline::export(bench, measured, scores, &input.selection, summary, student, before, costs, obs)?;
+        pipeline::export(bench, measured, scores, &input.selection, summary, student, before, &input.costs, obs)?;
     let outcome = match report.outcome {
         Outcome::TargetMet => JobOutcome::TargetMet,
         Outcome::TargetUnreachable => JobOutcome::TargetUnreachable,
