@@ -8,4 +8,8 @@ mod layering;
 mod method;
 mod onnxruntime;
 mod operators;
+mod private_postgres;
+mod queries;
+mod queue;
+mod service;
 mod support;
