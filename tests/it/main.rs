@@ -3,6 +3,7 @@
 mod agreement;
 mod exec;
 mod images;
+mod latency;
 mod onnxruntime;
 mod operators;
 mod support;
