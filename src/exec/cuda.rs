@@ -16,6 +16,11 @@ pub fn load() -> Result<(), String> {
     LOADED.get_or_init(load_once).clone()
 }
 
+/// True where this installation's libtorch has its CUDA half; nothing is loaded.
+pub fn installed() -> bool {
+    libtorch_folder().is_some_and(|folder| folder.join("libtorch_cuda.so").exists())
+}
+
 fn load_once() -> Result<(), String> {
     let folder = libtorch_folder().ok_or("libtorch_cpu.so is not among this process's libraries")?;
     let library = folder.join("libtorch_cuda.so");

@@ -104,6 +104,15 @@ impl Preprocess {
     /// [`ImageError::Preprocess`] where a field makes no sense; [`ImageError::InputMismatch`], with the preprocessing
     /// that would mend it, where images do not come out at the model's size or not all at one size.
     pub fn check(&self, model: ModelInput, images: &[Image]) -> Result<Chw, ImageError> {
+        self.check_sizes(model, images.iter().map(|image| (image.name.as_str(), image.width, image.height)))
+    }
+
+    /// The same for images of which only (name, width, height) are known. Errors as [`Self::check`].
+    pub fn check_sizes<'a>(
+        &self,
+        model: ModelInput,
+        images: impl IntoIterator<Item = (&'a str, u32, u32)>,
+    ) -> Result<Chw, ImageError> {
         let channels = model.channels.unwrap_or(3);
         let faults = self.faults(channels);
         if !faults.is_empty() {
@@ -116,9 +125,9 @@ impl Preprocess {
             });
         }
         let mut wanted: Option<(usize, usize)> = model.height.zip(model.width);
-        for image in images {
+        for image @ (_, width, height) in images {
             let size = self
-                .output_size(image.width, image.height)
+                .output_size(width, height)
                 .and_then(|size| fits(size, model, wanted).map(|()| size))
                 .map_err(|detail| mismatch(image, detail, model, wanted))?;
             wanted = Some(size);
@@ -269,7 +278,12 @@ fn fits((tall, wide): (usize, usize), model: ModelInput, wanted: Option<(usize, 
     Err(format!("preprocessing makes it {wide}×{tall}"))
 }
 
-fn mismatch(image: &Image, detail: String, model: ModelInput, wanted: Option<(usize, usize)>) -> ImageError {
+fn mismatch(
+    (name, width, height): (&str, u32, u32),
+    detail: String,
+    model: ModelInput,
+    wanted: Option<(usize, usize)>,
+) -> ImageError {
     let fixed = model.height.is_some() || model.width.is_some();
     let takes = match (model.height, model.width) {
         (Some(height), Some(width)) => format!("the model takes {width}×{height}"),
@@ -279,10 +293,7 @@ fn mismatch(image: &Image, detail: String, model: ModelInput, wanted: Option<(us
     };
     let before = wanted.filter(|_| !fixed).map(|(h, w)| format!(" (the first is {w}×{h})")).unwrap_or_default();
     ImageError::InputMismatch {
-        detail: format!(
-            "image {:?} is {}×{} (width×height): {detail}, and {takes}{before}",
-            image.name, image.width, image.height
-        ),
+        detail: format!("image {name:?} is {width}×{height} (width×height): {detail}, and {takes}{before}"),
         hint: mending(model.height.or(wanted.map(|s| s.0)), model.width.or(wanted.map(|s| s.1))),
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Each module with the modules that it may use. What is not listed here fails the test, so a new module needs a place.
 const LAYERS: &[(&str, &[&str])] = &[
     ("ids", &[]),
+    ("problem", &[]),
     ("images", &[]),
     ("shutdown", &[]),
     ("telemetry", &[]),
@@ -15,10 +16,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("exec", &["graph"]),
     ("compress", &["images", "children", "graph", "onnx", "exec"]),
     ("db", &["ids", "images", "compress"]),
-    ("jobs", &["ids", "shutdown", "telemetry", "children", "compress", "db"]),
-    ("service", &["ids", "images", "compress", "onnx", "db", "jobs"]),
-    ("http", &["ids", "images", "shutdown", "telemetry", "compress", "db", "jobs", "service", "onnx"]),
-    ("worker", &["ids", "images", "shutdown", "telemetry", "children", "compress", "exec", "db", "jobs", "service"]),
+    ("jobs", &["ids", "problem", "shutdown", "telemetry", "children", "compress", "db"]),
+    ("service", &["ids", "problem", "images", "compress", "onnx", "db", "jobs"]),
+    ("http", &["ids", "problem", "images", "shutdown", "telemetry", "compress", "db", "jobs", "service", "onnx"]),
+    (
+        "worker",
+        &["ids", "problem", "images", "shutdown", "telemetry", "children", "compress", "exec", "db", "jobs", "service"],
+    ),
     (
         "cli",
         &[
