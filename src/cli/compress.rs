@@ -75,7 +75,13 @@ fn compress(args: &Args) -> Result<(), Failure> {
     let images = files::read_images(&args.images, None)?;
     let out = |error: std::io::Error| Failure::input("file_unwritable", format!("{}: {error}", args.out.display()));
     std::fs::create_dir_all(&args.out).map_err(out)?;
-    let bench = Bench::open(&model, &images, &config, args.device, Probe::current().map_err(crate::compress::CompressError::from)?)?;
+    let bench = Bench::open(
+        &model,
+        &images,
+        &config,
+        args.device,
+        Probe::current().map_err(crate::compress::CompressError::from)?,
+    )?;
     let exported = run_steps(&bench, &config, &Progress::new())?;
     for artifact in &exported.artifacts {
         files::write(&args.out.join(&artifact.name), &artifact.bytes)?;

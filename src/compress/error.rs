@@ -101,7 +101,9 @@ impl CompressError {
     pub fn parts(&self) -> Vec<serde_json::Value> {
         match self {
             Self::Graph(error) => error.problems.iter().map(|problem| json!(problem)).collect(),
-            Self::Unsupported(list) | Self::Exec(ExecError::Unsupported(list)) => list.iter().map(|node| json!(node)).collect(),
+            Self::Unsupported(list) | Self::Exec(ExecError::Unsupported(list)) => {
+                list.iter().map(|node| json!(node)).collect()
+            }
             Self::Images(ImageError::Preprocess(faults)) => faults
                 .iter()
                 .map(|f| json!({"pointer": format!("/preprocess/{}", f.field), "detail": f.detail, "hint": f.hint}))

@@ -1,14 +1,12 @@
 //! The student as a file: an edit of the customer's own, so that all that was not touched stays as it came (method §9).
 
-use std::collections::BTreeMap;
-
 use tch::{Kind, Tensor};
 
 use crate::exec::{BatchNorm, Device, Executor, RunOptions};
+use crate::graph::Graph;
 use crate::graph::batch::free_batch;
 use crate::graph::fold::fold;
 use crate::graph::patch::Patch;
-use crate::graph::{Graph, TensorData};
 use crate::onnx;
 
 use super::CompressError;
@@ -30,17 +28,8 @@ pub fn to_onnx(
 ) -> Result<Vec<u8>, CompressError> {
     let mut patch = drop_patch(blocks);
     new_inputs(&network.graph, student, &mut patch)?;
-    let mut changed = changed_weights(network, student)?;
-    for (name, tensor) in &changed {
-        patch.set_tensor(name, tensor.clone());
-    }
-    let mut graph = patch.apply(&network.model.graph)?;
-    let drifted = drifted_weights(network, &graph, student, &changed)?;
-    if !drifted.is_empty() {
-        changed.extend(drifted);
-        changed.iter().for_each(|(name, tensor)| patch.set_tensor(name, tensor.clone()));
-        graph = patch.apply(&network.model.graph)?;
-    }
+    changed_weights(network, student, &mut patch)?;
+    let graph = patch.apply(&network.model.graph)?;
     Ok(onnx::encode(&network.model, &graph, metadata)?)
 }
 
@@ -59,37 +48,16 @@ fn new_inputs(teacher: &Graph, student: &Student, patch: &mut Patch) -> Result<(
 }
 
 /// Weights of the teacher's graph that have other values in the student.
-fn changed_weights(network: &Network, student: &Student) -> Result<BTreeMap<String, TensorData>, CompressError> {
-    let mut changed = BTreeMap::new();
+fn changed_weights(network: &Network, student: &Student, patch: &mut Patch) -> Result<(), CompressError> {
     for (name, old) in &network.graph.initializers {
         if old.dtype.is_float() && student.graph.initializers.contains_key(name) {
             let new = student.params.to_tensor_data(name)?;
             if new != **old {
-                changed.insert(name.clone(), new);
+                patch.set_tensor(name, new);
             }
         }
     }
-    Ok(changed)
-}
-
-/// Weights that the edited file computes from a weight that moved (an `Identity` shares one in some exports) although
-/// they themselves did not move: they have to be written out.
-fn drifted_weights(
-    network: &Network,
-    edited: &Graph,
-    student: &Student,
-    changed: &BTreeMap<String, TensorData>,
-) -> Result<BTreeMap<String, TensorData>, CompressError> {
-    let folded = fold(&free_batch(edited), &network.input_shapes())?;
-    let mut drifted = BTreeMap::new();
-    for (name, now) in &folded.initializers {
-        let wanted = changed.get(name).cloned().map(std::sync::Arc::new);
-        let wanted = wanted.or_else(|| network.graph.initializers.get(name).cloned());
-        if wanted.as_ref().is_some_and(|wanted| wanted != now) && student.graph.initializers.contains_key(name) {
-            drifted.insert(name.clone(), wanted.map(|tensor| (*tensor).clone()).expect("checked"));
-        }
-    }
-    Ok(drifted)
+    Ok(())
 }
 
 /// Reads an exported file back and compares, on these images (n, C, H, W), what ONNX Runtime makes of it with what the

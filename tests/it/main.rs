@@ -4,6 +4,7 @@ mod agreement;
 mod exec;
 mod graph;
 mod images;
+mod latency;
 mod layering;
 mod method;
 mod onnxruntime;

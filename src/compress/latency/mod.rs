@@ -8,6 +8,7 @@
 mod child;
 mod clock;
 mod error;
+mod inputs;
 mod lock;
 mod probe;
 mod protocol;
@@ -17,6 +18,7 @@ mod statistics;
 
 pub use child::run_child;
 pub use error::LatencyError;
+pub use inputs::model_inputs;
 pub use lock::{Exclusive, HostLock, Shared};
 pub use probe::{Model, Probe, Source, measure};
 pub use protocol::Input;
@@ -84,9 +86,9 @@ impl Default for Plan {
             warmup_runs: 5,
             warmup_seconds: 0.5,
             pairs: 60,
-            min_pairs: 5,
+            min_pairs: 3,
             max_seconds: 20.0,
-            rounds: 3,
+            rounds: 5,
             resident_bytes: 1 << 30,
             timeout_seconds: 600.0,
             seed: 0,

@@ -52,7 +52,7 @@ impl Samples {
     /// A network's median latency in ms with its 95 % interval; `None` where it was not measured.
     pub fn median_ms(&self, label: &str, basis: Basis, seed: u64) -> Option<Figure> {
         let rounds = self.series(label).map(|series| series.ns(basis).iter().map(|ns| *ns as f64 / 1e6).collect());
-        statistics::bootstrap_median(&rounds.collect::<Vec<_>>(), seed)
+        statistics::median_figure(&rounds.collect::<Vec<_>>(), seed)
     }
 
     /// (teacher − student) / teacher with its 95 % interval, over all pairs of all rounds that measured both; `None`
@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn the_csv_has_a_line_for_each_sample_and_quotes_names() {
-        let csv = samples(vec![Round { series: vec![series("t", &[10, 20]), series("without \"a,b\"", &[30, 40])] }]).to_csv();
+        let csv = samples(vec![Round { series: vec![series("t", &[10, 20]), series("without \"a,b\"", &[30, 40])] }])
+            .to_csv();
         let lines: Vec<_> = csv.lines().collect();
         assert_eq!(lines[0], "round,pair,label,wall_ns,cpu_ns");
         assert_eq!(lines[2], "0,1,t,20,10");

@@ -39,6 +39,12 @@ fn reduction_of(wall: &Rounds, cpu: &Rounds, threads: usize) -> Option<Reduction
     reduction(&borrowed(wall), &borrowed(cpu), threads, 7)
 }
 
+/// The interval over the ratios of some rounds, from fewer resamples than in earnest: these tests repeat it often.
+fn interval(rounds: &Rounds) -> Figure {
+    let borrowed: Vec<_> = rounds.iter().map(|(teacher, student)| (&teacher[..], &student[..])).collect();
+    figure(&ratios(&borrowed), 300, 7).expect("enough pairs")
+}
+
 /// The share of 100 repetitions in which `holds` is true.
 fn share(holds: impl Fn(u64) -> bool) -> f64 {
     (0..100).filter(|seed| holds(*seed)).count() as f64 / 100.0
@@ -47,8 +53,7 @@ fn share(holds: impl Fn(u64) -> bool) -> f64 {
 #[test]
 fn a_known_reduction_lies_in_its_interval() {
     let covered = share(|seed| {
-        let rounds = Host::new(seed, 0.2).rounds(1, 60, 0.15, 0.0);
-        let found = reduction_of(&rounds, &rounds, 1).expect("60 pairs");
+        let found = interval(&Host::new(seed, 0.2).rounds(1, 60, 0.15, 0.0));
         found.low <= 0.15 && 0.15 <= found.high
     });
     // 95 of 100 are promised; 100 repetitions may show a few fewer.
@@ -57,30 +62,34 @@ fn a_known_reduction_lies_in_its_interval() {
 
 #[test]
 fn a_reduction_that_shifts_between_rounds_lies_in_the_interval_over_rounds() {
-    let covered = |rounds: usize| {
+    let covered = |rounds: usize, pairs: usize| {
         share(|seed| {
-            let samples = Host::new(seed, 0.05).rounds(rounds, 20, 0.15, 0.03);
-            let found = reduction_of(&samples, &samples, 1).expect("pairs");
+            let found = interval(&Host::new(seed, 0.05).rounds(rounds, pairs, 0.15, 0.03));
             found.low <= 0.15 && 0.15 <= found.high
         })
     };
-    let (one, four) = (covered(1), covered(4));
     // One occasion's interval is too narrow; this is why rounds exist.
+    let (one, five) = (covered(1, 60), covered(5, 12));
     assert!(one < 0.6, "covered {one} with one round");
-    assert!(four >= 0.85, "covered {four} with four rounds");
+    assert!(five >= 0.90, "covered {five} with five rounds");
 }
 
 #[test]
 fn no_effect_is_no_gain_and_a_real_one_is() {
-    let found_gain = |truth: f64| {
-        share(|seed| {
-            let rounds = Host::new(seed, 0.2).rounds(3, 20, truth, 0.0);
-            reduction_of(&rounds, &rounds, 1).expect("60 pairs").gain().is_some()
-        })
-    };
-    assert!(found_gain(0.0) <= 0.05, "gains out of nothing: {}", found_gain(0.0));
-    assert!(found_gain(0.15) >= 0.99, "gains of 15 % found: {}", found_gain(0.15));
-    assert_eq!(found_gain(-0.15), 0.0, "a slower student is never a gain");
+    let found_gain = |truth: f64| share(|seed| interval(&Host::new(seed, 0.2).rounds(5, 12, truth, 0.0)).low > 0.0);
+    let (none, real, slower) = (found_gain(0.0), found_gain(0.15), found_gain(-0.15));
+    assert!(none <= 0.05, "gains out of nothing: {none}");
+    assert!(real >= 0.99, "gains of 15 % found: {real}");
+    assert_eq!(slower, 0.0, "a slower student is never a gain");
+}
+
+#[test]
+fn a_gain_needs_an_interval_above_zero() {
+    let steady = Host::new(8, 0.01).rounds(5, 12, 0.15, 0.0);
+    let gain = reduction_of(&steady, &steady, 1).expect("60 pairs").gain().expect("a clear gain");
+    assert!((gain - 0.15).abs() < 0.01, "{gain}");
+    let nothing = Host::new(9, 0.01).rounds(5, 12, 0.0, 0.0);
+    assert_eq!(reduction_of(&nothing, &nothing, 1).expect("60 pairs").gain(), None);
 }
 
 #[test]
@@ -134,7 +143,7 @@ fn percentiles_are_those_of_the_runs() {
 fn a_median_latency_has_an_interval_too() {
     let (runs, _) = Host::new(6, 0.1).round(60, 0.0, 0.0);
     let ms: Vec<f64> = runs.iter().map(|ns| *ns as f64 / 1e6).collect();
-    let found = bootstrap_median(&[ms], 7).expect("60 runs");
+    let found = median_figure(&[ms], 7).expect("60 runs");
     // 4 ms slowed by 0 to 10 %: the true median is 4.2 ms and a little more for the spikes.
     assert!(found.low < 4.2 && 4.2 < found.high && found.width() < 0.2, "{found:?}");
 }

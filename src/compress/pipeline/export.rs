@@ -112,7 +112,7 @@ fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u
         size: SizeReport { teacher: size(&bench.model)?, student: size(student)? },
         cost: CostReport::default(),
         warnings: warnings(bench, found.measured, found.selection, found.summary, outcome, &reduction),
-        reproduce: reproduce(bench, student, onnxruntime),
+        reproduce: reproduce(bench, student, onnxruntime::version()?),
     })
 }
 
@@ -153,7 +153,11 @@ fn block_rows(bench: &Bench, found: &Found) -> Vec<BlockRow> {
     bench.network.blocks.iter().map(row).collect()
 }
 
-fn latency_report(bench: &Bench, samples: &latency::Samples, reduction: &Reduction) -> Result<LatencyReport, CompressError> {
+fn latency_report(
+    bench: &Bench,
+    samples: &latency::Samples,
+    reduction: &Reduction,
+) -> Result<LatencyReport, CompressError> {
     let timing = |label| {
         let timing = samples.timing(label, Basis::Wall);
         timing.ok_or_else(|| CompressError::NotFinite(format!("the latency of the {label}")))
