@@ -8,7 +8,7 @@ use practised::jobs::{store, submit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::reachable_folder;
+use super::cluster;
 
 /// A migrated database that ends with the test.
 pub struct Database {
@@ -19,7 +19,7 @@ pub struct Database {
 
 impl Database {
     pub async fn start() -> Self {
-        let dir = reachable_folder();
+        let dir = cluster::data_dir("").await;
         let postgres = private_postgres::start(dir.path()).await.expect("a private PostgreSQL starts");
         let db = Db::connect(&postgres.url(), 20).await.expect("it takes connections");
         db.migrate().await.expect("the migrations run");

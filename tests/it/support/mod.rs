@@ -1,5 +1,6 @@
 //! What the stories share: tiny networks, images, a running service.
 
+pub mod cluster;
 pub mod database;
 pub mod networks;
 pub mod service;

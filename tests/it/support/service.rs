@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::networks::TinyResNet;
-use super::{reachable_folder, uploads};
+use super::{cluster, uploads};
 
 /// Set in every process that a test's service starts, so that none can hide.
 const MARK: &str = "PRACTISED_TEST_MARK";
@@ -48,7 +48,7 @@ impl TestApp {
     }
 
     pub async fn start(args: &[&str]) -> Self {
-        let dir = reachable_folder();
+        let dir = cluster::data_dir("data").await;
         let mark = uuid::Uuid::now_v7().to_string();
         let (serve, url) = launch(dir.path(), &mark, args);
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
