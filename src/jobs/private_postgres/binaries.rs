@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::owner::Owner;
-use super::{PrivatePostgresError, as_owner, at};
+use super::error::{PrivatePostgresError, at};
+use super::as_owner;
 
 /// A folder with `postgres` and `initdb`.
 #[derive(Debug, Clone)]

@@ -9,7 +9,8 @@ use nix::unistd::{Uid, User};
 
 use super::binaries::Binaries;
 use super::owner::Owner;
-use super::{NAME, PrivatePostgresError, at, last_lines};
+use super::error::{PrivatePostgresError, at};
+use super::{NAME, last_lines};
 
 /// How long the server of a `serve` that was killed may take to end.
 const PREDECESSOR: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@
 
 mod binaries;
 mod cluster;
+mod error;
 mod owner;
 mod socket;
 
@@ -23,7 +24,10 @@ use crate::children::{self, Child};
 use crate::db::admin;
 
 use binaries::Binaries;
+use error::at;
 use owner::Owner;
+
+pub use error::PrivatePostgresError;
 
 /// Role and database that everything belongs to.
 const NAME: &str = "practised";
@@ -43,94 +47,6 @@ const SETTINGS: [&str; 6] = [
 
 /// How long a clean stop may take before it is made less clean.
 const STOP: Duration = Duration::from_secs(15);
-
-/// Why there is no private Postgres. Every message names the way out.
-#[derive(Debug, thiserror::Error)]
-pub enum PrivatePostgresError {
-    /// No binaries.
-    #[error(
-        "no PostgreSQL found (looked in {}); install it (Debian: apt install postgresql), set PG_BIN_DIR, run \
-         scripts/setup, or give --database-url",
-        looked.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-    )]
-    NoBinaries {
-        /// Folders without them.
-        looked: Vec<PathBuf>,
-    },
-    /// The data is of another major version.
-    #[error(
-        "the data in {} was written by PostgreSQL {data}, and here is only {found}; install PostgreSQL {data}, set PG_BIN_DIR \
-         to its bin folder, or give another --data-dir",
-        dir.display()
-    )]
-    OtherVersion {
-        /// The cluster.
-        dir: PathBuf,
-        /// Version of the data.
-        data: String,
-        /// Versions of the binaries.
-        found: String,
-    },
-    /// PostgreSQL refuses to run as root, and there is nobody else to run it as.
-    #[error(
-        "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as; make one, or give --database-url"
-    )]
-    NobodyElse,
-    /// The process has a uid that the host does not know.
-    #[error("uid {0} has no entry in /etc/passwd, and PostgreSQL needs one; add it, or give --database-url")]
-    UnknownUser(u32),
-    /// The user PostgreSQL runs as cannot pass a folder.
-    #[error(
-        "PostgreSQL runs as {user} here and cannot pass {}; choose a --data-dir that it can reach (such as \
-         /var/lib/practised), or chmod o+x that folder",
-        folder.display()
-    )]
-    Unreachable {
-        /// The folder that is in the way.
-        folder: PathBuf,
-        /// Who cannot pass.
-        user: String,
-    },
-    /// Another process uses the data.
-    #[error("{} is in use by another `practised serve` (process {pid}); stop that one, or give another --data-dir", dir.display())]
-    InUse {
-        /// The data directory.
-        dir: PathBuf,
-        /// Process id, where known.
-        pid: String,
-    },
-    /// A program failed.
-    #[error("{program} failed ({status}): {said}")]
-    Failed {
-        /// Which one.
-        program: String,
-        /// Its exit status.
-        status: String,
-        /// The end of what it said.
-        said: String,
-    },
-    /// The server did not answer in time.
-    #[error("PostgreSQL did not answer within {} s; see {}", START.as_secs(), log.display())]
-    Silent {
-        /// Its log.
-        log: PathBuf,
-    },
-    /// The server answers but does not do as told.
-    #[error(transparent)]
-    Db(#[from] crate::db::DbError),
-    /// A file or folder.
-    #[error("{}: {error}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What the system says.
-        error: std::io::Error,
-    },
-}
-
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> PrivatePostgresError {
-    move |error| PrivatePostgresError::File { path: path.to_owned(), error }
-}
 
 /// A running server; ends with [`PrivatePostgres::stop`], or by SIGINT when this process dies.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Uid, User, chown};
 
-use super::{PrivatePostgresError, at};
+use super::error::{PrivatePostgresError, at};
 
 /// The user that owns the cluster.
 #[derive(Debug, Clone)]

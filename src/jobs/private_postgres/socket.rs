@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::owner::Owner;
-use super::{PrivatePostgresError, at};
+use super::error::{PrivatePostgresError, at};
 use crate::jobs::store::sha256_hex;
 
 /// A socket's path, with its closing zero, has to fit into `sockaddr_un`.

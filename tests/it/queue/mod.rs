@@ -1,0 +1,56 @@
+//! The queue, with the faults it must bear.
+
+mod ends;
+mod leases;
+mod storage;
+
+use practised::db::{Db, JobOutcome, TaskKind, events, jobs};
+use practised::ids::{JobId, WorkerId};
+use practised::jobs::claim::{Claim, claim};
+use practised::jobs::complete::{Done, File, Finished};
+use practised::jobs::rescue;
+use practised::problem::{Code, Problem};
+use serde_json::json;
+
+/// What a task of this kind might bring.
+pub fn brings(kind: TaskKind) -> Done {
+    let last = (kind == TaskKind::Export).then(|| Finished {
+        outcome: JobOutcome::TargetMet,
+        report: r#"{"zebra": 1, "ant": 2.50}"#.to_owned(),
+        artifacts: vec![File { name: "student.onnx".into(), media_type: "text/x".into(), bytes: b"student".to_vec() }],
+    });
+    let blobs = if kind == TaskKind::Finetune { vec![("student", vec![7; 3 << 20])] } else { Vec::new() };
+    Done { result: json!({ "of": kind }), blobs, last }
+}
+
+pub async fn take(db: &Db, worker: WorkerId) -> Claim {
+    claim(db, worker).await.expect("claims").expect("there is something to claim")
+}
+
+pub async fn nothing_to_take(db: &Db, worker: WorkerId) -> bool {
+    claim(db, worker).await.expect("claims").is_none()
+}
+
+pub async fn job(db: &Db, id: JobId) -> jobs::JobRow {
+    let mut conn = db.connection().await.expect("a connection");
+    jobs::get(&mut conn, id).await.expect("read").expect("there")
+}
+
+/// Kinds of a job's events, checked to be numbered without a gap up to the job's last one.
+pub async fn event_kinds(db: &Db, id: JobId) -> Vec<String> {
+    let mut conn = db.connection().await.expect("a connection");
+    let events = events::list(&mut conn, id, 0, 1000).await.expect("listed");
+    let last = jobs::get(&mut conn, id).await.expect("read").expect("there").last_event;
+    let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
+    assert_eq!(seqs, (1..=last).collect::<Vec<_>>());
+    events.into_iter().map(|event| event.kind).collect()
+}
+
+/// Ends a worker's lease as time would.
+pub async fn let_leases_run_out(db: &Db, worker: WorkerId) {
+    rescue::worker_died(db, worker).await.expect("expired");
+}
+
+pub fn our_fault() -> Problem {
+    Problem::new(Code::Internal, "the moon is in the wrong house")
+}

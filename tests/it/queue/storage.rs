@@ -1,0 +1,98 @@
+//! What is kept between tasks and what goes, and who is told.
+
+use std::time::Duration;
+
+use practised::db::{TaskKind, models, tasks};
+use practised::jobs::complete::complete;
+use practised::jobs::{cancel, rescue, store};
+use serde_json::{Value, json};
+
+use super::{brings, job, take};
+use crate::support::database::Database;
+
+#[tokio::test]
+async fn a_model_cannot_go_while_a_job_uses_it_and_leaves_nothing_when_it_goes() {
+    let base = Database::start().await;
+    let db = &base.db;
+    let id = base.job(json!({ "finetune": null }), &["a"]).await;
+    let model = job(db, id).await.model;
+    let mut conn = db.connection().await.expect("a connection");
+    let sha256 = models::get(&mut conn, model).await.expect("read").expect("there").sha256;
+    let refused = models::delete(&mut conn, model).await.expect_err("in use");
+    assert!(refused.is_constraint("live_job_has_its_inputs"), "{refused}");
+    cancel::request(db, id).await.expect("asked");
+    assert!(models::delete(&mut conn, model).await.expect("deleted"));
+    assert_eq!(job(db, id).await.model, model, "the job still says what it was about");
+    rescue::tidy(db).await.expect("tidied");
+    let gone = store::read(db, &sha256).await.expect_err("no bytes without an owner");
+    assert!(gone.to_string().contains("not there"), "{gone}");
+    let images = job(db, id).await.images.expect("a set");
+    let row = practised::db::image_sets::get(&mut conn, images).await.expect("read").expect("kept");
+    store::read(db, &row.sha256).await.expect("what has an owner stays");
+    drop(conn);
+    base.stop().await;
+}
+
+#[tokio::test]
+async fn a_waiting_worker_is_woken_by_a_submission_and_by_a_cancellation() {
+    let base = Database::start().await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let wake_ups = practised::jobs::listen::listen(base.db.clone(), stop.clone());
+    let mut cancelled = wake_ups.cancelled.subscribe();
+    // The first wake-up says that it listens.
+    tokio::time::timeout(Duration::from_secs(5), wake_ups.tasks.notified()).await.expect("listening");
+    let id = base.job(json!({ "finetune": null }), &["a"]).await;
+    tokio::time::timeout(Duration::from_secs(1), wake_ups.tasks.notified()).await.expect("woken by the submission");
+    cancel::request(&base.db, id).await.expect("asked");
+    let told = tokio::time::timeout(Duration::from_secs(1), cancelled.recv()).await.expect("woken by the cancellation");
+    assert_eq!(told.expect("told"), id);
+    stop.cancel();
+    base.stop().await;
+}
+
+#[tokio::test]
+async fn bytes_come_back_as_they_went_and_are_kept_once() {
+    let base = Database::start().await;
+    let db = &base.db;
+    let bytes: Vec<u8> = (0..(5 << 20) / 2 + 3).map(|index: u32| (index % 251) as u8).collect();
+    let path = base.dir.path().join("bytes");
+    std::fs::write(&path, &bytes).expect("written");
+    let mut tx = db.begin().await.expect("begins");
+    let sha256 = store::put_bytes(&mut tx, &bytes).await.expect("stored");
+    store::put_file(&mut tx, &path, &sha256, bytes.len() as u64).await.expect("there already");
+    practised::db::commit(tx).await.expect("committed");
+    assert_eq!(store::read(db, &sha256).await.expect("read"), bytes);
+    let mut conn = db.connection().await.expect("a connection");
+    assert_eq!(practised::db::blobs::size(&mut conn, &sha256).await.expect("read"), Some(bytes.len() as i64));
+    assert_eq!(
+        practised::db::blobs::chunk(&mut conn, &sha256, 2).await.expect("read").expect("there").len(),
+        bytes.len() - (2 << 20)
+    );
+    drop(conn);
+    base.stop().await;
+}
+
+/// Tasks keep what they found out, for the next ones and for people.
+#[tokio::test]
+async fn results_and_bytes_wait_for_the_tasks_that_follow() {
+    let base = Database::start().await;
+    let (db, worker) = (&base.db, base.worker().await);
+    let id = base.job(json!({ "finetune": {} }), &["a"]).await;
+    loop {
+        let claimed = take(db, worker).await;
+        if claimed.kind == TaskKind::Export {
+            break;
+        }
+        complete(db, &claimed, &brings(claimed.kind)).await.expect("stored");
+    }
+    let mut conn = db.connection().await.expect("a connection");
+    let rows = tasks::of_job(&mut conn, id).await.expect("listed");
+    let results: Vec<Option<Value>> = rows.iter().map(|task| task.result.clone()).collect();
+    let found = |kind: &str| Some(json!({ "of": kind }));
+    assert_eq!(results, [found("measure"), found("score"), found("select"), found("finetune"), None]);
+    assert!(rows[0].seconds.is_some_and(|seconds| seconds > 0.0), "{rows:?}");
+    let student = tasks::blob(&mut conn, id, TaskKind::Finetune, "student").await.expect("read").expect("there");
+    assert_eq!(store::read(db, &student).await.expect("stored").len(), 3 << 20);
+    drop(conn);
+    base.stop().await;
+}
