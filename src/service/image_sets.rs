@@ -52,7 +52,11 @@ pub async fn register(context: &Context, upload: Upload) -> Result<Registration,
 }
 
 fn told(error: ImageError) -> ServiceError {
-    if error.is_input() { faults::problem(&error.into()).into() } else { std::io::Error::other(error.to_string()).into() }
+    if error.is_input() {
+        faults::problem(&error.into()).into()
+    } else {
+        std::io::Error::other(error.to_string()).into()
+    }
 }
 
 /// An upload that was looked at and is to be stored.
