@@ -29,6 +29,9 @@ pub struct Problem {
 /// The way out of a file that contradicts itself.
 pub(crate) const EXPORT_AGAIN: &str = "the file contradicts itself: export the network again; onnx.checker.check_model(path, full_check=True) shows the same";
 
+/// More are not listed: a made-up file can have millions.
+pub(crate) const MOST_PROBLEMS: usize = 1000;
+
 impl Problem {
     /// A problem of one node.
     pub fn at(node: &Node, detail: impl Into<String>, hint: impl Into<String>) -> Self {
@@ -54,21 +57,30 @@ impl From<Problem> for GraphError {
     }
 }
 
+impl Problem {
+    fn cause(&self) -> String {
+        let Self { node, op, detail, .. } = self;
+        if op.is_empty() { format!("`{node}`: {detail}") } else { format!("{op} `{node}`: {detail}") }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, op, detail, hint } = self;
-        match op.as_str() {
-            "" => write!(f, "`{node}`: {detail}")?,
-            op => write!(f, "{op} `{node}`: {detail}")?,
-        }
-        if hint.is_empty() { Ok(()) } else { write!(f, " ({hint})") }
+        f.write_str(&self.cause())?;
+        if self.hint.is_empty() { Ok(()) } else { write!(f, " ({})", self.hint) }
     }
 }
 
 impl fmt::Display for GraphError {
+    /// A way out that several problems in a row share is said once, behind the last of them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, problem) in self.problems.iter().enumerate() {
-            write!(f, "{}{problem}", if i == 0 { "" } else { "; " })?;
+            let next = self.problems.get(i + 1);
+            match next.is_some_and(|next| next.hint == problem.hint) {
+                true => f.write_str(&problem.cause())?,
+                false => write!(f, "{problem}")?,
+            }
+            f.write_str(if next.is_some() { "; " } else { "" })?;
         }
         Ok(())
     }

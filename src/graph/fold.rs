@@ -84,7 +84,7 @@ fn fix_target(
         && matches!(target, Some(Known::Items(_)))
         && let Some(target) = constant_target(&node, inferred)
     {
-        let name = free_name(graph, &format!("{}_target", node.output()));
+        let name = graph.free_name(&format!("{}_target", node.output()));
         initializers.insert(name.clone(), Arc::new(TensorData::from_i64(&[target.len()], &target)));
         node.inputs[1] = name;
     }
@@ -106,17 +106,6 @@ fn constant_target(node: &Node, inferred: &Inferred) -> Option<Vec<i64>> {
         });
     }
     (target.iter().filter(|size| **size == -1).count() <= 1).then_some(target)
-}
-
-/// `wanted`, or with a number behind it where that is taken.
-pub(super) fn free_name(graph: &Graph, wanted: &str) -> String {
-    let taken = |name: &str| {
-        graph.initializers.contains_key(name)
-            || graph.inputs.iter().any(|input| input.name == name)
-            || graph.nodes.iter().any(|node| node.outputs.iter().any(|output| output == name))
-    };
-    let numbered = (2..).map(|i| format!("{wanted}_{i}"));
-    std::iter::once(wanted.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_default()
 }
 
 /// Drops the nodes that no output depends on. The nodes are sorted.

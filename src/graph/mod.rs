@@ -4,16 +4,21 @@
 //! the layers above, and edited only by a [`patch::Patch`], which checks the result.
 
 pub mod attrs;
+pub mod batch;
 pub mod check;
 pub mod error;
 pub mod fold;
 mod infer;
 pub mod model;
 pub mod order;
+pub mod patch;
 mod shape;
 mod value;
 
 pub use attrs::{Attribute, Attributes};
+pub use batch::free_batch;
+pub use check::check;
 pub use error::{GraphError, Problem};
 pub use fold::{InputShapes, fold};
 pub use model::{DataType, Dim, Graph, Node, Shape, TensorData, ValueInfo, ValueType};
+pub use patch::Patch;

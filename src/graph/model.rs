@@ -191,6 +191,17 @@ impl Graph {
         self.values.get(value).or(declared).and_then(|ty| ty.shape.clone())
     }
 
+    /// `wanted`, or with a number behind it where something has that name: for values that a patch adds.
+    pub fn free_name(&self, wanted: &str) -> String {
+        let taken = |name: &str| {
+            self.initializers.contains_key(name)
+                || self.inputs.iter().any(|input| input.name == name)
+                || self.nodes.iter().any(|node| node.outputs.iter().any(|output| output == name))
+        };
+        let numbered = (2..).map(|i| format!("{wanted}_{i}"));
+        std::iter::once(wanted.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_default()
+    }
+
     /// Number of elements over all floating-point initializers.
     pub fn parameter_count(&self) -> usize {
         self.initializers.values().filter(|t| t.dtype.is_float()).map(|t| t.len()).sum()

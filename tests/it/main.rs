@@ -2,6 +2,9 @@
 
 mod agreement;
 mod exec;
+mod graph;
+mod graph_shapes;
+mod onnx_roundtrip;
 mod onnxruntime;
 mod operators;
 mod support;

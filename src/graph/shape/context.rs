@@ -1,5 +1,7 @@
 //! What an operator's inference sees of its node.
 
+use std::cell::RefCell;
+
 use super::fact::{Fact, Items};
 use crate::graph::error::EXPORT_AGAIN;
 use crate::graph::model::{DataType, Dim, Node, Shape};
@@ -11,6 +13,8 @@ pub(crate) struct Context<'a> {
     pub opset: i64,
     /// By position; `None` where an optional input is absent.
     pub inputs: Vec<Option<&'a Fact>>,
+    /// Contradictions that leave the outputs' shape clear, so that what follows can be checked as well.
+    pub troubles: RefCell<Vec<Trouble>>,
 }
 
 /// What is wrong with a node, and the way out.
@@ -29,7 +33,16 @@ impl From<String> for Trouble {
     }
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    pub fn new(node: &'a Node, opset: i64, inputs: Vec<Option<&'a Fact>>) -> Self {
+        Self { node, opset, inputs, troubles: RefCell::default() }
+    }
+
+    /// Notes a contradiction and goes on.
+    pub fn report(&self, trouble: impl Into<Trouble>) {
+        self.troubles.borrow_mut().push(trouble.into());
+    }
+
     pub fn fact(&self, index: usize) -> Option<&Fact> {
         self.inputs.get(index).copied().flatten()
     }

@@ -13,14 +13,14 @@ pub(super) fn conv(c: &Context) -> Outputs {
     let group = group(c)?;
     let wanted = symbol::multiply(&w[1], group);
     if !may_equal(&x[1], &wanted) {
-        return Err(channels(x, w, group, &wanted));
+        c.report(channels(x, w, group, &wanted));
     }
     if let (Some(m), Ok(group)) = (w[0].known(), usize::try_from(group))
         && m % group != 0
     {
-        return Err(format!("{m} output channels do not divide into {group} groups").into());
+        c.report(format!("{m} output channels do not divide into {group} groups"));
     }
-    bias_fits(c, 2, &w[0])?;
+    bias_fits(c, 2, &w[0]);
     let windows = windows(c, &kernel(c, w)?)?;
     let spatial = windows.iter().zip(&x[2..]).map(|(window, size)| window.positions(size));
     let mut shape = vec![x[0].clone(), w[0].clone()];
@@ -35,10 +35,10 @@ pub(super) fn conv_transpose(c: &Context) -> Outputs {
     let (Some(x), Some(w)) = (c.shape(0), c.shape(1)) else { return c.one(None) };
     same_rank(x, w)?;
     if !may_equal(&x[1], &w[0]) {
-        return Err(channels(x, w, 1, &w[0]));
+        c.report(channels(x, w, 1, &w[0]));
     }
     let out = symbol::multiply(&w[1], group(c)?);
-    bias_fits(c, 2, &out)?;
+    bias_fits(c, 2, &out);
     let windows = windows(c, &kernel(c, w)?)?;
     let extra = per_axis(c, "output_padding", windows.len(), 0)?;
     let fixed = c.node.attrs.ints("output_shape").filter(|sizes| sizes.len() == windows.len());
@@ -117,13 +117,10 @@ fn group(c: &Context) -> Result<i64, Trouble> {
     if group > 0 { Ok(group) } else { Err(format!("group {group} is not positive").into()) }
 }
 
-fn bias_fits(c: &Context, index: usize, channels: &Dim) -> Result<(), Trouble> {
-    match c.shape(index) {
-        Some(bias) if bias.len() != 1 || !may_equal(&bias[0], channels) => {
-            let wanted = show(std::slice::from_ref(channels));
-            Err(format!("the bias has shape {}, not {wanted}", show(bias)).into())
-        }
-        _ => Ok(()),
+fn bias_fits(c: &Context, index: usize, channels: &Dim) {
+    if let Some(bias) = c.shape(index).filter(|bias| bias.len() != 1 || !may_equal(&bias[0], channels)) {
+        let wanted = show(std::slice::from_ref(channels));
+        c.report(format!("the bias has shape {}, not {wanted}", show(bias)));
     }
 }
 

@@ -12,13 +12,13 @@ pub(super) fn gemm(c: &Context) -> Outputs {
     let (m, k) = if c.int("transA", 0) == 0 { (&a[0], &a[1]) } else { (&a[1], &a[0]) };
     let (other, n) = if c.int("transB", 0) == 0 { (&b[0], &b[1]) } else { (&b[1], &b[0]) };
     if !dims::may_equal(k, other) {
-        return Err(format!("matrices of shapes {} and {} do not multiply", show(a), show(b)).into());
+        c.report(format!("matrices of shapes {} and {} do not multiply", show(a), show(b)));
     }
     let product = vec![m.clone(), n.clone()];
     if let Some(bias) = c.shape(2) {
         let both = dims::broadcast([&product, bias])?;
         if both.len() != 2 || both.iter().zip(&product).any(|(both, own)| !dims::may_equal(both, own)) {
-            return Err(format!("the bias of shape {} does not broadcast to {}", show(bias), show(&product)).into());
+            c.report(format!("the bias of shape {} does not broadcast to {}", show(bias), show(&product)));
         }
     }
     c.one(Some(product))
@@ -31,7 +31,7 @@ pub(super) fn matmul(c: &Context) -> Outputs {
         return Err("multiplies a scalar".to_owned().into());
     };
     if !dims::may_equal(k, other) {
-        return Err(format!("shapes {} and {} do not multiply", show(a), show(b)).into());
+        c.report(format!("shapes {} and {} do not multiply", show(a), show(b)));
     }
     let leading = |shape: &[_]| shape[..shape.len().saturating_sub(2)].to_vec();
     let mut product = dims::broadcast([&leading(a), &leading(b)])?;

@@ -1,13 +1,13 @@
 //! BatchNormalization, InstanceNormalization, GroupNormalization, LayerNormalization (ONNX operators, opsets 6–21).
 
-use super::super::context::{Context, Outputs, Trouble, show};
+use super::super::context::{Context, Outputs, show};
 use super::super::dims::may_equal;
 use super::super::fact::Fact;
 use crate::graph::model::{DataType, Dim, Shape};
 
 /// X (N, C, …) and scale, bias, mean, variance (C) → Y and, in training mode, the running statistics.
 pub(super) fn batch_normalization(c: &Context) -> Outputs {
-    parameters_fit(c, 1..=4)?;
+    parameters_fit(c, 1..=4);
     let mut outputs = c.one(c.shape(0).cloned())?;
     outputs.extend((1..c.node.outputs.len()).map(|i| Fact::new(c.dtype(2 + i.min(2)), c.shape(2 + i.min(2)).cloned())));
     Ok(outputs)
@@ -15,7 +15,7 @@ pub(super) fn batch_normalization(c: &Context) -> Outputs {
 
 /// X (N, C, …) and scale, bias (C) → Y.
 pub(super) fn per_channel(c: &Context) -> Outputs {
-    parameters_fit(c, 1..=2)?;
+    parameters_fit(c, 1..=2);
     c.one(c.shape(0).cloned())
 }
 
@@ -26,7 +26,7 @@ pub(super) fn group_normalization(c: &Context) -> Outputs {
     if let Some(channels) = c.shape(0).and_then(|x| x.get(1)).and_then(Dim::known)
         && channels % groups != 0
     {
-        return Err(format!("{channels} channels do not divide into {groups} groups").into());
+        c.report(format!("{channels} channels do not divide into {groups} groups"));
     }
     if c.opset < 21 { c.one(c.shape(0).cloned()) } else { per_channel(c) }
 }
@@ -41,7 +41,7 @@ pub(super) fn layer_normalization(c: &Context) -> Outputs {
         let aligned = parameter.iter().rev().zip(wanted.iter().rev());
         let fits = parameter.len() <= x.len() && aligned.clone().all(|(p, x)| p.known() == Some(1) || may_equal(p, x));
         if !fits {
-            return Err(format!("a parameter has shape {}, not {}", show(parameter), show(wanted)).into());
+            c.report(format!("a parameter has shape {}, not {}", show(parameter), show(wanted)));
         }
     }
     let mut outputs = c.one(Some(x.clone()))?;
@@ -51,20 +51,16 @@ pub(super) fn layer_normalization(c: &Context) -> Outputs {
     Ok(outputs)
 }
 
-fn parameters_fit(c: &Context, indices: std::ops::RangeInclusive<usize>) -> Result<(), Trouble> {
-    let Some(x) = c.shape(0) else { return Ok(()) };
+fn parameters_fit(c: &Context, indices: std::ops::RangeInclusive<usize>) {
+    let Some(x) = c.shape(0) else { return };
     let Some(channels) = x.get(1) else {
-        return Err(format!("needs a channel dimension, but the input has shape {}", show(x)).into());
+        return c.report(format!("needs a channel dimension, but the input has shape {}", show(x)));
     };
     for i in indices {
-        match c.shape(i) {
-            Some(parameter) if parameter.len() != 1 || !may_equal(&parameter[0], channels) => {
-                let name = c.node.input(i).unwrap_or_default();
-                let wanted = show(std::slice::from_ref(channels));
-                return Err(format!("`{name}` has shape {}, but the channels are {wanted}", show(parameter)).into());
-            }
-            _ => {}
+        if let Some(parameter) = c.shape(i).filter(|shape| shape.len() != 1 || !may_equal(&shape[0], channels)) {
+            let name = c.node.input(i).unwrap_or_default();
+            let wanted = show(std::slice::from_ref(channels));
+            c.report(format!("`{name}` has shape {}, but the channels are {wanted}", show(parameter)));
         }
     }
-    Ok(())
 }

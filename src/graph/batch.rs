@@ -1,0 +1,121 @@
+//! Frees the batch of a network that was exported for a fixed one, so that it can be run on many images at once.
+
+use std::sync::Arc;
+
+use super::attrs::Attribute;
+use super::fold::InputShapes;
+use super::infer::{self, Effort, Inferred};
+use super::model::{Dim, Graph, Node, TensorData, ValueType};
+use super::order;
+use super::shape::fact::Item;
+
+/// The network with a free first dimension in place of a fixed batch: inputs, outputs and intermediate types say so,
+/// and Reshape targets that spell the batch out copy it instead. A network whose batch is free already, or that cannot
+/// do with another one, comes back as it is: look at the first dimension of its input.
+pub fn free_batch(graph: &Graph) -> Graph {
+    freed(graph).unwrap_or_else(|| graph.clone())
+}
+
+fn freed(graph: &Graph) -> Option<Graph> {
+    let fixed = fixed_batch(graph)?;
+    let batch = Dim::Symbol(free_symbol(graph));
+    let mut result = graph.clone();
+    for input in &mut result.inputs {
+        if let Some(first) = first_dim(&mut input.ty).filter(|first| **first == Dim::Known(fixed)) {
+            first.clone_from(&batch);
+        }
+    }
+    let order = order::order(&result).ok()?;
+    // Freeing one target frees the values behind it, which shows the next one.
+    let inferred = loop {
+        let inferred = infer::infer(&result, &order, &InputShapes::new(), Effort::Shapes);
+        let pinned: Vec<(usize, Vec<i64>)> = order
+            .iter()
+            .filter_map(|i| Some((*i, pinned_target(&result.nodes[*i], &inferred, fixed, &batch)?)))
+            .collect();
+        if pinned.is_empty() {
+            break inferred;
+        }
+        pinned.into_iter().for_each(|(node, target)| set_target(&mut result, node, target));
+    };
+    let carried = result.outputs.iter().all(|output| {
+        let shape = inferred.fact(&output.name).and_then(|fact| fact.shape.as_ref());
+        !starts_with(&output.ty, fixed) || shape.and_then(|shape| shape.first()) == Some(&batch)
+    });
+    if !carried || !inferred.problems.is_empty() {
+        return None;
+    }
+    set_types(&mut result, &inferred);
+    Some(result)
+}
+
+/// The first dimension of the first input that has a batch at all.
+fn fixed_batch(graph: &Graph) -> Option<usize> {
+    let shapes: Vec<_> = graph.inputs.iter().filter_map(|input| input.ty.shape.as_ref()).collect();
+    let image = shapes.iter().find(|shape| shape.len() == 4).or_else(|| shapes.iter().find(|shape| shape.len() > 1));
+    image?.first()?.known().filter(|batch| *batch > 0)
+}
+
+/// `N`, or another name where the file uses that for some other size.
+fn free_symbol(graph: &Graph) -> String {
+    let types = graph.inputs.iter().chain(&graph.outputs).map(|info| &info.ty).chain(graph.values.values());
+    let used: Vec<&Dim> = types.filter_map(|ty| ty.shape.as_ref()).flatten().collect();
+    let names = ["N", "batch", "batch_size"].into_iter().map(str::to_owned);
+    let mut names = names.chain((1..).map(|i| format!("batch_{i}")));
+    names.find(|name| !used.contains(&&Dim::Symbol(name.clone()))).unwrap_or_default()
+}
+
+fn first_dim(ty: &mut ValueType) -> Option<&mut Dim> {
+    ty.shape.as_mut().filter(|shape| shape.len() > 1).and_then(|shape| shape.first_mut())
+}
+
+fn starts_with(ty: &ValueType, size: usize) -> bool {
+    ty.shape.as_ref().and_then(|shape| shape.first()) == Some(&Dim::Known(size))
+}
+
+/// The target of a Reshape that turns a free batch back into the fixed one, with a copy in its place.
+fn pinned_target(node: &Node, inferred: &Inferred, fixed: usize, batch: &Dim) -> Option<Vec<i64>> {
+    if !node.is("Reshape") {
+        return None;
+    }
+    let from = inferred.fact(node.input(0)?)?.shape.as_ref()?;
+    let mut target = match node.attrs.ints("shape") {
+        Some(target) => target.to_vec(),
+        None => inferred.tensor(node.input(1)?)?.to_i64()?,
+    };
+    let pinned =
+        from.first() == Some(batch) && target.first().map(|size| Item::Int(*size).dim()) == Some(Dim::Known(fixed));
+    // A real 0 in the target could not be told from a copy.
+    if !pinned || target[1..].contains(&0) && node.attrs.int("allowzero", 0) != 0 {
+        return None;
+    }
+    target[0] = 0;
+    Some(target)
+}
+
+/// 0 copies a size unless `allowzero` says otherwise, in which case the batch is what is left, or `allowzero` goes.
+fn set_target(graph: &mut Graph, node: usize, mut target: Vec<i64>) {
+    if graph.nodes[node].attrs.int("allowzero", 0) != 0 {
+        match target.contains(&-1) {
+            true => graph.nodes[node].attrs.set("allowzero", Attribute::Int(0)),
+            false => target[0] = -1,
+        }
+    }
+    if graph.nodes[node].attrs.ints("shape").is_some() {
+        graph.nodes[node].attrs.set("shape", Attribute::Ints(target));
+        return;
+    }
+    // Other nodes may read the same constant.
+    let name = graph.free_name(&format!("{}_target", graph.nodes[node].output()));
+    graph.initializers.insert(name.clone(), Arc::new(TensorData::from_i64(&[target.len()], &target)));
+    graph.nodes[node].inputs[1] = name;
+}
+
+fn set_types(graph: &mut Graph, inferred: &Inferred) {
+    let outputs = graph.outputs.iter_mut().map(|output| (&output.name, &mut output.ty));
+    for (name, ty) in outputs.chain(graph.values.iter_mut()) {
+        if let Some(shape) = inferred.fact(name).and_then(|fact| fact.shape.clone()) {
+            ty.shape = Some(shape);
+        }
+    }
+}
