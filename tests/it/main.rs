@@ -3,10 +3,12 @@
 mod agreement;
 mod exec;
 mod graph;
+mod graph_shapes;
 mod images;
 mod latency;
 mod layering;
 mod method;
+mod onnx_roundtrip;
 mod onnxruntime;
 mod operators;
 mod support;
