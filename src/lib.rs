@@ -1,8 +1,10 @@
 //! `practised`: drops whole residual blocks of a trained CNN until a latency target is met, and recovers on a tiny set
 //! of unlabelled images (PRACTISE, CVPR 2023), as an HTTP service and as a command line.
 
+pub mod children;
 pub mod ids;
 pub mod images;
+pub mod problem;
 pub mod shutdown;
 pub mod telemetry;
 

@@ -1,12 +1,67 @@
-//! `practised evaluate`.
+//! `practised evaluate`: a student against its teacher on images, both in ONNX Runtime.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use crate::compress::evaluate::{Evaluation, evaluate};
+use crate::compress::report::Figure;
+
+use super::failure::{Failure, finish};
+use super::files;
+use super::table::Table;
 
 /// Arguments of `practised evaluate`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The network that was uploaded.
+    #[arg(value_name = "TEACHER.onnx")]
+    teacher: PathBuf,
+    /// The network that came back.
+    #[arg(value_name = "STUDENT.onnx")]
+    student: PathBuf,
+    /// Images, as a zip or a folder.
+    #[arg(long, value_name = "ZIP|DIR")]
+    images: PathBuf,
+    /// Labels: a CSV with the columns file and label.
+    #[arg(long, value_name = "CSV")]
+    labels: Option<PathBuf>,
+    /// From image files to the networks' input, as in a job.
+    #[arg(long, value_name = "FILE.json")]
+    preprocess: Option<PathBuf>,
+    /// JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs `practised evaluate`.
-pub fn run(_args: Args) -> ExitCode {
-    ExitCode::FAILURE
+pub fn run(args: Args) -> ExitCode {
+    finish(compare(&args), args.json)
+}
+
+fn compare(args: &Args) -> Result<(), Failure> {
+    let (teacher, student) = (files::read(&args.teacher)?, files::read(&args.student)?);
+    let preprocess = files::read_preprocess(args.preprocess.as_deref())?;
+    let images = files::read_images(&args.images, args.labels.as_deref())?;
+    let evaluation = evaluate(&teacher, &student, &images, &preprocess)?;
+    if args.json {
+        return files::print_json(&evaluation);
+    }
+    print(&evaluation);
+    Ok(())
+}
+
+fn print(evaluation: &Evaluation) {
+    let mut table = Table::new(&["", "value", "95 % interval"]);
+    let mut share = |what: &str, figure: Option<Figure>| {
+        if let Some(figure) = figure {
+            let (low, high) = (figure.low.unwrap_or(figure.value), figure.high.unwrap_or(figure.value));
+            let interval = format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high);
+            table.row(vec![what.into(), format!("{:.2} %", 100.0 * figure.value), interval]);
+        }
+    };
+    share("agreement", evaluation.agreement);
+    share("top-1 teacher", evaluation.top1.map(|top1| top1.teacher));
+    share("top-1 student", evaluation.top1.map(|top1| top1.student));
+    table.row(vec!["output MSE".into(), format!("{:.4e}", evaluation.output_mse), String::new()]);
+    println!("{} images, {} of them labelled\n\n{table}", evaluation.images, evaluation.labelled);
 }

@@ -1,21 +1,178 @@
-//! `practised latency`.
+//! `practised latency`: one network, or two interleaved, measured as a job measures them.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use crate::compress::latency::{
+    Basis, Engine, HostLock, LatencyConfig, LatencyError, Model, Plan, Probe, Samples, Source, measure, model_inputs,
+    run_child as serve_one_request,
+};
 
 /// Arguments of `practised latency`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The network, or the teacher where two are given
+    #[arg(value_name = "A.onnx")]
+    first: PathBuf,
+    /// A network to compare it with, such as its student
+    #[arg(value_name = "B.onnx")]
+    second: Option<PathBuf>,
+    /// What runs the networks
+    #[arg(long, value_enum, default_value = "onnxruntime")]
+    engine: EngineName,
+    /// Images in one run
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch: u32,
+    /// Threads within one run
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: u32,
+    /// Height and width of the input, where the network leaves them free
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    size: Option<(usize, usize)>,
+    /// Runs of each network, at most
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(3..=100_000))]
+    runs: u32,
+    /// Seconds of measuring, at most (three runs in each of five rounds are always taken)
+    #[arg(long, default_value_t = 20.0)]
+    seconds: f64,
+    /// Seed of the input values and of the intervals
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// JSON on stdout instead of a table
+    #[arg(long)]
+    json: bool,
+}
 
-/// Runs `practised latency`.
-pub fn run(_args: Args) -> ExitCode {
-    ExitCode::FAILURE
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum EngineName {
+    /// ONNX Runtime: what customers deploy
+    #[value(name = "onnxruntime")]
+    OnnxRuntime,
+    /// The service's own executor on libtorch
+    #[value(name = "torch")]
+    Torch,
 }
 
 /// Arguments of the hidden `practised latency-child`.
 #[derive(Debug, clap::Args)]
 pub struct ChildArgs {}
 
+/// Runs `practised latency`.
+pub fn run(args: Args) -> ExitCode {
+    match measured(&args) {
+        Ok(samples) => {
+            let text = if args.json { json(&args, &samples) } else { table(&args, &samples) };
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("practised latency: {error}");
+            if error.is_input() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
 /// Runs `practised latency-child`.
 pub fn run_child(_args: ChildArgs) -> ExitCode {
-    ExitCode::FAILURE
+    serve_one_request()
+}
+
+fn measured(args: &Args) -> Result<Samples, LatencyError> {
+    let paths = [Some(&args.first), args.second.as_ref()];
+    let models = paths.into_iter().flatten().zip(["A", "B"]).map(|(path, label)| model(path, label, args));
+    let models = models.collect::<Result<Vec<_>, _>>()?;
+    let engine = match args.engine {
+        EngineName::OnnxRuntime => Engine::OnnxRuntime,
+        EngineName::Torch => Engine::Torch,
+    };
+    let config = LatencyConfig { engine, batch: args.batch as usize, threads: args.threads as usize };
+    let plan =
+        Plan { pairs: args.runs as usize, max_seconds: args.seconds.max(0.0), seed: args.seed, ..Plan::default() };
+    let never = || false;
+    let _alone = HostLock::of_host().exclusive(&|| {
+        static SAID: std::sync::Once = std::sync::Once::new();
+        SAID.call_once(|| eprintln!("waiting until nothing else is computed on this host"));
+        false
+    })?;
+    measure(&Probe::current()?, &models, &config, &plan, &never)
+}
+
+fn model<'a>(path: &'a Path, label: &'a str, args: &Args) -> Result<Model<'a>, LatencyError> {
+    let fault = |detail: String| LatencyError::Request(format!("{}: {detail}", path.display()));
+    let bytes = fs::read(path).map_err(|e| fault(format!("cannot be read: {e}")))?;
+    let graph = crate::onnx::decode(&bytes).map_err(|e| fault(e.to_string()))?.graph;
+    let inputs = model_inputs(&graph, args.batch as usize, args.size).map_err(fault)?;
+    Ok(Model { label, source: Source::Path(path), inputs })
+}
+
+fn table(args: &Args, samples: &Samples) -> String {
+    let mut lines = vec![format!("{:<40} {:>10} {:>10} {:>10} {:>12}", "", "median ms", "p90", "p99", "CPU median")];
+    for (label, path) in labelled(args) {
+        let (Some(wall), Some(cpu)) = (samples.timing(label, Basis::Wall), samples.timing(label, Basis::Cpu)) else {
+            continue;
+        };
+        let name = path.display().to_string();
+        let name: String = name.chars().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect();
+        let (median, p90, p99) = (wall.median_ms, wall.p90_ms, wall.p99_ms);
+        lines.push(format!("{name:<40} {median:>10.3} {p90:>10.3} {p99:>10.3} {:>12.3}", cpu.median_ms));
+    }
+    if let Some(found) = samples.reduction("A", "B", args.seed) {
+        let clock = if found.basis == Basis::Cpu { "CPU time" } else { "wall time" };
+        let verdict = if found.gain().is_some() || found.high < 0.0 { "" } else { ": none that could be measured" };
+        lines.push(format!(
+            "latency reduction {:.1} % [{:.1}, {:.1}] on {clock}{verdict}",
+            100.0 * found.value,
+            100.0 * found.low,
+            100.0 * found.high
+        ));
+    }
+    lines.push(format!(
+        "{} {} on {}, batch {}, {} thread(s), {} runs in {} rounds",
+        samples.engine.name(),
+        samples.engine_version,
+        samples.device,
+        samples.batch,
+        samples.threads,
+        runs(samples),
+        samples.rounds.len()
+    ));
+    lines.join("\n")
+}
+
+fn json(args: &Args, samples: &Samples) -> String {
+    let models = labelled(args).map(|(label, path)| {
+        serde_json::json!({
+            "path": path,
+            "wall": samples.timing(label, Basis::Wall),
+            "cpu": samples.timing(label, Basis::Cpu),
+            "median_ms": samples.median_ms(label, Basis::Wall, args.seed),
+        })
+    });
+    let value = serde_json::json!({
+        "engine": samples.engine,
+        "engine_version": samples.engine_version,
+        "device": samples.device,
+        "batch": samples.batch,
+        "threads": samples.threads,
+        "runs": runs(samples),
+        "rounds": samples.rounds.len(),
+        "models": models.collect::<Vec<_>>(),
+        "reduction": samples.reduction("A", "B", args.seed),
+    });
+    serde_json::to_string_pretty(&value).expect("plain values serialize")
+}
+
+fn labelled(args: &Args) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+    ["A", "B"].into_iter().zip([Some(&args.first), args.second.as_ref()].into_iter().flatten())
+}
+
+fn runs(samples: &Samples) -> usize {
+    samples.rounds.iter().filter_map(|round| round.get("A")).map(|series| series.wall_ns.len()).sum()
+}
+
+fn parse_size(text: &str) -> Result<(usize, usize), String> {
+    let size = text.split_once(['x', 'X', '×']).and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
+    size.filter(|(h, w)| (1..=8192).contains(h) && (1..=8192).contains(w))
+        .ok_or_else(|| "height and width in pixels, such as 224x224".to_owned())
 }

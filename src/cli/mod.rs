@@ -3,9 +3,13 @@
 pub mod check;
 pub mod compress;
 pub mod evaluate;
+pub mod failure;
+pub mod files;
 pub mod latency;
 pub mod migrate;
+pub mod progress;
 pub mod serve;
+mod table;
 pub mod worker;
 
 use std::process::ExitCode;
@@ -55,4 +59,31 @@ impl Cli {
             Command::LatencyChild(args) => latency::run_child(args),
         }
     }
+}
+
+/// Exit code where the input or the usage is at fault.
+const USAGE: u8 = 2;
+
+/// Says what is wrong with the usage.
+fn usage(message: &str) -> ExitCode {
+    eprintln!("practised: {message}");
+    ExitCode::from(USAGE)
+}
+
+/// Runs a command that waits for others; an error of ours is exit code 1.
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("practised: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(command).unwrap_or_else(|error| {
+        eprintln!("practised: {error:#}");
+        ExitCode::FAILURE
+    });
+    // A computation that does not look at its cancellation must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    code
 }

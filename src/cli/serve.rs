@@ -1,12 +1,158 @@
 //! `practised serve`.
 
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::usage;
+use crate::db::Db;
+use crate::http::{self, App};
+use crate::jobs::private_postgres::{self, PrivatePostgres};
+use crate::jobs::{POLL, rescue};
+use crate::service::{Context, Limits};
+use crate::worker::slots::Workers;
+use crate::worker::supervisor::Supervisor;
+use crate::{shutdown, telemetry};
+
+/// How often what nobody needs any more is deleted.
+const TIDY: Duration = Duration::from_secs(10 * 60);
+
+/// Uploads that are decoded at once.
+const DECODING: usize = 2;
+
+/// Connections of this process to the database.
+const CONNECTIONS: u32 = 16;
 
 /// Arguments of `practised serve`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Where to listen; port 0 takes a free one and prints it.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Holds the private PostgreSQL and uploads on their way in [default: /var/lib/practised for root, else
+    /// ~/.local/share/practised].
+    #[arg(long, env = "PRACTISED_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A PostgreSQL to use instead of a private one.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// Worker processes to run: auto (one for each GPU, or one for the CPU), 0, cpu:2, cuda:0,cuda:1.
+    #[arg(long, default_value = "auto")]
+    workers: Workers,
+    /// Largest model that is taken, in MiB.
+    #[arg(long, default_value_t = 2048, value_name = "MIB")]
+    max_model_mib: u64,
+    /// Listen on an address that others can reach although nobody has to show a key.
+    #[arg(long)]
+    insecure_no_auth: bool,
+}
 
 /// Runs `practised serve`.
-pub fn run(_args: Args) -> ExitCode {
-    ExitCode::FAILURE
+pub fn run(args: Args) -> ExitCode {
+    telemetry::init();
+    if !args.listen.ip().is_loopback() && !args.insecure_no_auth {
+        return usage(&format!(
+            "{} can be reached from other hosts, and this version has no API keys yet: whoever reaches it can use it. \
+             Listen on 127.0.0.1, or give --insecure-no-auth where something in front of it keeps others out.",
+            args.listen
+        ));
+    }
+    super::block_on(serve(args))
+}
+
+async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+    let stop = shutdown::on_signal()?;
+    let data_dir = args.data_dir.clone().map_or_else(default_data_dir, Ok)?;
+    let postgres = match &args.database_url {
+        Some(_) => None,
+        None => match private_postgres::start(&data_dir).await {
+            Ok(postgres) => Some(postgres),
+            Err(error) => return Ok(usage(&error.to_string())),
+        },
+    };
+    let url = args.database_url.clone().or_else(|| postgres.as_ref().map(PrivatePostgres::url)).unwrap_or_default();
+    let result = with_database(&args, &url, &data_dir, stop).await;
+    if let Some(postgres) = postgres {
+        postgres.stop().await;
+    }
+    result
+}
+
+async fn with_database(args: &Args, url: &str, data_dir: &Path, stop: CancellationToken) -> anyhow::Result<ExitCode> {
+    let db = Db::connect(url, CONNECTIONS).await.context("the database cannot be used")?;
+    db.migrate().await?;
+    let listener = match TcpListener::bind(args.listen).await {
+        Ok(listener) => listener,
+        Err(error) => return Ok(usage(&format!("cannot listen on {}: {error}; give another --listen", args.listen))),
+    };
+    let slots = args.workers.slots(std::thread::available_parallelism().map_or(1, usize::from));
+    let app = App { context: context(args, db.clone(), data_dir)?, has_workers: !slots.is_empty(), stop: stop.clone() };
+    println!("practised listens on http://{}", listener.local_addr()?);
+    let supervising = tokio::spawn(supervisor(url, db.clone())?.run(slots, stop.clone()));
+    let keeping = tokio::spawn(keep_house(db.clone()));
+    let served = http::serve(listener, app).await;
+    // Whether asked to end or broken: the workers end with us.
+    stop.cancel();
+    supervising.await?;
+    keeping.abort();
+    db.close().await;
+    served?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn context(args: &Args, db: Db, data_dir: &Path) -> anyhow::Result<Context> {
+    let spool = data_dir.join("spool");
+    std::fs::create_dir_all(&spool).with_context(|| format!("{} cannot be made", spool.display()))?;
+    empty(&spool);
+    let limits = Limits { model_bytes: args.max_model_mib << 20, ..Limits::default() };
+    Ok(Context { db, spool, limits, decoding: Arc::new(Semaphore::new(DECODING)) })
+}
+
+/// Removes what a killed process left: its uploads never became anything.
+fn empty(spool: &Path) {
+    for entry in std::fs::read_dir(spool).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("upload-") {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn supervisor(url: &str, db: Db) -> anyhow::Result<Supervisor> {
+    Ok(Supervisor { program: std::env::current_exe()?, database_url: url.to_owned(), db })
+}
+
+/// Ends what no worker ends, also where no worker lives, and deletes what nobody needs.
+async fn keep_house(db: Db) {
+    let mut until_tidy = Duration::ZERO;
+    loop {
+        if let Err(error) = rescue::sweep(&db).await {
+            tracing::debug!("cannot sweep: {error}");
+        }
+        if until_tidy.is_zero() {
+            if let Err(error) = rescue::tidy(&db).await {
+                tracing::debug!("cannot tidy: {error}");
+            }
+            until_tidy = TIDY;
+        }
+        tokio::time::sleep(POLL).await;
+        until_tidy = until_tidy.saturating_sub(POLL);
+    }
+}
+
+fn default_data_dir() -> anyhow::Result<PathBuf> {
+    if nix::unistd::Uid::effective().is_root() {
+        // Not below /root: PostgreSQL runs as another user, who cannot pass there.
+        return Ok("/var/lib/practised".into());
+    }
+    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share"));
+    let base = base.or_else(home).context("neither XDG_DATA_HOME nor HOME is set; give --data-dir")?;
+    Ok(base.join("practised"))
 }

@@ -2,11 +2,42 @@
 
 use std::process::ExitCode;
 
+use crate::compress::latency::Probe;
+use crate::exec::Device;
+use crate::ids::WorkerId;
+use crate::worker::WorkerConfig;
+use crate::{shutdown, telemetry, worker};
+
 /// Arguments of `practised worker`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The queue's database, the same as the service's.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: String,
+    /// What to compute on: cpu or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+    /// CPU threads for computing; all cores where not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    /// Given by the supervisor, who watches this process under it.
+    #[arg(long, hide = true)]
+    id: Option<WorkerId>,
+}
 
 /// Runs `practised worker`.
-pub fn run(_args: Args) -> ExitCode {
-    ExitCode::FAILURE
+pub fn run(args: Args) -> ExitCode {
+    telemetry::init();
+    super::block_on(async {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let config = WorkerConfig {
+            id: args.id.unwrap_or_else(WorkerId::new),
+            database_url: args.database_url,
+            device: args.device,
+            threads: args.threads.map_or_else(cores, usize::from),
+            probe: Probe { program: std::env::current_exe()? },
+        };
+        worker::run(config, shutdown::on_signal()?).await?;
+        Ok(ExitCode::SUCCESS)
+    })
 }

@@ -1,4 +1,48 @@
 //! The method: blocks, recoverability, choice, recovery, export.
+//!
+//! Synchronous, and knows nothing of jobs, databases or HTTP: the same core serves `practised compress` on a laptop and
+//! the workers of the service. [`pipeline`] is the way in; the other modules are its parts, in the order of a job:
+//!
+//! * looking at a network: [`network`], [`block`] (on [`dominators`], named by [`names`], counted by [`macs`]), [`tap`],
+//!   [`analyse`]
+//! * the tiny set: [`samples`], [`augment`], [`random`]
+//! * latency: [`latency`] in a child process, [`onnxruntime`]
+//! * recoverability: [`sites`], [`adapter`], [`merge`], [`recoverability`] (with [`cut`])
+//! * recovery: [`distill`], [`sgd`], [`trainable`], [`batchnorm`], [`finetune`]
+//! * the result: [`student`], [`export`], [`answer`], [`quality`], [`evaluate`], [`report`]
 
+pub mod adapter;
+pub mod analyse;
+pub mod answer;
+pub mod augment;
+pub mod batchnorm;
+pub mod block;
+pub mod config;
+pub mod cut;
+pub mod distill;
+pub mod dominators;
+mod edit;
+mod error;
+pub mod evaluate;
+pub mod export;
+pub mod finetune;
 pub mod latency;
+pub mod macs;
+pub mod merge;
+pub mod names;
+pub mod network;
+pub mod observer;
 pub mod onnxruntime;
+pub mod pipeline;
+pub mod quality;
+pub mod random;
+pub mod recoverability;
+pub mod report;
+pub mod samples;
+pub mod sgd;
+pub mod sites;
+pub mod student;
+pub mod tap;
+pub mod trainable;
+
+pub use error::{CompressError, Fault};

@@ -1,1 +1,225 @@
-//! ONNX Runtime, loaded at run time.
+//! ONNX Runtime, loaded at run time: what customers deploy, so what latency is measured in and exports are checked with.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use ort::session::SessionInputValue;
+use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
+use ort::value::{DynValue, TensorElementType, TensorRef};
+
+/// A library that does not load, a network that ONNX Runtime does not take, or a run that fails.
+#[derive(Debug, thiserror::Error)]
+pub enum OnnxRuntimeError {
+    /// No library at any of the places.
+    #[error(
+        "ONNX Runtime's library is not there; looked at {}; run scripts/setup, or set ORT_DYLIB_PATH to a \
+         libonnxruntime.so of version 1.24 or newer",
+        .tried.join(", ")
+    )]
+    NoLibrary {
+        /// The places looked at, each with why it is one.
+        tried: Vec<String>,
+    },
+    /// The library is there but cannot be used.
+    #[error("ONNX Runtime's library {} cannot be used: {detail}", .path.display())]
+    Library {
+        /// The library.
+        path: PathBuf,
+        /// Why not.
+        detail: String,
+    },
+    /// ONNX Runtime does not take the network.
+    #[error("ONNX Runtime does not load the network: {0}")]
+    Network(String),
+    /// A run failed.
+    #[error("ONNX Runtime failed on the network: {0}")]
+    Run(String),
+}
+
+/// A network ready to run in ONNX Runtime on the CPU.
+pub struct Session {
+    session: ort::session::Session,
+}
+
+/// A named float tensor to run a network on.
+#[derive(Debug, Clone, Copy)]
+pub struct Feed<'a> {
+    /// Name of the network's input.
+    pub name: &'a str,
+    /// Its sizes, outermost first: (N, C, H, W) for images.
+    pub shape: &'a [usize],
+    /// Its elements, row-major.
+    pub data: &'a [f32],
+}
+
+/// A named tensor that a network gave; other element types are widened or rounded to f32.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// Name of the network's output.
+    pub name: String,
+    /// Its sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// Its elements, row-major.
+    pub data: Vec<f32>,
+}
+
+impl Session {
+    /// Loads a network from the bytes of an ONNX file, to run on `threads` threads, one operator after the other, with all of
+    /// ONNX Runtime's optimisations. Idle threads sleep: spinning would disturb whatever else is measured.
+    pub fn open(bytes: &[u8], threads: usize) -> Result<Self, OnnxRuntimeError> {
+        let environment = init()?;
+        let network = |error: ort::Error| OnnxRuntimeError::Network(error.to_string());
+        let mut builder = builder(&environment, threads.max(1)).map_err(network)?;
+        Ok(Self { session: builder.commit_from_memory(bytes).map_err(network)? })
+    }
+
+    /// Names of the network's inputs.
+    pub fn input_names(&self) -> Vec<&str> {
+        self.session.inputs().iter().map(|input| input.name()).collect()
+    }
+
+    /// Names of the network's outputs.
+    pub fn output_names(&self) -> Vec<&str> {
+        self.session.outputs().iter().map(|output| output.name()).collect()
+    }
+
+    /// Runs the network and copies its outputs, in the network's order.
+    pub fn run(&mut self, feeds: &[Feed]) -> Result<Vec<Output>, OnnxRuntimeError> {
+        let outputs = self.session.run(values(feeds)?).map_err(failed)?;
+        outputs.iter().map(|(name, value)| output(name, &value)).collect()
+    }
+
+    /// Runs the network and drops its outputs: what a timer is put around.
+    pub fn execute(&mut self, feeds: &[Feed]) -> Result<(), OnnxRuntimeError> {
+        self.session.run(values(feeds)?).map(drop).map_err(failed)
+    }
+}
+
+/// Loads the library and sets ONNX Runtime up, once for the process; repeated where it failed before.
+///
+/// Its messages go to the log at debug level: what goes wrong comes back as an error anyway. Telemetry is off.
+pub fn init() -> Result<Environment, OnnxRuntimeError> {
+    static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
+    let mut current = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(environment) = current.as_ref() {
+        return Ok(environment.clone());
+    }
+    let path = library()?;
+    let unusable = |detail: String| OnnxRuntimeError::Library { path: path.clone(), detail };
+    let builder = ort::init_from(&path).map_err(|error| unusable(error.to_string()))?;
+    let log = |level: LogLevel, _: &str, _: &str, place: &str, message: &str| {
+        tracing::debug!(target: "onnxruntime", ?level, place, "{message}");
+    };
+    let environment = builder.with_name("practised").with_telemetry(false).with_logger(Arc::new(log)).build();
+    let environment = environment.map_err(|error| unusable(error.to_string()))?;
+    environment.set_log_level(LogLevel::Warning);
+    Ok(current.insert(environment).clone())
+}
+
+/// Version of the library, as its file name tells it (`libonnxruntime.so.1.32.0`), else what the library says of itself.
+pub fn version() -> Result<String, OnnxRuntimeError> {
+    let file = library()?.canonicalize().ok();
+    let name = file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let version = name.as_deref().and_then(|name| name.rsplit_once(".so.")).map(|(_, version)| version.to_owned());
+    if let Some(version) = version {
+        return Ok(version);
+    }
+    init()?;
+    Ok(ort::info().to_owned())
+}
+
+/// Where ONNX Runtime's library is: `$ORT_DYLIB_PATH` where that is set, else `../lib` beside the executable (an installed
+/// layout), else where `scripts/setup` put it when this binary was built. The error lists each place looked at.
+pub fn library() -> Result<PathBuf, OnnxRuntimeError> {
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
+        // Somebody who names a library does not want another one.
+        return first_file(&[(PathBuf::from(path), "ORT_DYLIB_PATH")]);
+    }
+    let executable = std::env::current_exe().ok();
+    let beside = executable.as_deref().and_then(Path::parent).map(|folder| folder.join("../lib/libonnxruntime.so"));
+    let built = PathBuf::from(env!("PRACTISED_ONNXRUNTIME"));
+    let places: Vec<(PathBuf, &str)> =
+        beside.map(|path| (path, "installed")).into_iter().chain([(built, "set up")]).collect();
+    first_file(&places)
+}
+
+fn first_file(places: &[(PathBuf, &str)]) -> Result<PathBuf, OnnxRuntimeError> {
+    let found = places.iter().find(|(path, _)| path.is_file()).map(|(path, _)| path.clone());
+    found.ok_or_else(|| OnnxRuntimeError::NoLibrary {
+        tried: places.iter().map(|(path, why)| format!("{} ({why})", path.display())).collect(),
+    })
+}
+
+fn builder(environment: &Environment, threads: usize) -> Result<SessionBuilder, ort::Error> {
+    Ok(ort::session::Session::builder(environment)?
+        .with_auto_device(AutoDevicePolicy::PreferCPU)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_parallel_execution(false)?
+        .with_intra_threads(threads)?
+        .with_inter_threads(1)?
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?)
+}
+
+/// The feeds as ONNX Runtime's values, which borrow the elements.
+fn values<'a>(feeds: &[Feed<'a>]) -> Result<Vec<(&'a str, SessionInputValue<'a>)>, OnnxRuntimeError> {
+    let value = |feed: &Feed<'a>| match TensorRef::from_array_view((feed.shape, feed.data)) {
+        Ok(tensor) => Ok((feed.name, SessionInputValue::from(tensor))),
+        Err(error) => Err(OnnxRuntimeError::Run(format!("input \"{}\": {error}", feed.name))),
+    };
+    feeds.iter().map(value).collect()
+}
+
+fn output(name: &str, value: &DynValue) -> Result<Output, OnnxRuntimeError> {
+    let shape = value.dtype().tensor_shape().map(|shape| shape.iter().map(|size| *size as usize).collect());
+    let data = match value.dtype().tensor_type() {
+        Some(TensorElementType::Float32) => elements(value, |element: f32| element),
+        Some(TensorElementType::Float64) => elements(value, |element: f64| element as f32),
+        Some(TensorElementType::Int64) => elements(value, |element: i64| element as f32),
+        Some(TensorElementType::Int32) => elements(value, |element: i32| element as f32),
+        Some(TensorElementType::Uint8) => elements(value, |element: u8| f32::from(element)),
+        Some(TensorElementType::Bool) => elements(value, |element: bool| f32::from(u8::from(element))),
+        other => Err(OnnxRuntimeError::Run(format!("output \"{name}\" has the unsupported type {other:?}"))),
+    };
+    Ok(Output { name: name.to_owned(), shape: shape.unwrap_or_default(), data: data? })
+}
+
+fn elements<T: ort::value::PrimitiveTensorElementType + Copy>(
+    value: &DynValue,
+    widen: impl Fn(T) -> f32,
+) -> Result<Vec<f32>, OnnxRuntimeError> {
+    let (_, elements) = value.try_extract_tensor::<T>().map_err(failed)?;
+    Ok(elements.iter().copied().map(widen).collect())
+}
+
+fn failed(error: ort::Error) -> OnnxRuntimeError {
+    OnnxRuntimeError::Run(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_looked_at_is_in_the_error() {
+        let places = [(PathBuf::from("/nowhere/a.so"), "installed"), (PathBuf::from("/nowhere/b.so"), "set up")];
+        let text = first_file(&places).unwrap_err().to_string();
+        assert!(text.contains("/nowhere/a.so (installed), /nowhere/b.so (set up)"), "{text}");
+        assert!(text.contains("scripts/setup"), "{text}");
+    }
+
+    #[test]
+    fn a_feed_that_does_not_fill_its_shape_is_refused() {
+        init().unwrap();
+        let error = values(&[Feed { name: "x", shape: &[2, 3], data: &[0.0; 5] }]).err().unwrap();
+        assert!(error.to_string().contains("\"x\""), "{error}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_network_are_refused() {
+        let error = Session::open(b"not a network", 1).err().unwrap();
+        assert!(matches!(error, OnnxRuntimeError::Network(_)), "{error}");
+    }
+}

@@ -1,1 +1,97 @@
-//! db
+//! Everything that is SQL. One file per table, static statements, rows as structs.
+//!
+//! A change of state is one statement guarded by the state it expects; the caller checks how many rows it touched. Nothing
+//! here decides what should happen: that is `jobs` and `service`. Functions take a connection, so that callers choose what
+//! is one transaction.
+//!
+//! Lock order: a job's row first, then its tasks. Only a claim touches tasks without their job, and it never waits.
+
+pub mod admin;
+pub mod artifacts;
+pub mod blobs;
+mod error;
+pub mod events;
+pub mod image_sets;
+pub mod jobs;
+pub mod keys;
+pub mod models;
+pub mod page;
+pub mod tasks;
+mod types;
+pub mod workers;
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::{Postgres, Transaction};
+
+pub use error::DbError;
+pub use page::{Order, Page};
+pub use types::{JobOutcome, JobStatus, TaskKind, TaskState};
+
+/// What the functions of this layer take.
+pub type Connection = sqlx::PgConnection;
+
+/// A pool of connections to one database.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pool: PgPool,
+}
+
+impl Db {
+    /// Connects to `url`, for example `postgres://user:password@host/practised`.
+    ///
+    /// # Errors
+    /// Where the URL cannot be read or the server does not answer within ten seconds.
+    pub async fn connect(url: &str, connections: u32) -> Result<Self, DbError> {
+        let options = PgPoolOptions::new()
+            .max_connections(connections)
+            // A customer rather gets a 503 soon than an answer late.
+            .acquire_timeout(Duration::from_secs(10))
+            .max_lifetime(Duration::from_secs(30 * 60));
+        Ok(Self { pool: options.connect(url).await? })
+    }
+
+    /// Brings the schema up to date. Safe to call from many processes at once: an advisory lock lets one work.
+    ///
+    /// # Errors
+    /// Where a migration fails, or the database was migrated by a newer version.
+    pub async fn migrate(&self) -> Result<(), DbError> {
+        sqlx::migrate!().run(&self.pool).await.map_err(DbError::from)
+    }
+
+    /// A connection of its own, for reading and for single statements.
+    ///
+    /// # Errors
+    /// Where none is free or the server does not answer.
+    pub async fn connection(&self) -> Result<PoolConnection<Postgres>, DbError> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// A transaction; dropped without `commit`, it never happened.
+    ///
+    /// # Errors
+    /// As [`Db::connection`].
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, DbError> {
+        Ok(self.pool.begin().await?)
+    }
+
+    /// The pool itself, for listening.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Commits, with this layer's error.
+///
+/// # Errors
+/// Where the commit did not happen, or nobody can tell because the connection broke.
+pub async fn commit(transaction: Transaction<'_, Postgres>) -> Result<(), DbError> {
+    Ok(transaction.commit().await?)
+}

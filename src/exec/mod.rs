@@ -1,1 +1,35 @@
-//! exec
+//! Runs a [`Graph`](crate::graph::Graph) on a torch device, with gradients where asked.
+//!
+//! [`Executor`] plans the nodes between the values fed and the values wanted, [`Params`] holds the weights they read, and
+//! [`unsupported`] lists at once everything in a network that cannot be run. Each operator family is one file in `ops`.
+
+pub mod cuda;
+pub mod device;
+
+mod error;
+mod executor;
+mod kernel;
+mod ops;
+mod options;
+mod params;
+mod plan;
+mod support;
+mod tensor;
+
+pub use device::Device;
+pub use error::ExecError;
+pub use executor::Executor;
+pub use options::{BatchNorm, RunOptions};
+pub use params::Params;
+pub use support::{Unsupported, operators, unsupported};
+pub use tensor::{from_tensor, to_tensor};
+
+/// Sets how many CPU threads torch uses within one operator, for the whole process.
+pub fn set_threads(count: usize) {
+    tch::set_num_threads(i32::try_from(count.max(1)).unwrap_or(i32::MAX));
+}
+
+/// How many CPU threads torch uses within one operator.
+pub fn threads() -> usize {
+    tch::get_num_threads().max(1) as usize
+}

@@ -1,1 +1,127 @@
-//! http
+//! The API over HTTP: one file for each resource, each from router to helpers; [`error`] is the one error, and it is the
+//! response.
+//!
+//! | path | file |
+//! |---|---|
+//! | `/v1/models` | `models` |
+//! | `/v1/image-sets` | `image_sets` |
+//! | `/v1/jobs`, `/v1/jobs/{id}/cancel` | `jobs` |
+//! | `/v1/jobs/{id}/events` | `events` |
+//! | `/v1/jobs/{id}/blocks`, `/report`, `/artifacts` | `results` |
+//! | `/v1/errors` | `error_pages` |
+//! | `/healthz`, `/readyz` | `health` |
+
+mod download;
+mod error;
+mod error_pages;
+mod events;
+mod extract;
+mod health;
+mod idempotency;
+mod image_sets;
+mod jobs;
+mod list;
+mod models;
+mod results;
+mod upload;
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, Request};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::trace::TraceLayer;
+use tracing::Level;
+
+pub use error::HttpError;
+
+use crate::problem::{Code, Problem};
+use crate::service::Context;
+
+/// How long open answers may go on after the service was asked to end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// What the operations need.
+    pub context: Context,
+    /// True where this process runs workers: then it is not ready before one of them is.
+    pub has_workers: bool,
+    /// Ends long answers.
+    pub stop: CancellationToken,
+}
+
+/// Header that carries the id of a request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Answers on `listener` until the app's `stop`.
+///
+/// # Errors
+/// Where the listener breaks.
+pub async fn serve(listener: TcpListener, app: App) -> std::io::Result<()> {
+    let stop = app.stop.clone();
+    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let drained = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        result = server.into_future() => result,
+        () = drained => Ok(()),
+    }
+}
+
+/// All routes, with what every answer gets.
+pub fn router(app: App) -> Router {
+    let trace = TraceLayer::new_for_http().make_span_with(|request: &Request<axum::body::Body>| {
+        let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+        tracing::span!(Level::INFO, "request", method = %request.method(), path = request.uri().path(), id)
+    });
+    Router::new()
+        .merge(models::router())
+        .merge(image_sets::router())
+        .merge(jobs::router())
+        .merge(events::router())
+        .merge(results::router())
+        .merge(error_pages::router())
+        .merge(health::router())
+        .fallback(nothing_here)
+        .with_state(app)
+        // Every body is counted where it is read: uploads while they are spooled, JSON while it is collected.
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(trace)
+        .layer(middleware::from_fn(error::finish))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
+}
+
+async fn nothing_here() -> HttpError {
+    Problem::new(Code::UnknownRoute, "there is nothing at this path; the API is under /v1, see the README").into()
+}
+
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    // The panic hook has logged place and message already.
+    HttpError::from(Problem::new(Code::Internal, "the request could not be answered because of a fault of ours"))
+        .into_response()
+}
+
+/// Gives requests without an id one.
+#[derive(Debug, Clone, Copy)]
+struct NewRequestId;
+
+impl MakeRequestId for NewRequestId {
+    fn make_request_id<B>(&mut self, _: &Request<B>) -> Option<RequestId> {
+        uuid::Uuid::now_v7().to_string().parse().ok().map(RequestId::new)
+    }
+}

@@ -1,1 +1,23 @@
-//! images
+//! The customer's images: read from a zip or a folder with nothing in it trusted, decoded, and turned into the tensor
+//! that a network was trained on.
+//!
+//! A fault of the whole upload (not a zip, a zip bomb, a path that leaves the archive) is an [`ImageError`]; a single
+//! file that is no usable image is listed as [`Refused`] and the rest goes on. Images stay encoded in memory and are
+//! decoded when they are needed, since decoded photographs are ten times larger.
+
+mod archive;
+mod decode;
+mod error;
+mod folder;
+mod labels;
+mod limits;
+mod preprocess;
+mod set;
+mod tensor;
+
+pub use decode::Rgb8;
+pub use error::ImageError;
+pub use limits::Limits;
+pub use preprocess::{Chw, Extent, Fault, ModelInput, Preprocess};
+pub use set::{Image, ImageSet, Refused};
+pub use tensor::Batch;

@@ -1,1 +1,67 @@
-//! jobs
+//! The queue: what happens to jobs and tasks, each change one transaction.
+//!
+//! A task is taken by [`claim`], kept by [`lease`] while its worker lives, and ended by [`complete`] or [`fail`]; all of
+//! them name the claim's lease number and change nothing once it moved on. [`flow`] says what follows what. [`cancel`] and
+//! [`rescue`] end jobs from outside; [`listen`] wakes workers early, and everything works without it.
+
+pub mod cancel;
+pub mod claim;
+pub mod complete;
+pub mod fail;
+pub mod flow;
+pub mod lease;
+pub mod listen;
+pub mod private_postgres;
+pub mod rescue;
+pub mod store;
+pub mod submit;
+
+use std::time::Duration;
+
+use crate::db::DbError;
+use crate::ids::JobId;
+
+/// How long a claim lasts without a heartbeat.
+pub const LEASE: Duration = Duration::from_secs(45);
+
+/// How often a worker extends its lease.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// How often a worker looks for work, and whether to stop, without being told.
+pub const POLL: Duration = Duration::from_secs(2);
+
+/// How often a task is begun at most.
+pub const MAX_ATTEMPTS: i32 = 3;
+
+/// How long the workers of a cancelled job may take to say that they stopped, before the job ends without their word.
+pub const CANCEL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why a change of the queue did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum JobsError {
+    /// The database refused or did not answer.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// Another attempt, or the job's end, took the lease away: what was computed is dropped.
+    #[error("the lease was lost")]
+    LeaseLost,
+    /// There is no such job.
+    #[error("there is no job {0}")]
+    NoSuchJob(JobId),
+    /// Stored bytes are not what the row says.
+    #[error("blob {sha256} is damaged: {detail}")]
+    DamagedBlob {
+        /// Its hash as stored.
+        sha256: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A file of ours could not be read or written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// What is stored as an error of a job: a problem as JSON.
+fn to_json(problem: &crate::problem::Problem) -> serde_json::Value {
+    serde_json::to_value(problem).unwrap_or_default()
+}

@@ -111,3 +111,21 @@ pub enum OnnxError {
         detail: String,
     },
 }
+
+impl OnnxError {
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotOnnx { .. } => "not_onnx",
+            Self::Pickle { .. } => "pytorch_file",
+            Self::Truncated { .. } => "model_truncated",
+            Self::ExternalData { .. } => "external_data",
+            Self::TooLarge { .. } => "model_too_large",
+            Self::TooComplex { .. } => "model_too_complex",
+            Self::Subgraph { .. } | Self::Functions { .. } => "control_flow_unsupported",
+            Self::UnsupportedTensor { .. } => "tensor_unsupported",
+            Self::NoGraph | Self::NoOpset | Self::BadTensor { .. } | Self::Malformed { .. } => "model_invalid",
+            Self::Encode { .. } => "internal",
+        }
+    }
+}

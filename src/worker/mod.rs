@@ -1,1 +1,140 @@
-//! worker
+//! A worker process: bound to one device, one task at a time.
+//!
+//! [`run`] claims; [`task`] runs what was claimed, computing on a thread of its own while [`heartbeat`] keeps the lease and
+//! carries progress out and the wish to stop in. `tasks` has one file for each kind of task. [`supervisor`] is the other
+//! side: it starts worker processes and starts them again when they die.
+
+mod heartbeat;
+pub mod slots;
+pub mod supervisor;
+mod task;
+mod tasks;
+mod watch;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::compress::latency::Probe;
+use crate::db::{Db, DbError, workers};
+use crate::exec::Device;
+use crate::ids::WorkerId;
+use crate::jobs::claim::claim;
+use crate::jobs::listen::{WakeUps, listen};
+use crate::jobs::{HEARTBEAT, POLL, rescue};
+
+/// What a worker process is told.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Its name in the registry and on its leases.
+    pub id: WorkerId,
+    /// Where the queue is.
+    pub database_url: String,
+    /// What it computes on.
+    pub device: Device,
+    /// CPU threads for computing.
+    pub threads: usize,
+    /// How latency children are started.
+    pub probe: Probe,
+}
+
+/// What the parts of a worker share.
+pub(crate) struct Worker {
+    pub(crate) db: Db,
+    pub(crate) device: Device,
+    pub(crate) probe: Probe,
+    pub(crate) wake_ups: WakeUps,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Claims and runs tasks until `stop`; then gives back what it has not finished.
+///
+/// # Errors
+/// Where the database's schema is not ours, or the worker cannot register.
+pub async fn run(config: WorkerConfig, stop: CancellationToken) -> anyhow::Result<()> {
+    crate::exec::set_threads(config.threads);
+    let Some(db) = connect(&config.database_url, &stop).await? else { return Ok(()) };
+    register(&db, &config)
+        .await
+        .context("this worker cannot register; was `practised migrate` run on this database?")?;
+    let wake_ups = listen(db.clone(), stop.clone());
+    let keeping = tokio::spawn(keep_house(db.clone(), config.id, stop.clone()));
+    let mut worker = Worker { db, device: config.device, probe: config.probe, wake_ups, stop };
+    tracing::info!(worker = %config.id, device = %config.device, threads = config.threads, "worker is ready");
+    work(&mut worker, config.id).await;
+    keeping.abort();
+    if let Ok(mut conn) = worker.db.connection().await {
+        // Only for people to look at: an error here changes nothing.
+        let _ = workers::stopped(&mut conn, config.id).await;
+    }
+    worker.db.close().await;
+    Ok(())
+}
+
+async fn work(worker: &mut Worker, id: WorkerId) {
+    let mut bench = None;
+    while !worker.stop.is_cancelled() {
+        match claim(&worker.db, id).await {
+            Ok(Some(claim)) => bench = task::run(worker, &claim, bench.take()).await,
+            Ok(None) => wait(worker).await,
+            Err(error) => {
+                tracing::warn!("cannot claim: {error}");
+                wait(worker).await;
+            }
+        }
+    }
+}
+
+/// Until there may be something to claim.
+async fn wait(worker: &Worker) {
+    tokio::select! {
+        () = worker.wake_ups.tasks.notified() => {}
+        () = tokio::time::sleep(POLL) => {}
+        () = worker.stop.cancelled() => {}
+    }
+}
+
+/// Connects, waiting as long as the database does not answer. `None` where `stop` came first.
+async fn connect(url: &str, stop: &CancellationToken) -> anyhow::Result<Option<Db>> {
+    loop {
+        match Db::connect(url, 6).await {
+            Ok(db) => return Ok(Some(db)),
+            Err(DbError::Unavailable(reason)) => {
+                tracing::warn!("waiting for the database: {reason}");
+                tokio::select! {
+                    () = tokio::time::sleep(POLL) => {}
+                    () = stop.cancelled() => return Ok(None),
+                }
+            }
+            Err(error) => return Err(error).context("the database URL cannot be used"),
+        }
+    }
+}
+
+async fn register(db: &Db, config: &WorkerConfig) -> anyhow::Result<()> {
+    let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+    let pid = std::process::id().cast_signed();
+    let mut conn = db.connection().await?;
+    let device = config.device.to_string();
+    workers::register(&mut conn, config.id, &host, pid, &device, env!("CARGO_PKG_VERSION")).await?;
+    Ok(())
+}
+
+/// Signs of life, and ending what nobody else ends.
+async fn keep_house(db: Db, id: WorkerId, stop: CancellationToken) {
+    let mut last_seen = Duration::ZERO;
+    while !stop.is_cancelled() {
+        tokio::time::sleep(POLL).await;
+        if let Err(error) = rescue::sweep(&db).await {
+            tracing::debug!("cannot sweep: {error}");
+        }
+        last_seen += POLL;
+        if last_seen >= HEARTBEAT {
+            last_seen = Duration::ZERO;
+            if let Ok(mut conn) = db.connection().await {
+                let _ = workers::seen(&mut conn, id).await;
+            }
+        }
+    }
+}

@@ -1,6 +1,14 @@
 //! Integration tests: one binary, because each one links libtorch.
 
+mod agreement;
+mod exec;
 mod graph;
 mod graph_shapes;
+mod images;
+mod latency;
+mod layering;
+mod method;
 mod onnx_roundtrip;
+mod onnxruntime;
+mod operators;
 mod support;

@@ -1,1 +1,107 @@
-//! Latency measured in a child process.
+//! Measured latency (method, section 8): networks are run interleaved, A B C A B C …, in a child process that runs the
+//! engine and nothing else, and a latency reduction comes with its interval.
+//!
+//! * [`measure`] starts the child and gives the raw samples;
+//! * [`Samples`] turns them into medians and reductions;
+//! * [`HostLock`] keeps other work on the host away while it runs.
+
+mod child;
+mod clock;
+mod error;
+mod inputs;
+mod lock;
+mod probe;
+mod protocol;
+mod runner;
+mod samples;
+mod statistics;
+
+pub use child::run_child;
+pub use error::LatencyError;
+pub use inputs::model_inputs;
+pub use lock::{Exclusive, HostLock, Shared};
+pub use probe::{Model, Probe, Source, measure};
+pub use protocol::Input;
+pub use samples::{Round, Samples, Series};
+pub use statistics::{Basis, Figure, Reduction, Timing};
+
+use serde::{Deserialize, Serialize};
+
+/// What runs a network while it is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// ONNX Runtime on the exported file: what customers deploy.
+    #[default]
+    OnnxRuntime,
+    /// The service's own executor on libtorch.
+    Torch,
+}
+
+/// How a job's networks are run while they are measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LatencyConfig {
+    /// What runs them.
+    pub engine: Engine,
+    /// Images in one run.
+    pub batch: usize,
+    /// Threads within one run.
+    pub threads: usize,
+}
+
+/// How long and how often.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plan {
+    /// Runs of each network, per round, that are not counted …
+    pub warmup_runs: usize,
+    /// … or this many seconds of them, whichever ends first; one run always happens.
+    pub warmup_seconds: f64,
+    /// Samples of each network over all rounds, at most.
+    pub pairs: usize,
+    /// Samples of each network in a round that are taken even where time has run out.
+    pub min_pairs: usize,
+    /// Seconds of sampling over all rounds; ends sampling early where networks are slow.
+    pub max_seconds: f64,
+    /// Rounds: each is a fresh process with its own memory layout, since two occasions differ more than two samples do.
+    pub rounds: usize,
+    /// Bytes of model files that one process may hold; more are measured in groups, each beside the first network.
+    pub resident_bytes: u64,
+    /// Seconds after which a round is given up.
+    pub timeout_seconds: f64,
+    /// Seed of the input values.
+    pub seed: u64,
+}
+
+impl Default for LatencyConfig {
+    fn default() -> Self {
+        Self { engine: Engine::OnnxRuntime, batch: 1, threads: 1 }
+    }
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            warmup_runs: 5,
+            warmup_seconds: 0.5,
+            pairs: 60,
+            min_pairs: 3,
+            max_seconds: 20.0,
+            rounds: 5,
+            resident_bytes: 1 << 30,
+            timeout_seconds: 600.0,
+            seed: 0,
+        }
+    }
+}
+
+impl Engine {
+    /// Its name in JSON and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OnnxRuntime => "onnxruntime",
+            Self::Torch => "torch",
+        }
+    }
+}

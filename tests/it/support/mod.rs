@@ -1,3 +1,17 @@
 //! What the stories share: tiny networks, images, a running service.
 
 pub mod networks;
+
+use tch::Tensor;
+
+/// Normal numbers that depend on the seed alone, not on what other tests draw.
+pub fn noise(size: &[i64], seed: u64) -> Tensor {
+    use rand::{Rng, SeedableRng};
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let count: i64 = size.iter().product();
+    let mut uniform = || f64::from(random.random::<f32>()).max(1e-7);
+    let values: Vec<f32> = (0..count)
+        .map(|_| ((-2.0 * uniform().ln()).sqrt() * (2.0 * std::f64::consts::PI * uniform()).cos()) as f32)
+        .collect();
+    Tensor::from_slice(&values).view(size)
+}

@@ -1,0 +1,103 @@
+//! Child processes that never outlive us.
+//!
+//! The parent-death signal is bound to the *thread* that spawned the child, so each child gets a thread that spawns it and
+//! then does nothing but wait for its end.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus};
+use std::thread;
+
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, getpid, getppid};
+use tokio::sync::{oneshot, watch};
+
+/// A running child process in a process group of its own.
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+    exit: watch::Receiver<Option<ExitStatus>>,
+}
+
+/// Starts a child that gets `on_our_death` when this process ends, however it ends.
+///
+/// # Errors
+/// As [`Command::spawn`].
+pub async fn spawn(mut command: Command, on_our_death: Signal) -> io::Result<Child> {
+    let parent = getpid();
+    command.process_group(0);
+    // SAFETY: between fork and exec only prctl, getppid and the making of an error value without allocation are called.
+    unsafe {
+        command.pre_exec(move || {
+            prctl::set_pdeathsig(on_our_death)?;
+            // We may have died before the line above: then nobody would tell the child.
+            if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        });
+    }
+    let (started, start) = oneshot::channel();
+    let (ended, exit) = watch::channel(None);
+    thread::Builder::new().name("child".to_owned()).spawn(move || match command.spawn() {
+        Ok(mut child) => {
+            // Nobody may be waiting any more; the child is still to be reaped.
+            let _ = started.send(Ok(Pid::from_raw(child.id().cast_signed())));
+            if let Ok(status) = child.wait() {
+                let _ = ended.send(Some(status));
+            }
+        }
+        Err(error) => drop(started.send(Err(error))),
+    })?;
+    let pid = start.await.map_err(|_| io::Error::other("the thread that starts a child ended"))??;
+    Ok(Child { pid, exit })
+}
+
+impl Child {
+    /// Its process id, also the id of its process group.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// The exit status, once it has ended.
+    pub fn exited(&self) -> Option<ExitStatus> {
+        *self.exit.borrow()
+    }
+
+    /// Waits for its end; `None` where the status was lost.
+    pub async fn wait(&mut self) -> Option<ExitStatus> {
+        self.exit.wait_for(Option::is_some).await.ok().and_then(|status| *status)
+    }
+
+    /// Sends a signal to the child alone. It may have ended already: that is no error.
+    pub fn signal(&self, signal: Signal) {
+        if self.exited().is_none() {
+            let _ = kill(self.pid, signal);
+        }
+    }
+
+    /// Kills what is left of the child's process group, the child included.
+    pub fn kill_group(&self) {
+        let _ = killpg(self.pid, Signal::SIGKILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_child_ends_by_signal_and_tells() {
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        let mut child = spawn(command, Signal::SIGKILL).await.expect("sleep starts");
+        assert!(child.exited().is_none());
+        child.signal(Signal::SIGTERM);
+        assert!(!child.wait().await.expect("a status").success());
+        assert!(child.exited().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_an_error() {
+        let error = spawn(Command::new("/nonexistent/program"), Signal::SIGKILL).await.expect_err("nothing to start");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,59 @@
+//! Reading what the command line names.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::images::{ImageSet, Limits, Preprocess};
+
+use super::failure::Failure;
+
+/// A whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| Failure::input("file_unreadable", format!("{}: {error}", path.display())))
+}
+
+/// A JSON file of a known shape; an error says where it does not fit.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    let bytes = read(path)?;
+    let mut reader = serde_json::Deserializer::from_slice(&bytes);
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        Failure::input("invalid_json", format!("{}: at {}: {}", path.display(), error.path(), error.inner()))
+    })
+}
+
+/// How images are preprocessed: from a file, or as they are.
+pub fn read_preprocess(path: Option<&Path>) -> Result<Preprocess, Failure> {
+    path.map_or_else(|| Ok(Preprocess::default()), read_json)
+}
+
+/// Images from a zip or a folder, with labels from a CSV where given.
+pub fn read_images(path: &Path, labels: Option<&Path>) -> Result<ImageSet, Failure> {
+    let set = ImageSet::open(path, &Limits::default())?;
+    for refused in set.refused() {
+        eprintln!("practised: {} is left out: {}", refused.name, refused.reason);
+    }
+    match labels {
+        Some(csv) => Ok(set.with_labels(&read(csv)?)?),
+        None => Ok(set),
+    }
+}
+
+/// Prints a value as JSON on stdout.
+pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::internal(error.to_string()))?;
+    println!("{text}");
+    Ok(())
+}
+
+/// Writes a file whole or not at all.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed =
+        |error: &dyn std::fmt::Display| Failure::input("file_unwritable", format!("{}: {error}", path.display()));
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let half = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
+    std::fs::write(half.path(), bytes).map_err(|error| failed(&error))?;
+    half.persist(path).map_err(|error| failed(&error))?;
+    Ok(())
+}

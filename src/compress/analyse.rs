@@ -1,0 +1,69 @@
+//! What can be said about a network from the file alone.
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::Dim;
+
+use super::CompressError;
+
+/// A network, looked at but not run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Analysis {
+    /// Inputs, (N, C, H, W) for images; a free size is written by its name, or `?`.
+    pub inputs: Vec<Interface>,
+    /// Outputs.
+    pub outputs: Vec<Interface>,
+    /// Version of ONNX's operator set.
+    pub opset: i64,
+    /// Elements of the floating-point weights.
+    pub parameters: u64,
+    /// Multiply-accumulates for one image.
+    pub macs: u64,
+    /// Where the features are captured.
+    pub feature_tap: String,
+    /// Every residual addition.
+    pub blocks: Vec<BlockInfo>,
+}
+
+/// An input or output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Name.
+    pub name: String,
+    /// Element type.
+    pub dtype: String,
+    /// Sizes, outermost first.
+    pub shape: Vec<String>,
+}
+
+/// A residual addition of the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockInfo {
+    /// Name, as a customer knows it: the common prefix of the names in its branch.
+    pub name: String,
+    /// Kind of shortcut: `identity`, `projection` or `reshaped`.
+    pub kind: String,
+    /// Whether it can be dropped exactly.
+    pub droppable: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Multiply-accumulates of the branch for one image.
+    pub macs: u64,
+    /// Parameters of the branch.
+    pub parameters: u64,
+}
+
+/// Reads a network and finds its blocks. Unsupported operators are all reported at once.
+pub fn analyse(model: &[u8]) -> Result<Analysis, CompressError> {
+    super::network::Network::load(model).map(|network| network.analysis())
+}
+
+/// A dimension as written in answers: its size, its name, or `?`.
+pub(super) fn dim_text(dim: &Dim) -> String {
+    match dim {
+        Dim::Known(size) => size.to_string(),
+        Dim::Symbol(name) => name.clone(),
+        Dim::Unknown => "?".into(),
+    }
+}

@@ -1,0 +1,66 @@
+//! What a file answers in ONNX Runtime: the judge of everything that leaves this service.
+
+use tch::Tensor;
+
+use crate::graph::ValueInfo;
+
+use super::CompressError;
+use super::network::ImageInput;
+use super::onnxruntime::{Feed, Session};
+
+/// Images per run where the file leaves the batch free.
+const BATCH: i64 = 50;
+
+/// The given outputs of a file for these images, (n, C, H, W), each with all images along its first dimension.
+///
+/// A file with a fixed batch is run at that batch; the last one is filled up with repeated images, whose answers are
+/// left out.
+pub fn outputs(
+    input: &ImageInput,
+    outputs: &[ValueInfo],
+    file: &[u8],
+    images: &Tensor,
+) -> Result<Vec<Tensor>, CompressError> {
+    let mut session = Session::open(file, crate::exec::threads())?;
+    let total = images.size()[0];
+    let batch = input.batch.map_or(BATCH.min(total), |batch| batch as i64);
+    let mut gathered: Vec<Vec<Tensor>> = outputs.iter().map(|_| Vec::new()).collect();
+    for start in (0..total).step_by(batch.max(1) as usize) {
+        let count = batch.min(total - start);
+        let part = images.f_narrow(0, start, count)?;
+        let full = if input.batch.is_some() { fill_up(&part, batch)? } else { part };
+        for (list, answer) in gathered.iter_mut().zip(run(&mut session, input, outputs, &full)?) {
+            list.push(answer.f_narrow(0, 0, count)?);
+        }
+    }
+    gathered.iter().map(|list| Ok(Tensor::f_cat(list, 0)?)).collect()
+}
+
+fn fill_up(part: &Tensor, batch: i64) -> Result<Tensor, CompressError> {
+    let count = part.size()[0];
+    let indices: Vec<i64> = (0..batch).map(|i| i % count).collect();
+    Ok(part.f_index_select(0, &Tensor::from_slice(&indices))?)
+}
+
+fn run(
+    session: &mut Session,
+    input: &ImageInput,
+    outputs: &[ValueInfo],
+    images: &Tensor,
+) -> Result<Vec<Tensor>, CompressError> {
+    let values = Vec::<f32>::try_from(images.f_flatten(0, -1)?)?;
+    let shape: Vec<usize> = images.size().iter().map(|size| *size as usize).collect();
+    let answers = session.run(&[Feed { name: &input.name, shape: &shape, data: &values }])?;
+    let find = |output: &ValueInfo| {
+        let answer = answers.iter().find(|answer| answer.name == output.name);
+        answer.ok_or_else(|| {
+            CompressError::ModelInterface(format!("the network has no output named \"{}\"", output.name))
+        })
+    };
+    let tensor = |output: &ValueInfo| {
+        let answer = find(output)?;
+        let size: Vec<i64> = answer.shape.iter().map(|size| *size as i64).collect();
+        Ok(Tensor::f_from_slice(&answer.data)?.f_reshape(size)?)
+    };
+    outputs.iter().map(tensor).collect()
+}

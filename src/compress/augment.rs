@@ -1,0 +1,90 @@
+//! Fresh views of the images at every step, as the networks were trained with.
+//!
+//! Below 64 px: pad by 4, crop, flip. From 64 px on: a random crop of 35–100 % of the area at an aspect ratio of 3/4–4/3,
+//! resized back, and flip. No label is needed, so any view is a legitimate question to the teacher.
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use tch::Tensor;
+
+use super::CompressError;
+
+const PADDING: i64 = 4;
+const CROP_AREA: std::ops::RangeInclusive<f64> = 0.35..=1.0;
+const LOG_ASPECT: std::ops::RangeInclusive<f64> = -0.2877..=0.2877;
+
+/// A new view of every image, (n, C, H, W); `black` is a black pixel after preprocessing.
+pub fn views(images: &Tensor, black: &[f64], random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
+    let size = images.size();
+    let views = if size[2].min(size[3]) < 64 {
+        let padded = pad(images, black)?;
+        (0..size[0]).map(|i| shifted(&padded.get(i), size[2], size[3], random)).collect::<Result<Vec<_>, _>>()?
+    } else {
+        (0..size[0]).map(|i| resized_crop(&images.get(i), random)).collect::<Result<Vec<_>, _>>()?
+    };
+    Ok(Tensor::f_stack(&views, 0)?)
+}
+
+fn pad(images: &Tensor, black: &[f64]) -> Result<Tensor, CompressError> {
+    let black = Tensor::from_slice(black).f_to_kind(images.kind())?.f_view([1, -1, 1, 1])?;
+    let sides = [PADDING; 4];
+    Ok(images.f_sub(&black)?.f_constant_pad_nd(sides)?.f_add(&black)?)
+}
+
+fn shifted(image: &Tensor, height: i64, width: i64, random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
+    let (top, left) = (random.random_range(0..=2 * PADDING), random.random_range(0..=2 * PADDING));
+    flipped(image.f_narrow(1, top, height)?.f_narrow(2, left, width)?, random)
+}
+
+fn resized_crop(image: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
+    let size = image.size();
+    let (height, width) = (size[1], size[2]);
+    let area = (height * width) as f64 * random.random_range(CROP_AREA);
+    let aspect = random.random_range(LOG_ASPECT).exp();
+    let h = ((area / aspect).sqrt().round() as i64).clamp(1, height);
+    let w = ((area * aspect).sqrt().round() as i64).clamp(1, width);
+    let (top, left) = (random.random_range(0..=height - h), random.random_range(0..=width - w));
+    let crop = image.f_narrow(1, top, h)?.f_narrow(2, left, w)?.f_unsqueeze(0)?;
+    flipped(crop.f_upsample_bilinear2d([height, width], false, None, None)?.f_squeeze_dim(0)?, random)
+}
+
+fn flipped(image: Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
+    if random.random_bool(0.5) { Ok(image.f_flip([2])?) } else { Ok(image) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::super::random::stream;
+    use super::*;
+
+    #[test]
+    fn small_images_are_shifted_over_black() {
+        let images = Tensor::ones([8, 3, 16, 16], (Kind::Float, Device::Cpu));
+        let seen = views(&images, &[-1.0, -2.0, -3.0], &mut stream(1, "views")).expect("views");
+        assert_eq!(seen.size(), images.size());
+        for (channel, black) in [-1.0, -2.0, -3.0].into_iter().enumerate() {
+            let plane = seen.select(1, channel as i64);
+            let (least, most) = (plane.min().double_value(&[]), plane.max().double_value(&[]));
+            assert_eq!((least, most), (black, 1.0), "channel {channel} holds image and black, nothing else");
+        }
+    }
+
+    #[test]
+    fn large_images_are_cropped_and_resized_back() {
+        let ramp = Tensor::arange(96, (Kind::Float, Device::Cpu)).view([1, 1, 1, 96]).expand([4, 3, 96, 96], false);
+        let seen = views(&ramp, &[0.0; 3], &mut stream(2, "views")).expect("views");
+        assert_eq!(seen.size(), [4, 3, 96, 96]);
+        assert!(seen.min().double_value(&[]) >= 0.0 && seen.max().double_value(&[]) <= 95.0);
+        let spread = |i: i64| (seen.get(i).max() - seen.get(i).min()).double_value(&[]);
+        assert!((0..4).any(|i| spread(i) < 94.0), "some view shows less than the whole");
+    }
+
+    #[test]
+    fn the_same_stream_gives_the_same_views() {
+        let images = Tensor::randn([4, 1, 20, 20], (Kind::Float, Device::Cpu));
+        let twice = [0, 0].map(|_| views(&images, &[0.0], &mut stream(3, "views")).expect("views"));
+        assert!(twice[0].equal(&twice[1]));
+    }
+}

@@ -1,0 +1,223 @@
+//! BatchNormalization for exports that had theirs folded into the convolutions (method §6, rule 2).
+//!
+//! The recipe trains with the statistics of each batch, so a folded convolution gets a BatchNormalization behind it that
+//! starts as the identity: its running statistics are what the teacher's convolution puts out on the images fitted on, its
+//! scale and shift undo them. Kernel rows are brought to one norm, with the scale taken back behind the convolution,
+//! because folding has left some rows with tiny kernels that one step would overrun. On export all of it is folded back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tch::{Kind, Tensor};
+
+use crate::exec::{BatchNorm, Executor, Params, RunOptions};
+use crate::graph::{Attribute, Graph, Node, TensorData};
+
+use super::CompressError;
+use super::edit::{insert_behind, own_input, position};
+use super::network::Network;
+use super::samples::Samples;
+use super::student::Student;
+use super::trainable::ahead_of;
+
+const EPSILON: f64 = 1e-5;
+
+/// A BatchNormalization that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// First output of the convolution ahead of it.
+    pub conv: String,
+    /// First output of the BatchNormalization.
+    pub output: String,
+}
+
+impl Made {
+    fn parameter(&self, which: &str) -> String {
+        format!("{}/{which}", self.output)
+    }
+}
+
+/// Mean and variance of a value per channel, f64.
+struct Statistics {
+    mean: Tensor,
+    variance: Tensor,
+}
+
+/// A copy of the student with a BatchNormalization behind every convolution ahead of the taps that has none. In evaluation
+/// mode it computes what the student computes.
+pub fn make(
+    network: &Network,
+    teacher: &Student,
+    student: &Student,
+    samples: &Samples,
+) -> Result<(Student, Vec<Made>), CompressError> {
+    let mut new = student.copy()?;
+    let convs = bare_convolutions(&new.graph, &network.tap.values);
+    let statistics = statistics(network, teacher, samples, &convs)?;
+    let mut made = Vec::new();
+    for conv in convs {
+        let statistics = &statistics[&conv];
+        made.push(make_one(&mut new, conv, statistics)?);
+    }
+    Ok((new, made))
+}
+
+/// First outputs of the convolutions ahead of the taps whose only reader is not a BatchNormalization already.
+fn bare_convolutions(graph: &Graph, taps: &[String]) -> Vec<String> {
+    let consumers = graph.consumers();
+    let normalised = |value: &str| {
+        let readers = consumers.get(value).map(Vec::as_slice).unwrap_or_default();
+        matches!(readers, [only] if graph.nodes[*only].is("BatchNormalization"))
+    };
+    let nodes = ahead_of(graph, taps).into_iter().map(|index| &graph.nodes[index]);
+    nodes.filter(|node| node.is("Conv") && !normalised(node.output())).map(|node| node.output().to_owned()).collect()
+}
+
+/// What the teacher's convolutions put out on the images fitted on: the student's BatchNormalizations then start where the
+/// ones that were folded away stood.
+fn statistics(
+    network: &Network,
+    teacher: &Student,
+    samples: &Samples,
+    convs: &[String],
+) -> Result<BTreeMap<String, Statistics>, CompressError> {
+    let input = network.input.name.as_str();
+    let wanted: Vec<&str> = convs.iter().map(String::as_str).collect();
+    let executor = Executor::new(&teacher.graph, &[input], &wanted)?;
+    let options = RunOptions { batch_norm: BatchNorm::Running };
+    let mut sums: Vec<Option<(Tensor, Tensor, f64)>> = convs.iter().map(|_| None).collect();
+    for chunk in samples.fit.chunks(samples.evaluation_batch()) {
+        let images = samples.select(chunk)?.f_to_device(teacher.params.device())?;
+        let values = tch::no_grad(|| executor.run(&teacher.params, &[(input, &images)], &options))?;
+        for (sum, value) in sums.iter_mut().zip(&values) {
+            let (one, two, count) = sums_per_channel(value)?;
+            *sum = Some(match sum.take() {
+                Some((a, b, n)) => (a + one, b + two, n + count),
+                None => (one, two, count),
+            });
+        }
+    }
+    let per_conv = convs.iter().cloned().zip(sums.into_iter().flatten());
+    Ok(per_conv.map(|(conv, (one, two, n))| (conv, from_sums(&one, &two, n))).collect())
+}
+
+/// Sum and sum of squares over images and positions in f64, and how many were summed.
+fn sums_per_channel(value: &Tensor) -> Result<(Tensor, Tensor, f64), CompressError> {
+    let wide = value.f_to_kind(Kind::Double)?.f_transpose(0, 1)?.f_flatten(1, -1)?;
+    let count = wide.size()[1] as f64;
+    let sum = wide.f_sum_dim_intlist(1, false, Kind::Double)?;
+    let squares = wide.f_square()?.f_sum_dim_intlist(1, false, Kind::Double)?;
+    Ok((sum, squares, count))
+}
+
+fn from_sums(sum: &Tensor, squares: &Tensor, count: f64) -> Statistics {
+    let mean = sum / count;
+    let variance = (squares / count - mean.square()).clamp_min(0.0);
+    Statistics { mean, variance }
+}
+
+fn make_one(student: &mut Student, conv: String, statistics: &Statistics) -> Result<Made, CompressError> {
+    let at = position(&student.graph, &conv).expect("a convolution of this graph");
+    let scale = even_rows(student, at)?;
+    let made = Made { output: format!("practised/batchnorm/{conv}"), conv };
+    let (mean, variance) = (&statistics.mean * &scale, &statistics.variance * scale.square());
+    // (s·z − s·μ) / √(s²σ² + ε) · γ + β = z  for  γ = √(s²σ² + ε) / s  and  β = μ.
+    let gamma = (&variance + EPSILON).sqrt() / &scale;
+    let parameters =
+        [("scale", gamma), ("shift", statistics.mean.shallow_clone()), ("mean", mean), ("variance", variance)];
+    for (which, tensor) in parameters {
+        set(student, &made.parameter(which), &tensor)?;
+    }
+    insert_behind(&mut student.graph, at, node(&made));
+    Ok(made)
+}
+
+/// Scales every kernel row (and its bias) to the mean norm of the rows; gives the scales, f64.
+fn even_rows(student: &mut Student, at: usize) -> Result<Tensor, CompressError> {
+    let weight = own_input(&mut student.graph, &mut student.params, at, 1);
+    let rows = wide(&student.params, &weight)?.f_flatten(1, -1)?;
+    let norms = rows.f_square()?.f_sum_dim_intlist(1, false, Kind::Double)?.f_sqrt()?;
+    let mean = norms.f_mean(Kind::Double)?;
+    let dead = norms.f_le_tensor(&(&mean * 1e-6))?;
+    let scale = (&mean / &norms).f_where_self(&dead.f_logical_not()?, &norms.ones_like())?;
+    let shape: Vec<i64> = student.params.get(&weight).map(Tensor::size).unwrap_or_default();
+    set(student, &weight, &(rows * scale.unsqueeze(1)).f_reshape(&shape)?)?;
+    if student.graph.nodes[at].input(2).is_some() {
+        let bias = own_input(&mut student.graph, &mut student.params, at, 2);
+        let scaled = wide(&student.params, &bias)? * &scale;
+        set(student, &bias, &scaled)?;
+    }
+    Ok(scale)
+}
+
+fn node(made: &Made) -> Node {
+    let mut inputs = vec![made.conv.clone()];
+    inputs.extend(["scale", "shift", "mean", "variance"].map(|which| made.parameter(which)));
+    let mut node = Node {
+        name: made.output.clone(),
+        op: "BatchNormalization".into(),
+        inputs,
+        outputs: vec![made.output.clone()],
+        ..Node::default()
+    };
+    node.attrs.set("epsilon", Attribute::Float(EPSILON as f32));
+    node
+}
+
+/// The student without the BatchNormalizations that were made: `W' = W·γ/σ`, `b' = β + (b − μ)·γ/σ`, in f64.
+pub fn fold_back(student: &Student, made: &[Made]) -> Result<Student, CompressError> {
+    let mut folded = student.copy()?;
+    for norm in made {
+        fold_one(&mut folded, norm)?;
+    }
+    Ok(folded)
+}
+
+fn fold_one(student: &mut Student, made: &Made) -> Result<(), CompressError> {
+    let read = |which: &str| wide(&student.params, &made.parameter(which));
+    let (gamma, beta, mean, variance) = (read("scale")?, read("shift")?, read("mean")?, read("variance")?);
+    let factor = gamma / (variance + EPSILON as f32 as f64).sqrt();
+    let at = position(&student.graph, &made.conv).expect("a convolution of this graph");
+    let weight = student.graph.nodes[at].inputs[1].clone();
+    let kernel = wide(&student.params, &weight)?;
+    let rows = kernel.f_flatten(1, -1)? * factor.unsqueeze(1);
+    set(student, &weight, &rows.f_reshape(kernel.size())?)?;
+    let bias_name = student.graph.nodes[at].input(2).map(str::to_owned);
+    let bias = match &bias_name {
+        Some(name) => wide(&student.params, name)?,
+        None => mean.zeros_like(),
+    };
+    let name = bias_name.unwrap_or_else(|| format!("{weight}_bias"));
+    set(student, &name, &(beta + (bias - mean) * factor))?;
+    student.graph.nodes[at].inputs.resize(3, String::new());
+    student.graph.nodes[at].inputs[2] = name;
+    remove(student, made);
+    Ok(())
+}
+
+fn remove(student: &mut Student, made: &Made) {
+    student.graph.nodes.retain(|node| node.output() != made.output);
+    let inputs = student.graph.nodes.iter_mut().flat_map(|node| &mut node.inputs);
+    inputs.filter(|input| **input == made.output).for_each(|input| input.clone_from(&made.conv));
+    for which in ["scale", "shift", "mean", "variance"] {
+        student.graph.initializers.shift_remove(&made.parameter(which));
+        student.params.remove(&made.parameter(which));
+    }
+}
+
+fn wide(params: &Params, name: &str) -> Result<Tensor, CompressError> {
+    let tensor = params.get(name).expect("the weight of a node of the graph");
+    Ok(tensor.f_detach()?.f_to_kind(Kind::Double)?)
+}
+
+/// Sets a weight, in the graph as well where the graph does not know it yet.
+fn set(student: &mut Student, name: &str, tensor: &Tensor) -> Result<(), CompressError> {
+    let dims: Vec<usize> = tensor.size().iter().map(|size| *size as usize).collect();
+    let narrow = tensor.f_to_kind(Kind::Float)?;
+    if !student.graph.initializers.contains_key(name) {
+        let zeros = TensorData::from_f32(&dims, &vec![0.0; dims.iter().product()]);
+        student.graph.initializers.insert(name.to_owned(), Arc::new(zeros));
+    }
+    student.params.set(name, narrow);
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! Residual blocks, found on the graph (method §1).
+//!
+//! Every addition of two values that come from one common value is a residual addition. It is droppable when one of the
+//! two *is* that common value (the shortcut is the identity), and nothing inside the other (the branch) is read from
+//! outside. The names of architectures play no part.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::graph::{Graph, Node};
+
+use super::analyse::BlockInfo;
+use super::dominators::{Dominators, data_inputs};
+use super::{macs, names};
+
+/// A residual addition of the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// Name, as a customer knows it.
+    pub name: String,
+    /// What the shortcut is.
+    pub shortcut: Shortcut,
+    /// The value that both inputs of the addition come from; for an identity shortcut, the shortcut itself.
+    pub entry: String,
+    /// What the rest of the network reads of this block: the sum, or the activation behind it where that repeats the one
+    /// that made the entry.
+    pub exit: String,
+    /// The value that the branch adds.
+    pub branch: String,
+    /// The sum.
+    pub sum: String,
+    /// First outputs of the nodes of the branch.
+    pub region: Vec<String>,
+    /// Why it cannot be dropped.
+    pub reason: Option<NotDroppable>,
+    /// Multiply-accumulates of the branch for one image.
+    pub macs: u64,
+    /// Parameters of the branch.
+    pub parameters: u64,
+}
+
+/// What carries the residual stream past the branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortcut {
+    /// The same tensor.
+    Identity,
+    /// A convolution.
+    Projection,
+    /// Slicing, padding or pooling without weights.
+    Reshaped,
+}
+
+/// Why a block cannot be dropped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum NotDroppable {
+    /// A convolution on the shortcut.
+    #[error("projection shortcut: {from} → {to} (N, C, H, W)")]
+    Projection { from: String, to: String },
+    /// Slicing, padding or pooling on the shortcut.
+    #[error("the shortcut changes the tensor without weights ({op}): {from} → {to} (N, C, H, W)")]
+    Reshaped { op: String, from: String, to: String },
+    /// Something inside the branch is read from outside.
+    #[error("{value} inside the branch is also read by {reader}")]
+    ReadFromOutside { value: String, reader: String },
+    /// A value inside the branch is an output of the network.
+    #[error("{value} inside the branch is an output of the network")]
+    NetworkOutput { value: String },
+}
+
+impl Block {
+    /// True where dropping is exact.
+    pub fn droppable(&self) -> bool {
+        self.reason.is_none()
+    }
+
+    /// As reported to customers.
+    pub fn info(&self) -> BlockInfo {
+        let kind = match self.shortcut {
+            Shortcut::Identity => "identity",
+            Shortcut::Projection => "projection",
+            Shortcut::Reshaped => "reshaped",
+        };
+        BlockInfo {
+            name: self.name.clone(),
+            kind: kind.into(),
+            droppable: self.droppable(),
+            reason: self.reason.as_ref().map(ToString::to_string),
+            macs: self.macs,
+            parameters: self.parameters,
+        }
+    }
+}
+
+/// Finds the residual additions of a folded, sorted graph, in graph order.
+pub fn find(graph: &Graph) -> Vec<Block> {
+    let tree = Dominators::new(graph);
+    let mut blocks: Vec<Block> = graph.nodes.iter().filter_map(|node| residual_addition(graph, &tree, node)).collect();
+    names::make_unique(blocks.iter_mut().map(|block| &mut block.name));
+    blocks
+}
+
+fn residual_addition(graph: &Graph, tree: &Dominators, add: &Node) -> Option<Block> {
+    if !(add.is("Add") || add.is("Sum")) {
+        return None;
+    }
+    let inputs = data_inputs(graph, add);
+    let [a, b] = inputs.as_slice() else { return None };
+    let (a, b) = (through_identities(graph, tree, a), through_identities(graph, tree, b));
+    let shape = graph.shape(a)?;
+    if a == b || graph.shape(b)? != shape || shape.len() < 3 {
+        return None;
+    }
+    let entry = through_identities(graph, tree, tree.common_value(a, b)?);
+    let (shortcut_value, branch) = tell_apart(graph, tree, entry, a, b)?;
+    let region = region(graph, tree, entry, branch);
+    let shortcut =
+        if shortcut_value == entry { Shortcut::Identity } else { side_kind(graph, tree, entry, shortcut_value) };
+    let reason = match shortcut {
+        Shortcut::Identity => read_from_outside(graph, &region, add),
+        _ => Some(changed(graph, tree, shortcut, entry, shortcut_value)),
+    };
+    Some(Block {
+        name: names::of_region(graph, &region),
+        shortcut,
+        entry: entry.to_owned(),
+        exit: exit(graph, tree, add, entry),
+        branch: branch.to_owned(),
+        sum: add.output().to_owned(),
+        macs: region.iter().map(|node| macs::of_node(graph, &graph.nodes[*node])).sum(),
+        parameters: parameters(graph, &region),
+        region: region.iter().map(|node| graph.nodes[*node].output().to_owned()).collect(),
+        reason,
+    })
+}
+
+/// The value behind `Identity` and `Dropout`, which change nothing at inference.
+fn through_identities<'g>(graph: &'g Graph, tree: &Dominators<'g>, mut value: &'g str) -> &'g str {
+    while let Some(node) = tree.producer(value).map(|index| &graph.nodes[index]) {
+        if !(node.is("Identity") || node.is("Dropout")) || graph.initializers.contains_key(&node.inputs[0]) {
+            break;
+        }
+        value = &node.inputs[0];
+    }
+    value
+}
+
+/// (shortcut, branch): the shortcut is the entry itself or the side with less work on it.
+fn tell_apart<'g>(
+    graph: &'g Graph,
+    tree: &Dominators<'g>,
+    entry: &str,
+    a: &'g str,
+    b: &'g str,
+) -> Option<(&'g str, &'g str)> {
+    if a == entry {
+        return Some((a, b));
+    }
+    if b == entry {
+        return Some((b, a));
+    }
+    let work = |value| {
+        let region = region(graph, tree, entry, value);
+        let convs = region.iter().filter(|node| graph.nodes[**node].is("Conv")).count();
+        (convs, region.len())
+    };
+    let (work_a, work_b) = (work(a), work(b));
+    // Two sides with as many convolutions each are two branches (an Inception-like sum), not a shortcut and a branch.
+    match work_a.0.cmp(&work_b.0) {
+        std::cmp::Ordering::Less => Some((a, b)),
+        std::cmp::Ordering::Greater => Some((b, a)),
+        std::cmp::Ordering::Equal => None,
+    }
+}
+
+/// Nodes between the entry and `value`, `value`'s producer included, in topological order.
+fn region(graph: &Graph, tree: &Dominators, entry: &str, value: &str) -> BTreeSet<usize> {
+    let mut nodes = BTreeSet::new();
+    let mut open: Vec<&str> = vec![value];
+    while let Some(value) = open.pop() {
+        let Some(index) = tree.producer(value).filter(|_| value != entry) else { continue };
+        if nodes.insert(index) {
+            open.extend(graph.nodes[index].inputs.iter().map(String::as_str));
+        }
+    }
+    only_behind(graph, entry, nodes)
+}
+
+/// Shape arithmetic may reach back beyond the entry; what does not depend on the entry is not the block's.
+fn only_behind(graph: &Graph, entry: &str, nodes: BTreeSet<usize>) -> BTreeSet<usize> {
+    let mut values: HashSet<&str> = HashSet::from([entry]);
+    let mut behind = BTreeSet::new();
+    for index in nodes {
+        let node = &graph.nodes[index];
+        if node.inputs.iter().any(|input| values.contains(input.as_str())) {
+            values.extend(node.outputs.iter().map(String::as_str));
+            behind.insert(index);
+        }
+    }
+    behind
+}
+
+fn side_kind(graph: &Graph, tree: &Dominators, entry: &str, shortcut: &str) -> Shortcut {
+    let weighted = |node: &Node| ["Conv", "Gemm", "MatMul", "ConvTranspose"].contains(&node.op.as_str());
+    if region(graph, tree, entry, shortcut).iter().any(|node| weighted(&graph.nodes[*node])) {
+        Shortcut::Projection
+    } else {
+        Shortcut::Reshaped
+    }
+}
+
+fn changed(graph: &Graph, tree: &Dominators, shortcut: Shortcut, entry: &str, value: &str) -> NotDroppable {
+    let (from, to) = (shape_text(graph, entry), shape_text(graph, value));
+    match shortcut {
+        Shortcut::Projection => NotDroppable::Projection { from, to },
+        _ => {
+            let mut ops: Vec<&str> = Vec::new();
+            for node in region(graph, tree, entry, value) {
+                let op = graph.nodes[node].op.as_str();
+                if !ops.contains(&op) && !["Shape", "Gather", "Concat", "Cast", "Constant"].contains(&op) {
+                    ops.push(op);
+                }
+            }
+            NotDroppable::Reshaped { op: ops.join(", "), from, to }
+        }
+    }
+}
+
+fn shape_text(graph: &Graph, value: &str) -> String {
+    let dims = graph.shape(value).unwrap_or_default();
+    let dims: Vec<String> = dims.iter().map(super::analyse::dim_text).collect();
+    format!("({})", dims.join(", "))
+}
+
+fn read_from_outside(graph: &Graph, region: &BTreeSet<usize>, add: &Node) -> Option<NotDroppable> {
+    let consumers = graph.consumers();
+    for index in region {
+        for value in graph.nodes[*index].outputs.iter().filter(|value| !value.is_empty()) {
+            if graph.is_output(value) {
+                return Some(NotDroppable::NetworkOutput { value: value.clone() });
+            }
+            let readers = consumers.get(value.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let outside = readers.iter().find(|reader| !region.contains(reader) && graph.nodes[**reader] != *add);
+            if let Some(reader) = outside {
+                let reader = graph.nodes[*reader].label().to_owned();
+                return Some(NotDroppable::ReadFromOutside { value: value.clone(), reader });
+            }
+        }
+    }
+    None
+}
+
+/// Behind the addition, an activation that repeats the one that made the entry changes nothing once the branch is gone
+/// (relu(relu(x)) = relu(x)), so it goes with the block.
+fn exit(graph: &Graph, tree: &Dominators, add: &Node, entry: &str) -> String {
+    let sum = add.output();
+    let consumers = graph.consumers();
+    let [only] = consumers.get(sum).map(Vec::as_slice).unwrap_or_default() else { return sum.to_owned() };
+    let behind = &graph.nodes[*only];
+    let made_entry = tree.producer(entry).map(|index| &graph.nodes[index]);
+    let repeats = made_entry.is_some_and(|node| is_idempotent(node) && same_activation(node, behind));
+    if repeats && !graph.is_output(sum) { behind.output().to_owned() } else { sum.to_owned() }
+}
+
+fn is_idempotent(node: &Node) -> bool {
+    node.is("Relu") || node.is("Clip")
+}
+
+fn same_activation(a: &Node, b: &Node) -> bool {
+    a.op == b.op && a.domain == b.domain && a.attrs == b.attrs && a.inputs[1..] == b.inputs[1..]
+}
+
+fn parameters(graph: &Graph, region: &BTreeSet<usize>) -> u64 {
+    let read = region.iter().flat_map(|node| &graph.nodes[*node].inputs);
+    let names: BTreeSet<&String> = read.collect();
+    let tensors = names.into_iter().filter_map(|name| graph.initializers.get(name));
+    tensors.filter(|tensor| tensor.dtype.is_float()).map(|tensor| tensor.len() as u64).sum()
+}

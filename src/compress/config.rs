@@ -1,0 +1,332 @@
+//! What a customer may ask for: parsed once, every default resolved, then trusted.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::images::Preprocess;
+
+use super::latency::LatencyConfig;
+
+/// A job's wishes, without the model and the images. `Default` is what a customer gets who asks for nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JobConfig {
+    /// From image files to the model's input.
+    pub preprocess: Preprocess,
+    /// When to stop dropping.
+    pub target: Target,
+    /// How recoverability is measured.
+    pub recoverability: RecoverabilityConfig,
+    /// How blocks are chosen by their scores.
+    pub selection: SelectionMode,
+    /// Blocks that must stay, by name.
+    pub exclude_blocks: Vec<String>,
+    /// How the student recovers; `null` leaves it as dropped.
+    #[serde(deserialize_with = "explicit_null")]
+    pub finetune: Finetuning,
+    /// What latency means in this job.
+    pub latency: LatencyConfig,
+    /// Seed of every random choice; the same seed gives the same choices.
+    pub seed: u64,
+}
+
+/// When to stop dropping blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Measured latency reduction, above 0 and below 1.
+    LatencyReduction(f64),
+    /// Measured median latency in milliseconds.
+    LatencyMs(f64),
+    /// Number of blocks (the paper's k).
+    Blocks(usize),
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::LatencyReduction(0.2)
+    }
+}
+
+/// How recoverability is measured (paper §3.2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecoverabilityConfig {
+    /// What is fitted.
+    pub method: RecoverabilityMethod,
+    /// Steps of SGD per block; 0 measures the plain drop.
+    pub iterations: u32,
+}
+
+impl Default for RecoverabilityConfig {
+    fn default() -> Self {
+        Self { method: RecoverabilityMethod::Adapters, iterations: 1000 }
+    }
+}
+
+/// What is fitted to measure recoverability.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoverabilityMethod {
+    /// The paper's: 1×1 adapters by SGD.
+    #[default]
+    Adapters,
+}
+
+/// How blocks are chosen by their scores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelectionMode {
+    /// Rank once.
+    #[default]
+    OneShot,
+}
+
+/// Fine-tuning, or none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Finetuning(pub Option<FinetuneConfig>);
+
+impl Default for Finetuning {
+    fn default() -> Self {
+        Self(Some(FinetuneConfig::default()))
+    }
+}
+
+/// How the student recovers (paper §3.3).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FinetuneConfig {
+    /// Which recipe.
+    pub recipe: Recipe,
+    /// Steps of SGD.
+    pub steps: u32,
+    /// Stops earlier, with the schedule squeezed to fit, when this many seconds are used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_seconds: Option<u64>,
+}
+
+impl Default for FinetuneConfig {
+    fn default() -> Self {
+        Self { recipe: Recipe::Paper, steps: 2000, budget_seconds: None }
+    }
+}
+
+/// A fine-tuning recipe.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recipe {
+    /// SGD with momentum on the feature loss, BatchNormalization in training mode.
+    #[default]
+    Paper,
+}
+
+/// One thing that is wrong with a job's body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldProblem {
+    /// JSON pointer to the field.
+    pub pointer: String,
+    /// What is wrong.
+    pub detail: String,
+    /// The way out, where one can be named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl std::fmt::Display for FieldProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.pointer, self.detail)?;
+        match &self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The fields of [`JobConfig`] as they stand in JSON.
+pub const FIELDS: [&str; 8] =
+    ["preprocess", "target", "recoverability", "selection", "exclude_blocks", "finetune", "latency", "seed"];
+
+/// Reads a job's wishes from the body of `POST /v1/jobs`; `also` names the fields that the caller reads itself. All
+/// problems are reported at once.
+pub fn parse(body: &Map<String, Value>, also: &[&str]) -> Result<JobConfig, Vec<FieldProblem>> {
+    let mut problems = unknown_fields(body, also);
+    let mut config = JobConfig::default();
+    read(body, "preprocess", &mut config.preprocess, &mut problems);
+    read(body, "recoverability", &mut config.recoverability, &mut problems);
+    read(body, "selection", &mut config.selection, &mut problems);
+    read(body, "exclude_blocks", &mut config.exclude_blocks, &mut problems);
+    read(body, "finetune", &mut config.finetune, &mut problems);
+    read(body, "latency", &mut config.latency, &mut problems);
+    read(body, "seed", &mut config.seed, &mut problems);
+    if one_target(body, &mut problems) {
+        read(body, "target", &mut config.target, &mut problems);
+    }
+    check_ranges(&config, &mut problems);
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+fn unknown_fields(body: &Map<String, Value>, also: &[&str]) -> Vec<FieldProblem> {
+    let known: Vec<&str> = FIELDS.iter().chain(also).copied().collect();
+    let unknown = body.keys().filter(|key| !known.contains(&key.as_str()));
+    unknown.map(|key| unknown_field("", key, &known)).collect()
+}
+
+fn unknown_field(parent: &str, key: &str, known: &[&str]) -> FieldProblem {
+    let hint = match nearest(key, known.iter().copied()) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => format!("known here: {}", known.join(", ")),
+    };
+    FieldProblem {
+        pointer: format!("{parent}/{}", escape(key)),
+        detail: format!("unknown field \"{key}\""),
+        hint: Some(hint),
+    }
+}
+
+/// The known name that is most like `name`, if any is like it at all.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.into_iter().map(|k| (strsim::jaro_winkler(name, k), k));
+    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, k)| k)
+}
+
+/// `{"latency_ms": 8, "blocks": 2}` is a contradiction that deserves better words than a parser's.
+fn one_target(body: &Map<String, Value>, problems: &mut Vec<FieldProblem>) -> bool {
+    let Some(Value::Object(target)) = body.get("target") else { return true };
+    if target.len() == 1 {
+        return true;
+    }
+    let given = target.keys().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(" and ");
+    problems.push(FieldProblem {
+        pointer: "/target".into(),
+        detail: format!("a target has one kind, this one has {}", if given.is_empty() { "none".into() } else { given }),
+        hint: Some("give one of {\"latency_reduction\": 0.2}, {\"latency_ms\": 8.0}, {\"blocks\": 2}".into()),
+    });
+    false
+}
+
+fn read<T: DeserializeOwned>(body: &Map<String, Value>, key: &str, into: &mut T, problems: &mut Vec<FieldProblem>) {
+    let Some(value) = body.get(key) else { return };
+    match serde_path_to_error::deserialize(value.clone()) {
+        Ok(parsed) => *into = parsed,
+        Err(error) => problems.push(field_problem(key, &error)),
+    }
+}
+
+fn field_problem(key: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> FieldProblem {
+    let mut pointer = format!("/{key}");
+    for segment in error.path().iter() {
+        match segment {
+            serde_path_to_error::Segment::Seq { index } => pointer += &format!("/{index}"),
+            serde_path_to_error::Segment::Map { key } => pointer += &format!("/{}", escape(key)),
+            _ => {}
+        }
+    }
+    let message = error.inner().to_string();
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let [unknown, known @ ..] = quoted.as_slice() else { return FieldProblem { pointer, detail: message, hint: None } };
+    if message.starts_with("unknown field") {
+        // serde's path already ends in the unknown field.
+        let parent = pointer.strip_suffix(&format!("/{}", escape(unknown))).unwrap_or(&pointer).to_owned();
+        return unknown_field(&parent, unknown, known);
+    }
+    if message.starts_with("unknown variant") {
+        let hint = nearest(unknown, known.iter().copied()).map(|near| format!("did you mean \"{near}\"?"));
+        let hint = hint.or_else(|| Some(format!("offered here: {}", known.join(", "))));
+        return FieldProblem { pointer, detail: format!("\"{unknown}\" is not offered"), hint };
+    }
+    FieldProblem { pointer, detail: message, hint: None }
+}
+
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+fn check_ranges(config: &JobConfig, problems: &mut Vec<FieldProblem>) {
+    let mut require = |holds: bool, pointer: &str, detail: &str| {
+        if !holds {
+            problems.push(FieldProblem { pointer: pointer.into(), detail: detail.into(), hint: None });
+        }
+    };
+    match config.target {
+        Target::LatencyReduction(r) => {
+            require(
+                r > 0.0 && r < 1.0,
+                "/target/latency_reduction",
+                "a latency reduction lies above 0 and below 1 (0.2 is 20 %)",
+            );
+        }
+        Target::LatencyMs(ms) => require(ms > 0.0 && ms.is_finite(), "/target/latency_ms", "a latency is above 0 ms"),
+        Target::Blocks(k) => require(k >= 1, "/target/blocks", "at least one block has to go"),
+    }
+    require(config.recoverability.iterations <= 100_000, "/recoverability/iterations", "at most 100000 iterations");
+    if let Some(finetune) = &config.finetune.0 {
+        require(
+            (1..=1_000_000).contains(&finetune.steps),
+            "/finetune/steps",
+            "between 1 and 1000000 steps; null for none",
+        );
+        require(finetune.budget_seconds != Some(0), "/finetune/budget_seconds", "at least one second");
+    }
+    require((1..=1024).contains(&config.latency.batch), "/latency/batch", "a batch between 1 and 1024");
+    require((1..=256).contains(&config.latency.threads), "/latency/threads", "between 1 and 256 threads");
+}
+
+/// `"finetune": null` means none, where an absent field means the default.
+fn explicit_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Finetuning, D::Error> {
+    Option::<FinetuneConfig>::deserialize(deserializer).map(Finetuning)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse_json(value: Value) -> Result<JobConfig, Vec<FieldProblem>> {
+        parse(value.as_object().expect("an object"), &["model", "images"])
+    }
+
+    #[test]
+    fn an_empty_body_gets_every_default() {
+        let config = parse_json(json!({"model": "m"})).expect("defaults");
+        assert_eq!(config, JobConfig::default());
+        assert_eq!(config.target, Target::LatencyReduction(0.2));
+        assert!(config.finetune.0.is_some());
+    }
+
+    #[test]
+    fn resolved_values_read_back_as_themselves() {
+        let config = parse_json(json!({"target": {"blocks": 2}, "finetune": null, "seed": 7})).expect("parses");
+        let echoed = serde_json::to_value(&config).expect("serialises");
+        assert_eq!(parse_json(echoed).expect("parses again"), config);
+        assert!(config.finetune.0.is_none());
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_its_nearest_name() {
+        let problems = parse_json(json!({"taget": {"blocks": 2}, "finetune": {"stepz": 3}})).expect_err("unknown");
+        let found: Vec<_> = problems.iter().map(|p| (p.pointer.as_str(), p.hint.as_deref())).collect();
+        assert_eq!(
+            found,
+            [("/taget", Some("did you mean \"target\"?")), ("/finetune/stepz", Some("did you mean \"steps\"?"))]
+        );
+    }
+
+    #[test]
+    fn two_kinds_of_target_are_a_contradiction() {
+        let problems = parse_json(json!({"target": {"latency_ms": 8, "latency_reduction": 0.2}})).expect_err("two");
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].pointer, "/target");
+        assert!(problems[0].detail.contains("\"latency_ms\" and \"latency_reduction\""), "{}", problems[0].detail);
+    }
+
+    #[test]
+    fn ill_typed_and_out_of_range_values_are_all_listed() {
+        let body = json!({"target": {"latency_reduction": 22}, "seed": "seven", "latency": {"batch": 0}});
+        let mut pointers: Vec<_> = parse_json(body).expect_err("three").into_iter().map(|p| p.pointer).collect();
+        pointers.sort();
+        assert_eq!(pointers, ["/latency/batch", "/seed", "/target/latency_reduction"]);
+    }
+}

@@ -1,0 +1,22 @@
+//! What teacher and student have in common ahead of the first difference.
+//!
+//! While adapters are fitted, everything ahead of the first one is the teacher's own and frozen. The teacher has computed
+//! it a moment ago, so the student starts from the teacher's values there instead of computing them again.
+
+use std::collections::BTreeSet;
+
+use crate::graph::Graph;
+
+/// The values that `graph` computes ahead of the node at `first` and reads from there on, towards `wanted`: with these
+/// fed, nothing ahead of `first` has to run.
+pub fn values_at(graph: &Graph, first: usize, wanted: &[String]) -> Vec<String> {
+    let ahead: BTreeSet<&str> = graph.nodes[..first]
+        .iter()
+        .flat_map(|node| &node.outputs)
+        .chain(graph.inputs.iter().map(|input| &input.name))
+        .map(String::as_str)
+        .collect();
+    let behind = graph.nodes[first..].iter().flat_map(|node| &node.inputs).chain(wanted);
+    let crossing: BTreeSet<&str> = behind.map(String::as_str).filter(|value| ahead.contains(value)).collect();
+    crossing.into_iter().map(str::to_owned).collect()
+}

@@ -1,0 +1,90 @@
+//! The feature loss: how far a student's features are from its teacher's (paper §3.3). No labels anywhere.
+
+use tch::{Kind, Tensor};
+
+use crate::exec::{BatchNorm, Executor, Params, RunOptions};
+
+use super::CompressError;
+use super::network::Network;
+use super::samples::Samples;
+use super::student::Student;
+
+/// A network that answers with its features and its outputs.
+pub struct Forward {
+    executor: Executor,
+    input: String,
+    taps: usize,
+}
+
+/// What a network says about some images, on the CPU or wherever it computes.
+pub struct Answers {
+    /// One tensor per tap.
+    pub features: Vec<Tensor>,
+    /// The first output.
+    pub output: Tensor,
+}
+
+impl Forward {
+    /// Features only: what training needs.
+    pub fn features(network: &Network, graph: &crate::graph::Graph) -> Result<Self, CompressError> {
+        Self::plan(network, graph, &[])
+    }
+
+    /// Features and the first output: what measuring quality needs.
+    pub fn answers(network: &Network, graph: &crate::graph::Graph) -> Result<Self, CompressError> {
+        Self::plan(network, graph, &[&network.graph.outputs[0].name])
+    }
+
+    fn plan(network: &Network, graph: &crate::graph::Graph, extra: &[&str]) -> Result<Self, CompressError> {
+        let mut to: Vec<&str> = network.tap.values.iter().map(String::as_str).collect();
+        let taps = to.len();
+        to.extend(extra);
+        let executor = Executor::new(graph, &[&network.input.name], &to)?;
+        Ok(Self { executor, input: network.input.name.clone(), taps })
+    }
+
+    /// Runs on a batch, (n, C, H, W); the wanted values in order, features first.
+    pub fn run(&self, params: &Params, images: &Tensor, batch_norm: BatchNorm) -> Result<Vec<Tensor>, CompressError> {
+        let images = images.f_to_device(params.device())?;
+        Ok(self.executor.run(params, &[(&self.input, &images)], &RunOptions { batch_norm })?)
+    }
+
+    /// Runs on these samples without gradients, in evaluation mode and in batches; results are gathered on the CPU.
+    pub fn all(&self, params: &Params, samples: &Samples, indices: &[i64]) -> Result<Answers, CompressError> {
+        let mut gathered: Vec<Vec<Tensor>> = Vec::new();
+        for chunk in indices.chunks(samples.evaluation_batch()) {
+            let images = samples.select(chunk)?;
+            let values = tch::no_grad(|| self.run(params, &images, BatchNorm::Running))?;
+            gathered.resize_with(values.len(), Vec::new);
+            gathered.iter_mut().zip(values).for_each(|(list, value)| list.push(value.to_device(tch::Device::Cpu)));
+        }
+        let mut joined = gathered.iter().map(|list| Tensor::f_cat(list, 0)).collect::<Result<Vec<_>, _>>()?;
+        let outputs = joined.split_off(self.taps);
+        let output = outputs.into_iter().next().unwrap_or_default();
+        Ok(Answers { features: joined, output })
+    }
+}
+
+/// Mean squared error of the features, averaged over the taps.
+pub fn feature_loss(student: &[Tensor], teacher: &[Tensor]) -> Result<Tensor, CompressError> {
+    let losses = student.iter().zip(teacher).map(|(s, t)| s.f_mse_loss(t, tch::Reduction::Mean));
+    let losses = losses.collect::<Result<Vec<_>, _>>()?;
+    Ok(Tensor::f_stack(&losses, 0)?.f_mean(Kind::Float)?)
+}
+
+/// The feature loss of a student in evaluation mode on these samples, against the teacher's answers for the same.
+pub fn evaluate(
+    network: &Network,
+    student: &Student,
+    teacher: &Answers,
+    samples: &Samples,
+    indices: &[i64],
+) -> Result<f64, CompressError> {
+    let answers = Forward::features(network, &student.graph)?.all(&student.params, samples, indices)?;
+    finite(feature_loss(&answers.features, &teacher.features)?.f_double_value(&[])?)
+}
+
+/// The loss, or an error where it is no number.
+pub fn finite(loss: f64) -> Result<f64, CompressError> {
+    if loss.is_finite() { Ok(loss) } else { Err(CompressError::NotFinite("the feature loss".into())) }
+}

@@ -1,0 +1,36 @@
+//! Small edits of the folded graph that never leave this process; what a customer gets is edited through
+//! [`crate::graph::patch::Patch`].
+
+use crate::exec::Params;
+use crate::graph::{Graph, Node};
+
+/// Puts `node`, which reads the first output of the node at `at`, behind it: every other reader of that output reads the
+/// new node's output instead.
+pub fn insert_behind(graph: &mut Graph, at: usize, node: Node) {
+    let (from, to) = (graph.nodes[at].output().to_owned(), node.output().to_owned());
+    let readers = graph.nodes[at + 1..].iter_mut().flat_map(|reader| &mut reader.inputs);
+    readers.filter(|input| **input == from).for_each(|input| input.clone_from(&to));
+    graph.nodes.insert(at + 1, node);
+}
+
+/// Index of the node that writes a value first.
+pub fn position(graph: &Graph, output: &str) -> Option<usize> {
+    graph.nodes.iter().position(|node| node.outputs.first().is_some_and(|first| first == output))
+}
+
+/// The name of the `index`-th input of the node at `at`, after making sure that no other node reads it: a weight that two
+/// convolutions share must change for one of them only.
+pub fn own_input(graph: &mut Graph, params: &mut Params, at: usize, index: usize) -> String {
+    let name = graph.nodes[at].inputs[index].clone();
+    let readers = graph.nodes.iter().flat_map(|node| &node.inputs).filter(|input| **input == name).count();
+    if readers == 1 {
+        return name;
+    }
+    let fresh = format!("{name}/{}", graph.nodes[at].output());
+    let tensor = params.get(&name).expect("the weight of a node of the graph").copy();
+    params.set(&fresh, tensor);
+    let data = graph.initializers[&name].clone();
+    graph.initializers.insert(fresh.clone(), data);
+    graph.nodes[at].inputs[index].clone_from(&fresh);
+    fresh
+}

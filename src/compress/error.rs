@@ -1,0 +1,135 @@
+//! The boundary error of the method.
+
+use serde_json::json;
+
+use crate::exec::ExecError;
+use crate::graph::GraphError;
+use crate::images::ImageError;
+use crate::onnx::OnnxError;
+
+use super::latency::LatencyError;
+use super::onnxruntime::OnnxRuntimeError;
+
+/// Who has to act on a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The input: trying again with the same input fails again.
+    Input,
+    /// This service: trying again may succeed.
+    Internal,
+}
+
+/// What can go wrong between a network with images and its student.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum CompressError {
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    #[error(transparent)]
+    Images(#[from] ImageError),
+    #[error(transparent)]
+    Latency(LatencyError),
+    #[error(transparent)]
+    Runtime(#[from] OnnxRuntimeError),
+    /// Operators or attributes that the executor does not have, all of them.
+    #[error("{} of the model's operators are not supported: {}", .0.len(), list(.0))]
+    Unsupported(Vec<crate::exec::Unsupported>),
+    /// The network has no block that could be dropped; the text says what was looked at.
+    #[error("no block of this network can be dropped: {0}")]
+    NoDroppableBlock(String),
+    /// The model's inputs or outputs do not fit the service.
+    #[error("{0}")]
+    ModelInterface(String),
+    /// The job names a block that the model does not have.
+    #[error("the model has no block named {name:?}{}", nearest.as_ref().map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
+    UnknownBlock { name: String, nearest: Option<String> },
+    /// An exported student does not compute what the student in memory computes.
+    #[error(
+        "the exported student differs from the student in memory by {difference:.2e} of the output's scale (allowed: {allowed:.0e})"
+    )]
+    ExportDiffers { difference: f64, allowed: f64 },
+    /// Merging adapters changed what the student computes.
+    #[error("merging the adapters changed the features by {difference:.2e} of their scale (allowed: {allowed:.0e})")]
+    MergeDiffers { difference: f64, allowed: f64 },
+    /// The fine-tuning or a measurement met a number that is not finite.
+    #[error("{0} is not finite; are the images preprocessed as the model expects?")]
+    NotFinite(String),
+    /// The observer asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+    /// A tensor operation failed in a way that no input should cause.
+    #[error("{0}")]
+    Tensor(#[from] tch::TchError),
+}
+
+impl From<LatencyError> for CompressError {
+    fn from(error: LatencyError) -> Self {
+        match error {
+            LatencyError::Cancelled => Self::Cancelled,
+            error => Self::Latency(error),
+        }
+    }
+}
+
+fn list(unsupported: &[crate::exec::Unsupported]) -> String {
+    unsupported.iter().map(|u| format!("{} ({})", u.node, u.op)).collect::<Vec<_>>().join(", ")
+}
+
+impl CompressError {
+    /// Whether the input or this service is at fault.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Images(error) if !error.is_input() => Fault::Internal,
+            Self::Onnx(_) | Self::Graph(_) | Self::Images(_) | Self::Unsupported(_) | Self::NoDroppableBlock(_) => {
+                Fault::Input
+            }
+            Self::ModelInterface(_) | Self::UnknownBlock { .. } | Self::NotFinite(_) => Fault::Input,
+            Self::Exec(_)
+            | Self::Latency(_)
+            | Self::Runtime(_)
+            | Self::ExportDiffers { .. }
+            | Self::MergeDiffers { .. } => Fault::Internal,
+            Self::Cancelled | Self::Tensor(_) => Fault::Internal,
+        }
+    }
+
+    /// The single faults behind this error, each with its place in the graph and the way out, for problem documents.
+    pub fn parts(&self) -> Vec<serde_json::Value> {
+        match self {
+            Self::Graph(error) => error.problems.iter().map(|problem| json!(problem)).collect(),
+            Self::Unsupported(list) | Self::Exec(ExecError::Unsupported(list)) => {
+                list.iter().map(|node| json!(node)).collect()
+            }
+            Self::Images(ImageError::Preprocess(faults)) => faults
+                .iter()
+                .map(|f| json!({"pointer": format!("/preprocess/{}", f.field), "detail": f.detail, "hint": f.hint}))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Stable code of the error, as in problem documents.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Onnx(error) => error.code(),
+            Self::Graph(_) => "model_invalid",
+            Self::Exec(_) => "execution_failed",
+            Self::Images(error) => error.code(),
+            Self::Latency(_) => "measurement_failed",
+            Self::Runtime(_) => "onnxruntime_failed",
+            Self::Unsupported(_) => "operators_unsupported",
+            Self::NoDroppableBlock(_) => "no_droppable_block",
+            Self::ModelInterface(_) => "model_interface_unsupported",
+            Self::UnknownBlock { .. } => "unknown_block",
+            Self::ExportDiffers { .. } => "export_differs",
+            Self::MergeDiffers { .. } => "merge_differs",
+            Self::NotFinite(_) => "not_finite",
+            Self::Cancelled => "cancelled",
+            Self::Tensor(_) => "internal",
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Two files side by side on images: how often they agree and, with labels, how often each is right.
+
+use serde::{Deserialize, Serialize};
+
+use crate::images::{ImageSet, Preprocess};
+use crate::onnx;
+
+use super::CompressError;
+use super::answer;
+use super::network::ImageInput;
+use super::quality::{agreement, top1};
+use super::report::{Figure, Top1};
+use super::samples::to_tensor;
+
+/// A student against its teacher, both in ONNX Runtime.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Images that both were asked about.
+    pub images: usize,
+    /// How many of them have labels.
+    pub labelled: usize,
+    /// Share of images where both pick the same top class; absent where the output is no classifier's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Figure>,
+    /// Accuracy of both on the labelled images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top1: Option<Top1>,
+    /// Mean squared difference of the first output.
+    pub output_mse: f64,
+}
+
+/// Runs both files on every image of the set.
+pub fn evaluate(
+    teacher: &[u8],
+    student: &[u8],
+    set: &ImageSet,
+    preprocess: &Preprocess,
+) -> Result<Evaluation, CompressError> {
+    let graph = onnx::decode(teacher)?.graph;
+    let input = ImageInput::of(&graph)?;
+    let theirs = ImageInput::of(&onnx::decode(student)?.graph)?;
+    if theirs.name != input.name || theirs.channels != input.channels {
+        return Err(CompressError::ModelInterface(format!(
+            "the two networks take different inputs: \"{}\" with {} channels and \"{}\" with {}",
+            input.name, input.channels, theirs.name, theirs.channels
+        )));
+    }
+    let size = preprocess.check(input.wants(), set.images())?;
+    let images = to_tensor(&set.tensor_data(preprocess, size)?)?;
+    let first = &graph.outputs[..1];
+    let from_teacher = answer::outputs(&input, first, teacher, &images)?.remove(0);
+    let from_student = answer::outputs(&theirs, first, student, &images)?.remove(0);
+    let labels: Vec<Option<u32>> = set.images().iter().map(|image| image.label).collect();
+    let right = top1(&from_teacher, &labels)?.zip(top1(&from_student, &labels)?);
+    Ok(Evaluation {
+        images: set.len(),
+        labelled: set.labelled(),
+        agreement: agreement(&from_student, &from_teacher)?,
+        top1: right.map(|(teacher, student)| Top1 { teacher, before_finetune: None, student }),
+        output_mse: from_student.f_mse_loss(&from_teacher, tch::Reduction::Mean)?.f_double_value(&[])?,
+    })
+}

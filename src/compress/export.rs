@@ -1,0 +1,101 @@
+//! The student as a file: an edit of the customer's own, so that all that was not touched stays as it came (method §9).
+
+use tch::{Kind, Tensor};
+
+use crate::exec::{BatchNorm, Device, Executor, RunOptions};
+use crate::graph::Graph;
+use crate::graph::batch::free_batch;
+use crate::graph::fold::fold;
+use crate::graph::patch::Patch;
+use crate::onnx;
+
+use super::CompressError;
+use super::answer;
+use super::block::Block;
+use super::network::Network;
+use super::recoverability::relative_difference;
+use super::student::{Student, drop_patch};
+
+/// Largest difference between the file in ONNX Runtime and the student in memory, relative to the output's scale.
+pub const TOLERANCE: f64 = 1e-4;
+
+/// Writes the teacher's file without `blocks` and with the student's weights.
+pub fn to_onnx(
+    network: &Network,
+    blocks: &[&Block],
+    student: &Student,
+    metadata: &[(String, String)],
+) -> Result<Vec<u8>, CompressError> {
+    let mut patch = drop_patch(blocks);
+    new_inputs(&network.graph, student, &mut patch)?;
+    changed_weights(network, student, &mut patch)?;
+    let graph = patch.apply(&network.model.graph)?;
+    Ok(onnx::encode(&network.model, &graph, metadata)?)
+}
+
+/// Weights that the student's nodes read and the teacher's graph does not have: a bias that folding made, a weight that
+/// is shared no longer.
+fn new_inputs(teacher: &Graph, student: &Student, patch: &mut Patch) -> Result<(), CompressError> {
+    for node in &student.graph.nodes {
+        for (index, name) in node.inputs.iter().enumerate() {
+            if student.graph.initializers.contains_key(name) && !teacher.initializers.contains_key(name) {
+                patch.add_initializer(name, student.params.to_tensor_data(name)?);
+                patch.set_input(node.output(), index, name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Weights of the teacher's graph that have other values in the student.
+fn changed_weights(network: &Network, student: &Student, patch: &mut Patch) -> Result<(), CompressError> {
+    for (name, old) in &network.graph.initializers {
+        if old.dtype.is_float() && student.graph.initializers.contains_key(name) {
+            let new = student.params.to_tensor_data(name)?;
+            if new != **old {
+                patch.set_tensor(name, new);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads an exported file back and compares, on these images (n, C, H, W), what ONNX Runtime makes of it with what the
+/// executor makes of it, and with `reference` (the outputs of the student in memory) where given. The largest relative
+/// difference is returned; beyond [`TOLERANCE`] it is an error.
+pub fn verify(
+    network: &Network,
+    file: &[u8],
+    images: &Tensor,
+    reference: Option<&[Tensor]>,
+    device: Device,
+) -> Result<f64, CompressError> {
+    let read = onnx::decode(file)?;
+    let graph = fold(&free_batch(&read.graph), &network.input_shapes())?;
+    let student = Student::of(graph, device)?;
+    let in_memory = outputs(network, &student, images)?;
+    let in_runtime = answer::outputs(&network.input, &network.graph.outputs, file, images)?;
+    let mut worst = 0.0f64;
+    for (index, runtime) in in_runtime.iter().enumerate() {
+        worst = worst.max(relative_difference(runtime, &in_memory[index])?);
+        if let Some(reference) = reference {
+            worst = worst.max(relative_difference(runtime, &reference[index])?);
+        }
+    }
+    if worst <= TOLERANCE {
+        Ok(worst)
+    } else {
+        Err(CompressError::ExportDiffers { difference: worst, allowed: TOLERANCE })
+    }
+}
+
+/// All outputs of a student on these images, in evaluation mode, on the CPU.
+pub fn outputs(network: &Network, student: &Student, images: &Tensor) -> Result<Vec<Tensor>, CompressError> {
+    let names: Vec<&str> = network.graph.outputs.iter().map(|output| output.name.as_str()).collect();
+    let input = network.input.name.as_str();
+    let executor = Executor::new(&student.graph, &[input], &names)?;
+    let images = images.f_to_device(student.params.device())?;
+    let options = RunOptions { batch_norm: BatchNorm::Running };
+    let values = tch::no_grad(|| executor.run(&student.params, &[(input, &images)], &options))?;
+    values.iter().map(|value| Ok(value.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Float)?)).collect()
+}

@@ -1,0 +1,175 @@
+//! Recovery by feature distillation (paper §3.3): all of the student's weights but the head's move until its features are
+//! the teacher's again. Labels are never used.
+
+use std::time::Instant;
+
+use tch::Tensor;
+
+use crate::exec::{BatchNorm, Params};
+
+use super::CompressError;
+use super::augment;
+use super::batchnorm::{self, Made};
+use super::config::FinetuneConfig;
+use super::distill::{Forward, feature_loss};
+use super::observer::{Observer, Phase};
+use super::random::stream;
+use super::recoverability::Setting;
+use super::report::{FinetuneReport, HistoryPoint};
+use super::samples::Batches;
+use super::sgd::{Sgd, learning_rate};
+use super::student::Student;
+use super::trainable;
+
+/// How often the deciding images are looked at during one run.
+const CHECKPOINTS: u32 = 10;
+
+/// A fine-tuned student.
+pub struct Recovered {
+    /// The best student seen, with made BatchNormalizations folded back; the start where none was better.
+    pub student: Student,
+    /// What happened.
+    pub report: FinetuneReport,
+    /// Images that the teacher was asked about.
+    pub teacher_forwards: u64,
+}
+
+/// The paper's recipe: from the original weights, SGD with momentum, BatchNormalization in training mode. The student with
+/// the lowest loss on the deciding images is kept; where none is below the start, the start is the result.
+pub fn by_paper(
+    setting: &Setting,
+    start: &Student,
+    config: &FinetuneConfig,
+    observer: &dyn Observer,
+) -> Result<Recovered, CompressError> {
+    let (student, made) = batchnorm::make(setting.network, setting.teacher, start, setting.samples)?;
+    let mut run = Run::new(setting, student, &made)?;
+    run.look(setting, 0)?;
+    let start_loss = run.best.loss;
+    while run.step < config.steps && run.progress(config) < 1.0 {
+        observer.check()?;
+        run.train(setting, config)?;
+        observer.progress(Phase::Finetune, u64::from(run.step), u64::from(config.steps));
+        if run.step.is_multiple_of(config.steps.div_ceil(CHECKPOINTS)) && !run.look(setting, run.step)? {
+            break;
+        }
+    }
+    if run.history.last().is_some_and(|last| last.step != run.step) {
+        run.look(setting, run.step)?;
+    }
+    run.finish(start, start_loss, config, &made)
+}
+
+/// The best weights so far.
+struct Best {
+    loss: f64,
+    params: Params,
+}
+
+/// A run of the recipe.
+struct Run {
+    student: Student,
+    sgd: Sgd,
+    teacher_forward: Forward,
+    student_forward: Forward,
+    batches: Batches,
+    views: rand_chacha::ChaCha8Rng,
+    best: Best,
+    history: Vec<HistoryPoint>,
+    step: u32,
+    asked: u64,
+    began: Instant,
+}
+
+impl Run {
+    fn new(setting: &Setting, mut student: Student, made: &[Made]) -> Result<Self, CompressError> {
+        let names = moving(&student, &setting.network.tap.values, made);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let best = Best { loss: f64::INFINITY, params: student.params.deep_copy()? };
+        Ok(Self {
+            sgd: Sgd::new(student.params.trainable(&names)?),
+            teacher_forward: Forward::features(setting.network, &setting.teacher.graph)?,
+            student_forward: Forward::features(setting.network, &student.graph)?,
+            batches: Batches::new(
+                &setting.samples.fit,
+                setting.samples.training_batch(),
+                stream(setting.seed, "finetune/batches"),
+            ),
+            views: stream(setting.seed, "finetune/views"),
+            student,
+            best,
+            history: Vec::new(),
+            step: 0,
+            asked: 0,
+            began: Instant::now(),
+        })
+    }
+
+    /// Share of the schedule that is used up, by steps or by the budget, whichever is further.
+    fn progress(&self, config: &FinetuneConfig) -> f64 {
+        let by_steps = f64::from(self.step) / f64::from(config.steps);
+        let by_time = config.budget_seconds.map_or(0.0, |budget| self.began.elapsed().as_secs_f64() / budget as f64);
+        by_steps.max(by_time)
+    }
+
+    fn train(&mut self, setting: &Setting, config: &FinetuneConfig) -> Result<(), CompressError> {
+        let images = setting.samples.select(self.batches.next_batch())?;
+        let views = augment::views(&images, &setting.samples.black, &mut self.views)?;
+        let target = tch::no_grad(|| self.teacher_forward.run(&setting.teacher.params, &views, BatchNorm::Running))?;
+        let features: Vec<Tensor> =
+            self.student_forward.run(&self.student.params, &views, BatchNorm::Batch { update_running: true })?;
+        let rate = learning_rate(self.progress(config));
+        self.sgd.step(&feature_loss(&features, &target)?, rate)?;
+        self.step += 1;
+        self.asked += views.size()[0] as u64;
+        Ok(())
+    }
+
+    /// Measures the student on the deciding images and keeps it if it is the best; false once its loss is no number.
+    fn look(&mut self, setting: &Setting, step: u32) -> Result<bool, CompressError> {
+        let loss = match setting.loss_deciding(&self.student) {
+            Ok(loss) => loss,
+            Err(CompressError::NotFinite(_)) if step > 0 => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        self.history.push(HistoryPoint { step, loss, seconds: self.began.elapsed().as_secs_f64() });
+        if loss < self.best.loss {
+            self.best = Best { loss, params: self.student.params.deep_copy()? };
+        }
+        Ok(true)
+    }
+
+    fn finish(
+        self,
+        start: &Student,
+        start_loss: f64,
+        config: &FinetuneConfig,
+        made: &[Made],
+    ) -> Result<Recovered, CompressError> {
+        let rolled_back = self.best.loss >= start_loss;
+        let student = if rolled_back {
+            start.copy()?
+        } else {
+            batchnorm::fold_back(&Student { graph: self.student.graph, params: self.best.params }, made)?
+        };
+        let report = FinetuneReport {
+            recipe: "paper".into(),
+            steps: config.steps,
+            steps_run: self.step,
+            recovery_rolled_back: rolled_back,
+            batch_norms_made: made.len(),
+            history: self.history,
+        };
+        Ok(Recovered { student, report, teacher_forwards: self.asked })
+    }
+}
+
+/// All weights ahead of the taps but the biases that a BatchNormalization behind them would take away again.
+fn moving(student: &Student, taps: &[String], made: &[Made]) -> Vec<String> {
+    let mut names = trainable::weights(&student.graph, taps);
+    let is_made = |output: &str| made.iter().any(|norm| norm.conv == output);
+    let convs = student.graph.nodes.iter().filter(|node| node.is("Conv") && is_made(node.output()));
+    let idle: Vec<&str> = convs.filter_map(|node| node.input(2)).collect();
+    names.retain(|name| !idle.contains(&name.as_str()));
+    names
+}

@@ -1,0 +1,52 @@
+//! What parent and child say to each other: one JSON object each way.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Engine;
+
+/// One round of measuring, as the child is asked for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// Process id of the parent; a child that finds another parent has been orphaned and ends.
+    pub parent: u32,
+    pub engine: Engine,
+    pub threads: usize,
+    pub warmup_runs: usize,
+    pub warmup_seconds: f64,
+    pub pairs: usize,
+    pub min_pairs: usize,
+    pub max_seconds: f64,
+    pub seed: u64,
+    pub models: Vec<ModelFile>,
+}
+
+/// One network to measure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ModelFile {
+    pub label: String,
+    pub path: PathBuf,
+    pub inputs: Vec<Input>,
+}
+
+/// A float input of a network with all its sizes known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// Its name in the file.
+    pub name: String,
+    /// Sizes, the batch first.
+    pub dims: Vec<usize>,
+}
+
+/// What the child answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub(super) enum Answer {
+    /// Nanoseconds by network (in the request's order) and sample.
+    Measured { engine_version: String, wall_ns: Vec<Vec<u64>>, cpu_ns: Vec<Vec<u64>> },
+    /// A network could not be opened or run.
+    ModelFailed { label: String, detail: String },
+    /// The engine could not be used at all.
+    EngineFailed { detail: String },
+}

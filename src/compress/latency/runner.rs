@@ -1,0 +1,156 @@
+//! One network in one engine, ready to be run again and again on the same input.
+
+use std::fs;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tch::Tensor;
+
+use super::Engine;
+use super::protocol::{Input, ModelFile};
+use crate::compress::onnxruntime::{self, Feed, Session};
+use crate::exec::{self, Executor, Params, RunOptions};
+use crate::graph::fold::{InputShapes, fold};
+use crate::graph::{Dim, Graph};
+use crate::onnx;
+
+/// Why a network was not run.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The engine does not take this network.
+    Model { label: String, detail: String },
+    /// The engine itself cannot be used.
+    Engine(String),
+}
+
+/// A network with its input.
+pub(super) struct Runner {
+    label: String,
+    run: Run,
+}
+
+enum Run {
+    OnnxRuntime { session: Session, inputs: Vec<Values> },
+    Torch { executor: Executor, params: Params, inputs: Vec<(String, Tensor)> },
+}
+
+/// An input and its elements.
+struct Values {
+    input: Input,
+    data: Vec<f32>,
+}
+
+impl Values {
+    fn feed(&self) -> Feed<'_> {
+        Feed { name: &self.input.name, shape: &self.input.dims, data: &self.data }
+    }
+}
+
+/// Readies the engine and tells its version. libtorch is not touched for ONNX Runtime, so that it starts no threads.
+pub(super) fn version(engine: Engine, threads: usize) -> Result<String, Failure> {
+    match engine {
+        Engine::OnnxRuntime => {
+            onnxruntime::init().map_err(|e| Failure::Engine(e.to_string()))?;
+            Ok(onnxruntime_version())
+        }
+        Engine::Torch => {
+            exec::set_threads(threads);
+            Ok(LIBTORCH.to_owned())
+        }
+    }
+}
+
+/// The version that tch is generated against; no other one loads.
+const LIBTORCH: &str = "2.11.0";
+
+impl Runner {
+    /// Opens a network with an input seeded by `seed`: every network of a round gets the same values.
+    pub fn open(engine: Engine, threads: usize, model: &ModelFile, seed: u64) -> Result<Self, Failure> {
+        let failed = |detail: String| Failure::Model { label: model.label.clone(), detail };
+        let bytes = fs::read(&model.path).map_err(|e| failed(e.to_string()))?;
+        let inputs: Vec<Values> = model.inputs.iter().map(|input| seeded(input, seed)).collect();
+        let run = match engine {
+            Engine::OnnxRuntime => {
+                let session = Session::open(&bytes, threads).map_err(|e| failed(e.to_string()))?;
+                Run::OnnxRuntime { session, inputs }
+            }
+            Engine::Torch => torch(&bytes, inputs).map_err(failed)?,
+        };
+        Ok(Self { label: model.label.clone(), run })
+    }
+
+    /// Runs the network once, start to end; its outputs are dropped.
+    pub fn run(&mut self) -> Result<(), Failure> {
+        let done = match &mut self.run {
+            Run::OnnxRuntime { session, inputs } => {
+                let feeds: Vec<Feed> = inputs.iter().map(Values::feed).collect();
+                session.execute(&feeds).map_err(|e| e.to_string())
+            }
+            Run::Torch { executor, params, inputs } => {
+                let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, t)| (name.as_str(), t)).collect();
+                let run = || executor.run(params, &inputs, &RunOptions::default());
+                tch::no_grad(run).map(drop).map_err(|e| e.to_string())
+            }
+        };
+        done.map_err(|detail| Failure::Model { label: self.label.clone(), detail })
+    }
+}
+
+fn torch(bytes: &[u8], inputs: Vec<Values>) -> Result<Run, String> {
+    let model = onnx::decode(bytes).map_err(|e| e.to_string())?;
+    let graph = fold(&model.graph, &shapes(&inputs)).map_err(|e| e.to_string())?;
+    let (from, to) = (names(&inputs), outputs(&graph));
+    let executor = Executor::new(&graph, &from, &to).map_err(|e| e.to_string())?;
+    let params = Params::from_graph(&graph, exec::Device::Cpu).map_err(|e| e.to_string())?;
+    let inputs = inputs.into_iter().map(|v| (v.input.name.clone(), tensor(&v))).collect();
+    Ok(Run::Torch { executor, params, inputs })
+}
+
+fn shapes(inputs: &[Values]) -> InputShapes {
+    let shape = |dims: &[usize]| dims.iter().copied().map(Dim::Known).collect();
+    inputs.iter().map(|v| (v.input.name.clone(), shape(&v.input.dims))).collect()
+}
+
+fn names(inputs: &[Values]) -> Vec<&str> {
+    inputs.iter().map(|v| v.input.name.as_str()).collect()
+}
+
+fn outputs(graph: &Graph) -> Vec<&str> {
+    graph.outputs.iter().map(|output| output.name.as_str()).collect()
+}
+
+fn tensor(values: &Values) -> Tensor {
+    let dims: Vec<i64> = values.input.dims.iter().map(|size| *size as i64).collect();
+    Tensor::from_slice(&values.data).reshape(dims)
+}
+
+/// Values between −1 and 1, about what normalised images hold: zeros could let an engine take a shorter way.
+fn seeded(input: &Input, seed: u64) -> Values {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let count = input.dims.iter().product();
+    let data = (0..count).map(|_| random.random_range(-1.0..1.0)).collect();
+    Values { input: input.clone(), data }
+}
+
+/// From the name of the library's file, which carries it (`libonnxruntime.so.1.32.0`), else what the library says.
+fn onnxruntime_version() -> String {
+    let file = onnxruntime::library().ok().and_then(|path| path.canonicalize().ok());
+    let name = file.as_deref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+    let version = name.as_deref().and_then(|name| name.rsplit_once(".so.")).map(|(_, version)| version.to_owned());
+    version.unwrap_or_else(|| ort::info().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_values_and_another_one_others() {
+        let input = Input { name: "x".to_owned(), dims: vec![2, 3, 4, 4] };
+        let (one, same, other) = (seeded(&input, 7), seeded(&input, 7), seeded(&input, 8));
+        assert_eq!(one.data.len(), 96);
+        assert_eq!(one.data, same.data);
+        assert_ne!(one.data, other.data);
+        assert!(one.data.iter().all(|v| (-1.0..1.0).contains(v)));
+    }
+}

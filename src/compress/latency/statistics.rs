@@ -1,0 +1,188 @@
+//! What samples say: percentiles, and the latency reduction with its 95 % interval. Pure functions, seeded.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// A measured figure with its 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// The estimate.
+    pub value: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// Which clock a figure was read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Basis {
+    /// Time that passed.
+    Wall,
+    /// Time that the processor spent on it.
+    Cpu,
+}
+
+/// How long a network's runs took, in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Half of the runs were faster.
+    pub median_ms: f64,
+    /// 90 % of the runs were faster.
+    pub p90_ms: f64,
+    /// 99 % of the runs were faster.
+    pub p99_ms: f64,
+}
+
+/// (teacher − student) / teacher on both clocks; `value`, `low` and `high` repeat the clock that decides.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Reduction {
+    /// Median over the pairs.
+    pub value: f64,
+    /// Lower end of its 95 % interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// The clock that decides: CPU time with one thread where its interval is the narrower one, else wall time.
+    pub basis: Basis,
+    /// On the wall clock.
+    pub wall: Figure,
+    /// On the CPU clock; `None` where that clock ticks too coarsely.
+    pub cpu: Option<Figure>,
+    /// Pairs that were compared.
+    pub pairs: usize,
+    /// Rounds that they come from.
+    pub rounds: usize,
+}
+
+impl Reduction {
+    /// The reduction, where there is one: an interval that reaches down to 0 is no gain.
+    pub fn gain(&self) -> Option<f64> {
+        (self.low > 0.0).then_some(self.value)
+    }
+}
+
+impl Figure {
+    fn width(&self) -> f64 {
+        self.high - self.low
+    }
+}
+
+/// Fewer pairs say nothing about their spread.
+const MIN_PAIRS: usize = 3;
+/// Enough that the ends of an interval hold to about a twentieth of its width.
+const RESAMPLES: usize = 2000;
+
+/// Percentiles of a network's samples in nanoseconds; `None` without a sample.
+pub(super) fn timing(ns: &[u64]) -> Option<Timing> {
+    if ns.is_empty() {
+        return None;
+    }
+    let mut ms: Vec<f64> = ns.iter().map(|ns| *ns as f64 / 1e6).collect();
+    ms.sort_by(f64::total_cmp);
+    Some(Timing { median_ms: quantile(&ms, 0.5), p90_ms: quantile(&ms, 0.9), p99_ms: quantile(&ms, 0.99) })
+}
+
+/// Reduction from the (teacher, student) series of each round, on both clocks.
+pub(super) fn reduction(
+    wall: &[(&[u64], &[u64])],
+    cpu: &[(&[u64], &[u64])],
+    threads: usize,
+    seed: u64,
+) -> Option<Reduction> {
+    let rounds = ratios(wall);
+    let wall = median_figure(&rounds, seed)?;
+    let cpu = if ticks_finely(cpu) { median_figure(&ratios(cpu), seed) } else { None };
+    let (basis, Figure { value, low, high }) = match cpu {
+        Some(cpu) if threads == 1 && cpu.width() < wall.width() => (Basis::Cpu, cpu),
+        _ => (Basis::Wall, wall),
+    };
+    let pairs = rounds.iter().map(Vec::len).sum();
+    Some(Reduction { value, low, high, basis, wall, cpu, pairs, rounds: rounds.len() })
+}
+
+/// 1 − student/teacher of each pair, by round.
+fn ratios(rounds: &[(&[u64], &[u64])]) -> Vec<Vec<f64>> {
+    let ratio = |(teacher, student): (&u64, &u64)| 1.0 - *student as f64 / (*teacher).max(1) as f64;
+    rounds.iter().map(|(t, s)| t.iter().zip(*s).map(ratio).collect::<Vec<_>>()).filter(|r| !r.is_empty()).collect()
+}
+
+/// False for a CPU clock that advances by whole scheduler ticks, where most samples read one of a few values and an
+/// interval over them would look narrow for no good reason.
+fn ticks_finely(rounds: &[(&[u64], &[u64])]) -> bool {
+    let mut values: Vec<u64> = rounds.iter().flat_map(|(teacher, _)| teacher.iter().copied()).collect();
+    let count = values.len();
+    values.sort_unstable();
+    let zero = values.first() == Some(&0);
+    values.dedup();
+    !zero && values.len() * 2 >= count
+}
+
+/// Median over all values with its 95 % interval: the wider of what the values show within their rounds (bootstrap) and
+/// what the rounds show between them. `None` with fewer than three values.
+pub(super) fn median_figure(rounds: &[Vec<f64>], seed: u64) -> Option<Figure> {
+    figure(rounds, RESAMPLES, seed)
+}
+
+fn figure(rounds: &[Vec<f64>], resamples: usize, seed: u64) -> Option<Figure> {
+    let mut all: Vec<f64> = rounds.iter().flatten().copied().collect();
+    if all.len() < MIN_PAIRS {
+        return None;
+    }
+    let value = median(&mut all);
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut medians: Vec<f64> = (0..resamples).map(|_| median(&mut resample(rounds, &mut random))).collect();
+    medians.sort_by(f64::total_cmp);
+    let between = between_rounds(rounds);
+    let low = quantile(&medians, 0.025).min(value - between);
+    let high = quantile(&medians, 0.975).max(value + between);
+    Some(Figure { value, low, high })
+}
+
+/// As many values from each round as it has, with repetition.
+fn resample(rounds: &[Vec<f64>], random: &mut ChaCha8Rng) -> Vec<f64> {
+    let mut drawn = Vec::with_capacity(rounds.iter().map(Vec::len).sum());
+    for round in rounds {
+        drawn.extend(round.iter().map(|_| round[random.random_range(0..round.len())]));
+    }
+    drawn
+}
+
+/// Half of the 95 % interval that the rounds' medians span by Student's t; 0 with one round. A bootstrap over so few
+/// rounds would be too narrow: with four that differ it covered the truth 84 times in 100.
+fn between_rounds(rounds: &[Vec<f64>]) -> f64 {
+    let Some(freedom) = rounds.len().checked_sub(1).filter(|freedom| *freedom > 0) else { return 0.0 };
+    let medians: Vec<f64> = rounds.iter().map(|round| median(&mut round.clone())).collect();
+    let count = medians.len() as f64;
+    let mean = medians.iter().sum::<f64>() / count;
+    let variance = medians.iter().map(|m| (m - mean).powi(2)).sum::<f64>() / freedom as f64;
+    STUDENT_T[freedom.min(STUDENT_T.len()) - 1] * (variance / count).sqrt()
+}
+
+/// 97.5 % quantiles of Student's t by degrees of freedom, from 1; the last one serves all beyond it.
+#[rustfmt::skip]
+const STUDENT_T: [f64; 20] = [
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+];
+
+/// The middle value, or the mean of the two middle ones; reorders its argument.
+fn median(values: &mut [f64]) -> f64 {
+    let odd = values.len() % 2 == 1;
+    let (below, &mut upper, _) = values.select_nth_unstable_by(values.len() / 2, f64::total_cmp);
+    if odd { upper } else { below.iter().copied().fold(f64::MIN, f64::max).midpoint(upper) }
+}
+
+/// The `q`-quantile of sorted values, between neighbours by their distance.
+fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let at = q * (sorted.len() - 1) as f64;
+    let (below, part) = (at.floor() as usize, at.fract());
+    let above = (below + 1).min(sorted.len() - 1);
+    sorted[below] + part * (sorted[above] - sorted[below])
+}
+
+#[cfg(test)]
+#[path = "statistics_tests.rs"]
+mod tests;

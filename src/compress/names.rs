@@ -1,0 +1,96 @@
+//! Names that a customer recognises: the common prefix of what stands in a block's branch.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::graph::{Graph, Node};
+
+/// Name of the nodes with these indices: the common prefix of their weights' names (`layer2.1`), else of their own names.
+pub fn of_region(graph: &Graph, region: &BTreeSet<usize>) -> String {
+    let nodes: Vec<&Node> = region.iter().map(|index| &graph.nodes[*index]).collect();
+    let weights =
+        nodes.iter().filter(|node| has_weights(node)).filter_map(|node| node.input(1)).filter(|name| telling(name));
+    common_prefix(weights)
+        .or_else(|| common_prefix(nodes.iter().map(|node| node.name.as_str()).filter(|name| telling(name))))
+        .unwrap_or_else(|| "block".into())
+}
+
+/// Numbers names that occur more than once: `block`, `block#2`, `block#3`.
+pub fn make_unique<'a>(names: impl Iterator<Item = &'a mut String>) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for name in names {
+        let count = seen.entry(name.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            *name = format!("{name}#{count}");
+        }
+    }
+}
+
+fn has_weights(node: &Node) -> bool {
+    ["Conv", "ConvTranspose", "BatchNormalization", "Gemm", "MatMul"].contains(&node.op.as_str())
+}
+
+/// Exporters number what they have no name for (`onnx::Conv_123`, `val_7`, `node_Conv_347`); such names tell nothing.
+fn telling(name: &str) -> bool {
+    !name.starts_with("onnx::") && name.contains(['.', '/'])
+}
+
+fn common_prefix<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut names = names.map(components);
+    let mut prefix = names.next()?;
+    // The last component is the tensor or operator itself, never the block.
+    prefix.pop();
+    for other in names {
+        let shared = prefix.iter().zip(&other).take_while(|(a, b)| a == b).count();
+        prefix.truncate(shared);
+    }
+    (!prefix.is_empty()).then(|| prefix.join("."))
+}
+
+/// `/layer1/layer1.0/conv1/Conv` → [layer1, 0, conv1, Conv]: exporters that write scopes repeat the outer scope in the
+/// inner one, so a component that begins with the ones before it replaces them.
+fn components(name: &str) -> Vec<&str> {
+    let mut parts: Vec<&str> = Vec::new();
+    let mut scope = "";
+    for part in name.split('/').filter(|part| !part.is_empty()) {
+        let rest = part.strip_prefix(scope).and_then(|rest| rest.strip_prefix('.')).filter(|_| !scope.is_empty());
+        parts.extend(rest.unwrap_or(part).split('.').filter(|part| !part.is_empty()));
+        scope = part;
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dotted_weights_and_scoped_nodes_give_the_same_name() {
+        let dotted = ["layer1.0.conv1.weight", "layer1.0.bn1.weight", "layer1.0.conv2.weight"];
+        let scoped = ["/layer1/layer1.0/conv1/Conv", "/layer1/layer1.0/bn1/BatchNormalization"];
+        assert_eq!(common_prefix(dotted.into_iter()).as_deref(), Some("layer1.0"));
+        assert_eq!(common_prefix(scoped.into_iter()).as_deref(), Some("layer1.0"));
+        assert_eq!(
+            common_prefix(["_blocks.2._expand_conv.weight", "_blocks.2._bn0.weight"].into_iter()).as_deref(),
+            Some("_blocks.2")
+        );
+    }
+
+    #[test]
+    fn a_branch_of_one_weight_is_named_by_what_holds_it() {
+        assert_eq!(common_prefix(["stage.4.conv.weight"].into_iter()).as_deref(), Some("stage.4.conv"));
+    }
+
+    #[test]
+    fn names_without_anything_in_common_tell_nothing() {
+        assert_eq!(common_prefix(["a.w", "b.w"].into_iter()), None);
+        assert!(!telling("onnx::Conv_123") && !telling("node_Conv_347"));
+    }
+
+    #[test]
+    fn repeated_names_are_numbered() {
+        let mut names = ["block".to_owned(), "block".to_owned(), "other".to_owned(), "block".to_owned()];
+        make_unique(names.iter_mut());
+        assert_eq!(names, ["block", "block#2", "other", "block#3"]);
+    }
+}

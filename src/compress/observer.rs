@@ -1,0 +1,71 @@
+//! How a running job is watched and stopped.
+
+use serde::{Deserialize, Serialize};
+
+use super::CompressError;
+
+/// What a job is busy with; the order is the order of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Decoding the model, finding blocks.
+    Analyse,
+    /// Latency of the teacher and of every single drop.
+    Measure,
+    /// Recoverability, block by block.
+    Score,
+    /// Which blocks go; latency of the assembled students.
+    Select,
+    /// Feature distillation.
+    Finetune,
+    /// Writing the student.
+    Export,
+    /// Reading it back, running it in ONNX Runtime, measuring it.
+    Verify,
+}
+
+impl Phase {
+    /// The name in JSON and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Analyse => "analyse",
+            Self::Measure => "measure",
+            Self::Score => "score",
+            Self::Select => "select",
+            Self::Finetune => "finetune",
+            Self::Export => "export",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// Watches a job and may stop it; called from the thread that computes, so it must be quick.
+pub trait Observer: Send + Sync {
+    /// `done` of `total` steps of a phase are finished.
+    fn progress(&self, phase: Phase, done: u64, total: u64);
+
+    /// Something worth keeping happened.
+    fn event(&self, kind: &str, detail: serde_json::Value);
+
+    /// True once the job should stop as soon as it can.
+    fn cancelled(&self) -> bool;
+
+    /// An error once the job should stop.
+    fn check(&self) -> Result<(), CompressError> {
+        if self.cancelled() { Err(CompressError::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// Watches nothing and never stops.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn progress(&self, _phase: Phase, _done: u64, _total: u64) {}
+
+    fn event(&self, _kind: &str, _detail: serde_json::Value) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,165 @@
+//! What every step needs: the teacher, the images, the wishes and the device.
+
+use std::cell::OnceCell;
+
+use sha2::{Digest, Sha256};
+
+use crate::compress::CompressError;
+use crate::compress::block::Block;
+use crate::compress::config::JobConfig;
+use crate::compress::distill::{Answers, Forward};
+use crate::compress::export::to_onnx;
+use crate::compress::latency::{self, HostLock, Input, Model, Plan, Probe, Reduction, Source};
+use crate::compress::network::Network;
+use crate::compress::observer::Observer;
+use crate::compress::recoverability::Setting;
+use crate::compress::samples::Samples;
+use crate::compress::student::Student;
+use crate::exec::Device;
+use crate::images::{Chw, ImageSet};
+
+/// The teacher, the images, the wishes and the device of one job. Opening one is cheap; the teacher is asked about the
+/// images when a step first needs it.
+pub struct Bench {
+    pub(super) network: Network,
+    pub(super) config: JobConfig,
+    pub(super) samples: Samples,
+    pub(super) labels: Vec<Option<u32>>,
+    pub(super) teacher: Student,
+    pub(super) device: Device,
+    pub(super) probe: Probe,
+    pub(super) model: Vec<u8>,
+    pub(super) images_sha256: String,
+    answers: OnceCell<(Answers, Option<Answers>)>,
+}
+
+impl Bench {
+    /// Loads the network and the images and checks that they fit each other and the wishes.
+    pub fn open(
+        model: &[u8],
+        images: &ImageSet,
+        config: &JobConfig,
+        device: Device,
+        probe: Probe,
+    ) -> Result<Self, CompressError> {
+        let (network, size) = fitting(model, images, config)?;
+        Ok(Self {
+            samples: Samples::new(images, &config.preprocess, size, config.seed)?,
+            labels: images.images().iter().map(|image| image.label).collect(),
+            teacher: Student::teacher(&network, device)?,
+            network,
+            config: config.clone(),
+            device,
+            probe,
+            model: model.to_vec(),
+            images_sha256: images.sha256(),
+            answers: OnceCell::new(),
+        })
+    }
+
+    /// Checks that a network, images and wishes fit each other, without running anything.
+    pub fn check(model: &[u8], images: &ImageSet, config: &JobConfig) -> Result<(), CompressError> {
+        fitting(model, images, config).map(|_| ())
+    }
+
+    /// The blocks that may be dropped, in graph order: droppable and not excluded.
+    pub fn candidates(&self) -> Result<Vec<&Block>, CompressError> {
+        candidates(&self.network, &self.config)
+    }
+
+    /// Everything about the teacher and the images that fitting needs.
+    pub(super) fn setting(&self) -> Result<Setting<'_>, CompressError> {
+        let (fit, held_out) = self.answers()?;
+        Ok(Setting {
+            network: &self.network,
+            teacher: &self.teacher,
+            samples: &self.samples,
+            fit,
+            held_out: held_out.as_ref(),
+            device: self.device,
+            seed: self.config.seed,
+        })
+    }
+
+    fn answers(&self) -> Result<&(Answers, Option<Answers>), CompressError> {
+        if let Some(answers) = self.answers.get() {
+            return Ok(answers);
+        }
+        let forward = Forward::answers(&self.network, &self.teacher.graph)?;
+        let ask = |indices: &[i64]| forward.all(&self.teacher.params, &self.samples, indices);
+        let held_out = (!self.samples.held_out.is_empty()).then(|| ask(&self.samples.held_out)).transpose()?;
+        let fit = ask(&self.samples.fit)?;
+        Ok(self.answers.get_or_init(|| (fit, held_out)))
+    }
+
+    /// The teacher without these blocks and with its own weights, as a file.
+    pub(super) fn plain_drop(&self, blocks: &[&Block]) -> Result<Vec<u8>, CompressError> {
+        let student = Student::dropped(&self.network, blocks, self.device)?;
+        to_onnx(&self.network, blocks, &student, &[])
+    }
+
+    /// Measures the teacher and these students side by side, alone on the host.
+    pub(super) fn latency(
+        &self,
+        students: &[(&str, &[u8])],
+        observer: &dyn Observer,
+    ) -> Result<latency::Samples, CompressError> {
+        let all = std::iter::once((TEACHER, self.model.as_slice())).chain(students.iter().copied());
+        let model = |(label, bytes)| Model { label, source: Source::Bytes(bytes), inputs: vec![self.latency_input()] };
+        let models: Vec<Model> = all.map(model).collect();
+        let cancelled = || observer.cancelled();
+        let _alone = HostLock::of_host().exclusive(&cancelled)?;
+        let plan = Plan { seed: self.config.seed, ..Plan::default() };
+        Ok(latency::measure(&self.probe, &models, &self.config.latency, &plan, &cancelled)?)
+    }
+
+    fn latency_input(&self) -> Input {
+        let (height, width) = self.network.size;
+        let dims = vec![self.config.latency.batch, self.network.input.channels, height, width];
+        Input { name: self.network.input.name.clone(), dims }
+    }
+}
+
+/// What the teacher's samples are called.
+pub(super) const TEACHER: &str = "teacher";
+
+/// The latency reduction of a student that was measured beside the teacher.
+pub(super) fn reduction(samples: &latency::Samples, student: &str, seed: u64) -> Result<Reduction, CompressError> {
+    let reduction = samples.reduction(TEACHER, student, seed);
+    reduction.ok_or_else(|| CompressError::NotFinite(format!("the latency of {student}")))
+}
+
+fn fitting(model: &[u8], images: &ImageSet, config: &JobConfig) -> Result<(Network, Chw), CompressError> {
+    let mut resolved = None;
+    let network = Network::load_for(model, |input| {
+        let size = config.preprocess.check(input.wants(), images.images())?;
+        resolved = Some(size);
+        Ok((size.height, size.width))
+    })?;
+    candidates(&network, config)?;
+    let fixed = network.input.batch.filter(|batch| *batch != config.latency.batch);
+    if let Some(batch) = fixed {
+        return Err(CompressError::ModelInterface(format!(
+            "the model's batch is fixed at {batch} and the job measures latency at {}; set \"latency\": {{\"batch\": {batch}}}, or export the model with a dynamic batch",
+            config.latency.batch
+        )));
+    }
+    Ok((network, resolved.expect("set while loading")))
+}
+
+fn candidates<'n>(network: &'n Network, config: &JobConfig) -> Result<Vec<&'n Block>, CompressError> {
+    for name in &config.exclude_blocks {
+        network.block(name)?;
+    }
+    let mut candidates = network.droppable()?;
+    candidates.retain(|block| !config.exclude_blocks.contains(&block.name));
+    if candidates.is_empty() {
+        return Err(CompressError::NoDroppableBlock("all droppable blocks are in exclude_blocks".into()));
+    }
+    Ok(candidates)
+}
+
+/// SHA-256 in hexadecimal.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,234 @@
+//! Step 5: the file is read back, run in ONNX Runtime and measured again; only then is anything claimed.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::compress::config::{JobConfig, Target};
+use crate::compress::latency::{self, Basis, Reduction};
+use crate::compress::observer::{Observer, Phase};
+use crate::compress::report::{
+    BlockRow, CostReport, ImageCounts, LatencyReport, Outcome, QualityReport, Report, Reproduce, Size, SizeReport,
+};
+use crate::compress::{CompressError, analyse, export as file, onnxruntime};
+
+use super::bench::{TEACHER, reduction, sha256};
+use super::select::STUDENT;
+use super::warnings::warnings;
+use super::{Bench, BlockScore, FinetuneSummary, Measured, Selection, select};
+
+/// A file a customer downloads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// File name.
+    pub name: String,
+    /// Media type.
+    pub media_type: String,
+    /// Content.
+    pub bytes: Vec<u8>,
+}
+
+/// What a finished job delivers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exported {
+    /// The report.
+    pub report: Report,
+    /// The files.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// Seconds that the earlier phases took where the caller knows better than the steps (tasks that were run again, say).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Costs {
+    /// Seconds by phase; taken from the steps' own results where absent.
+    pub phases: BTreeMap<Phase, f64>,
+}
+
+/// Everything that the earlier steps found out.
+struct Found<'a> {
+    measured: &'a Measured,
+    scores: &'a [BlockScore],
+    selection: &'a Selection,
+    summary: &'a FinetuneSummary,
+}
+
+/// Checks and measures the student, and writes the report.
+#[allow(clippy::too_many_arguments)]
+pub fn export(
+    bench: &Bench,
+    measured: &Measured,
+    scores: &[BlockScore],
+    selection: &Selection,
+    summary: &FinetuneSummary,
+    student: &[u8],
+    before_finetune: &[u8],
+    costs: &Costs,
+    observer: &dyn Observer,
+) -> Result<Exported, CompressError> {
+    let began = Instant::now();
+    let found = Found { measured, scores, selection, summary };
+    observer.progress(Phase::Verify, 0, 2);
+    let images = bench.samples.select(&bench.samples.deciding()[..1])?;
+    file::verify(&bench.network, student, &images, None, bench.device)?;
+    observer.progress(Phase::Verify, 1, 2);
+    let samples = final_samples(bench, selection, student, observer)?;
+    observer.progress(Phase::Verify, 2, 2);
+    let mut report = report(bench, &found, &samples, student)?;
+    report.cost = cost(bench, &found, costs, began.elapsed().as_secs_f64());
+    let artifacts = artifacts(&report, &samples, student, before_finetune)?;
+    Ok(Exported { report, artifacts })
+}
+
+/// The delivered file measured against the teacher's, together with the occasion on which its blocks were chosen: one
+/// occasion alone has too narrow an interval.
+fn final_samples(
+    bench: &Bench,
+    selection: &Selection,
+    student: &[u8],
+    observer: &dyn Observer,
+) -> Result<latency::Samples, CompressError> {
+    let mut samples = bench.latency(&[(STUDENT, student)], observer)?;
+    if let Some(earlier) = selection.samples.clone().filter(|earlier| earlier.device == samples.device) {
+        samples.merge(earlier)?;
+    }
+    Ok(samples)
+}
+
+fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u8]) -> Result<Report, CompressError> {
+    let reduction = reduction(samples, STUDENT, bench.config.seed)?;
+    let outcome = outcome(&bench.config, found.selection, samples, &reduction);
+    Ok(Report {
+        outcome,
+        dropped_blocks: found.selection.dropped.clone(),
+        blocks: block_rows(bench, found),
+        latency: latency_report(bench, samples, &reduction)?,
+        quality: QualityReport {
+            images: ImageCounts { fit: bench.samples.fit.len(), held_out: bench.samples.held_out.len(), synthetic: 0 },
+            after: found.summary.after,
+            before_finetune: found.summary.before,
+            top1: found.summary.top1,
+        },
+        finetune: found.summary.report.clone(),
+        curve: found.selection.curve.clone(),
+        size: SizeReport { teacher: size(&bench.model)?, student: size(student)? },
+        cost: CostReport::default(),
+        warnings: warnings(bench, found.measured, found.selection, found.summary, outcome, &reduction),
+        reproduce: reproduce(bench, student, onnxruntime::version()?),
+    })
+}
+
+/// The set was chosen because it met the target when it was measured. Measured again, it may read a little less: within
+/// its interval that is noise, beyond it the claim is withdrawn.
+fn outcome(config: &JobConfig, selection: &Selection, samples: &latency::Samples, reduction: &Reduction) -> Outcome {
+    let still = select::reaches(config.target, samples, reduction, selection.dropped.len());
+    let within_noise = match config.target {
+        Target::LatencyReduction(wanted) => reduction.high >= wanted,
+        Target::LatencyMs(most) => select::median_ms(samples) <= most * 1.05,
+        Target::Blocks(_) => false,
+    };
+    if selection.outcome == Outcome::TargetMet && (still || within_noise) {
+        Outcome::TargetMet
+    } else {
+        Outcome::TargetUnreachable
+    }
+}
+
+fn block_rows(bench: &Bench, found: &Found) -> Vec<BlockRow> {
+    let row = |block: &crate::compress::block::Block| {
+        let info = block.info();
+        let single = found.measured.reductions.get(&block.name);
+        let score = found.scores.iter().find(|score| score.block == block.name);
+        BlockRow {
+            recoverability: score.map(|score| score.recoverability.clone()),
+            latency_reduction: single.map(|single| single.reduction),
+            score: found.selection.ranking.iter().find(|ranked| ranked.block == block.name).map(|ranked| ranked.score),
+            dropped: found.selection.dropped.contains(&block.name),
+            name: info.name,
+            kind: info.kind,
+            droppable: info.droppable,
+            reason: info.reason,
+            macs: info.macs,
+            parameters: info.parameters,
+        }
+    };
+    bench.network.blocks.iter().map(row).collect()
+}
+
+fn latency_report(
+    bench: &Bench,
+    samples: &latency::Samples,
+    reduction: &Reduction,
+) -> Result<LatencyReport, CompressError> {
+    let timing = |label| {
+        let timing = samples.timing(label, Basis::Wall);
+        timing.ok_or_else(|| CompressError::NotFinite(format!("the latency of the {label}")))
+    };
+    Ok(LatencyReport {
+        engine: bench.config.latency.engine,
+        device: samples.device.clone(),
+        batch: bench.config.latency.batch,
+        threads: bench.config.latency.threads,
+        basis: reduction.basis,
+        teacher: timing(TEACHER)?,
+        student: timing(STUDENT)?,
+        reduction: (*reduction).into(),
+        pairs: reduction.pairs,
+        rounds: reduction.rounds,
+    })
+}
+
+fn size(model: &[u8]) -> Result<Size, CompressError> {
+    let analysis = analyse::analyse(model)?;
+    Ok(Size { parameters: analysis.parameters, macs: analysis.macs, bytes: model.len() as u64 })
+}
+
+fn cost(bench: &Bench, found: &Found, costs: &Costs, verify: f64) -> CostReport {
+    let mut phases = BTreeMap::from([
+        (Phase::Measure, found.measured.seconds),
+        (Phase::Score, found.scores.iter().map(|score| score.seconds).sum()),
+        (Phase::Select, found.selection.seconds),
+        (Phase::Finetune, found.summary.seconds),
+        (Phase::Verify, verify),
+    ]);
+    phases.extend(costs.phases.iter().map(|(phase, seconds)| (*phase, *seconds)));
+    let scoring: u64 = found.scores.iter().map(|score| score.teacher_forwards).sum();
+    let measuring = (bench.samples.fit.len() + bench.samples.held_out.len()) as u64;
+    CostReport {
+        wall_seconds: phases.values().sum(),
+        teacher_forwards: scoring + found.summary.teacher_forwards + measuring,
+        phases,
+    }
+}
+
+fn reproduce(bench: &Bench, student: &[u8], onnxruntime: String) -> Reproduce {
+    Reproduce {
+        version: env!("CARGO_PKG_VERSION").into(),
+        seed: bench.config.seed,
+        config: bench.config.clone(),
+        model_sha256: sha256(&bench.model),
+        images_sha256: bench.images_sha256.clone(),
+        student_sha256: sha256(student),
+        libtorch: "2.11.0".into(),
+        onnxruntime,
+        device: bench.device.to_string(),
+    }
+}
+
+fn artifacts(
+    report: &Report,
+    samples: &latency::Samples,
+    student: &[u8],
+    before: &[u8],
+) -> Result<Vec<Artifact>, CompressError> {
+    let artifact = |name: &str, media_type: &str, bytes: Vec<u8>| Artifact {
+        name: name.into(),
+        media_type: media_type.into(),
+        bytes,
+    };
+    let json = serde_json::to_vec_pretty(report).map_err(|error| CompressError::NotFinite(error.to_string()))?;
+    Ok(vec![
+        artifact("student.onnx", "application/octet-stream", student.to_vec()),
+        artifact("student_before_finetune.onnx", "application/octet-stream", before.to_vec()),
+        artifact("report.json", "application/json", json),
+        artifact("latency_samples.csv", "text/csv", samples.to_csv().into_bytes()),
+    ])
+}

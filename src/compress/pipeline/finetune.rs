@@ -1,0 +1,125 @@
+//! Step 4: feature distillation of the chosen student, and the files of both ends of it.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::compress::CompressError;
+use crate::compress::block::Block;
+use crate::compress::config::Recipe;
+use crate::compress::distill::{Answers, Forward};
+use crate::compress::export;
+use crate::compress::finetune::by_paper;
+use crate::compress::observer::{Observer, Phase};
+use crate::compress::quality;
+use crate::compress::report::{FinetuneReport, Quality, Top1};
+use crate::compress::student::Student;
+
+use super::yielding::Yielding;
+use super::{Bench, Selection};
+
+/// Images on which the exported file and the student in memory are compared.
+const COMPARED: usize = 8;
+
+/// What fine-tuning brought.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FinetuneSummary {
+    /// The student as dropped.
+    pub before: Quality,
+    /// The delivered student.
+    pub after: Quality,
+    /// Accuracy on the labelled images among those that decide.
+    pub top1: Option<Top1>,
+    /// What the recipe did; `None` where none was asked for, or nothing was dropped.
+    pub report: Option<FinetuneReport>,
+    /// Largest difference between the exported file and the student in memory, relative to the output's scale.
+    pub export_difference: f64,
+    /// Images that the teacher was asked about.
+    pub teacher_forwards: u64,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// A student after fine-tuning.
+pub struct Finetuned {
+    /// What is reported.
+    pub summary: FinetuneSummary,
+    /// The student, as ONNX.
+    pub student: Vec<u8>,
+    /// The student as dropped, as ONNX.
+    pub before_finetune: Vec<u8>,
+}
+
+/// Recovers the chosen student as the job wishes, and writes it out. The file is compared with the student in memory.
+pub fn finetune(bench: &Bench, selection: &Selection, observer: &dyn Observer) -> Result<Finetuned, CompressError> {
+    let began = Instant::now();
+    let observer = &Yielding::new(observer)?;
+    let blocks = selection.dropped.iter().map(|name| bench.network.block(name)).collect::<Result<Vec<_>, _>>()?;
+    let start = Student::dropped(&bench.network, &blocks, bench.device)?;
+    let recovered = match &bench.config.finetune.0 {
+        Some(config) if !blocks.is_empty() => {
+            let Recipe::Paper = config.recipe;
+            Some(by_paper(&bench.setting()?, &start, config, observer)?)
+        }
+        _ => None,
+    };
+    let student = recovered.as_ref().map_or(&start, |recovered| &recovered.student);
+    let files = Files::write(bench, &blocks, &start, student)?;
+    observer.progress(Phase::Export, 1, 1);
+    let (before, after) = (answers(bench, &start)?, answers(bench, student)?);
+    let setting = bench.setting()?;
+    let teacher = setting.deciding();
+    Ok(Finetuned {
+        summary: FinetuneSummary {
+            before: quality::compare(&before, teacher)?,
+            after: quality::compare(&after, teacher)?,
+            top1: top1(bench, teacher, &before, &after)?,
+            export_difference: files.difference,
+            teacher_forwards: recovered.as_ref().map_or(0, |recovered| recovered.teacher_forwards),
+            report: recovered.map(|recovered| recovered.report),
+            seconds: began.elapsed().as_secs_f64(),
+        },
+        student: files.student,
+        before_finetune: files.before,
+    })
+}
+
+struct Files {
+    student: Vec<u8>,
+    before: Vec<u8>,
+    difference: f64,
+}
+
+impl Files {
+    fn write(bench: &Bench, blocks: &[&Block], start: &Student, student: &Student) -> Result<Self, CompressError> {
+        let network = &bench.network;
+        let metadata = |recovery: &str| {
+            let dropped: Vec<&str> = blocks.iter().map(|block| block.name.as_str()).collect();
+            let pairs = [
+                ("version", env!("CARGO_PKG_VERSION")),
+                ("dropped_blocks", &dropped.join(" ")),
+                ("recovery", recovery),
+            ];
+            pairs.map(|(key, value)| (format!("practised.{key}"), value.to_owned())).to_vec()
+        };
+        let before = export::to_onnx(network, blocks, start, &metadata("none"))?;
+        let file = export::to_onnx(network, blocks, student, &metadata("feature distillation"))?;
+        let few = &bench.samples.deciding()[..bench.samples.deciding().len().min(COMPARED)];
+        let images = bench.samples.select(few)?;
+        let reference = export::outputs(network, student, &images)?;
+        let difference = export::verify(network, &file, &images, Some(&reference), bench.device)?;
+        Ok(Self { student: file, before, difference })
+    }
+}
+
+fn answers(bench: &Bench, student: &Student) -> Result<Answers, CompressError> {
+    Forward::answers(&bench.network, &student.graph)?.all(&student.params, &bench.samples, bench.samples.deciding())
+}
+
+fn top1(bench: &Bench, teacher: &Answers, before: &Answers, after: &Answers) -> Result<Option<Top1>, CompressError> {
+    let labels: Vec<Option<u32>> = bench.samples.deciding().iter().map(|index| bench.labels[*index as usize]).collect();
+    let share = |answers: &Answers| quality::top1(&answers.output, &labels);
+    let figures = share(teacher)?.zip(share(after)?);
+    let before = share(before)?;
+    Ok(figures.map(|(teacher, student)| Top1 { teacher, before_finetune: before, student }))
+}

@@ -1,0 +1,27 @@
+//! One job, step by step, one file each.
+//!
+//! 1. [`measure`]: latency of the teacher and of every single drop, first because a block without measurable gain need
+//!    not be scored, and alone on the host because everything else would be noise.
+//! 2. [`score`]: recoverability, block by block; independent of each other and of the measurement, so a pool of workers
+//!    shares them.
+//! 3. [`select`]: by score, until the measured student meets the target.
+//! 4. [`finetune`]: feature distillation of the chosen student.
+//! 5. [`export`]: the file is read back, run and measured before anything is claimed.
+//!
+//! Each step's result is plain data, so that the steps of one job can run in different processes.
+
+mod bench;
+mod export;
+mod finetune;
+mod measure;
+mod score;
+mod select;
+mod warnings;
+mod yielding;
+
+pub use bench::Bench;
+pub use export::{Artifact, Costs, Exported, export};
+pub use finetune::{FinetuneSummary, Finetuned, finetune};
+pub use measure::{Measured, measure};
+pub use score::{BlockScore, score};
+pub use select::{Ranked, Selection, select};

@@ -1,0 +1,45 @@
+//! Step 2: recoverability of one block. Any worker can take any block.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::compress::CompressError;
+use crate::compress::config::RecoverabilityMethod;
+use crate::compress::observer::Observer;
+use crate::compress::recoverability::by_adapters;
+use crate::compress::report::Recoverability;
+
+use super::Bench;
+use super::yielding::Yielding;
+
+/// Recoverability of one block.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BlockScore {
+    /// The block's name.
+    pub block: String,
+    /// What loss is left without it.
+    pub recoverability: Recoverability,
+    /// Adapters that were fitted.
+    pub adapters: usize,
+    /// Images that the teacher was asked about.
+    pub teacher_forwards: u64,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// Fits what is to recover from the loss of one block, and measures what loss is left.
+pub fn score(bench: &Bench, block: &str, observer: &dyn Observer) -> Result<BlockScore, CompressError> {
+    let began = Instant::now();
+    let block = bench.network.block(block)?;
+    let observer = &Yielding::new(observer)?;
+    let RecoverabilityMethod::Adapters = bench.config.recoverability.method;
+    let fitted = by_adapters(&bench.setting()?, block, bench.config.recoverability.iterations, observer)?;
+    Ok(BlockScore {
+        block: block.name.clone(),
+        recoverability: Recoverability { loss: fitted.recovered, plain: fitted.plain, method: "adapters".into() },
+        adapters: fitted.adapters,
+        teacher_forwards: fitted.teacher_forwards,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}

@@ -1,0 +1,101 @@
+//! What the customer should know beside the figures.
+
+use crate::compress::config::Target;
+use crate::compress::latency::Reduction;
+use crate::compress::report::{Outcome, Warning};
+
+use super::{Bench, FinetuneSummary, Measured, Selection};
+
+/// Images held out below which a share of them says little: its 95 % interval is wider than ±10 points.
+const FEW_IMAGES: usize = 100;
+
+/// Everything worth a sentence.
+pub(super) fn warnings(
+    bench: &Bench,
+    measured: &Measured,
+    selection: &Selection,
+    summary: &FinetuneSummary,
+    outcome: Outcome,
+    reduction: &Reduction,
+) -> Vec<Warning> {
+    let checks = [
+        no_gain(measured),
+        nothing_dropped(selection),
+        short_of_target(bench, outcome, reduction),
+        reduction_is_noise(selection, reduction),
+        rolled_back(summary),
+        few_images(bench),
+    ];
+    checks.into_iter().flatten().collect()
+}
+
+fn warning(code: &str, detail: String) -> Option<Warning> {
+    Some(Warning { code: code.into(), detail })
+}
+
+fn no_gain(measured: &Measured) -> Option<Warning> {
+    let blocks = measured.reductions.iter().filter(|(_, single)| !single.measurable);
+    let names: Vec<&str> = blocks.map(|(name, _)| name.as_str()).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let detail = format!("dropping these blocks brings no measurable latency, so they were kept: {}", names.join(", "));
+    warning("no_measurable_gain", detail)
+}
+
+fn nothing_dropped(selection: &Selection) -> Option<Warning> {
+    if !selection.dropped.is_empty() {
+        return None;
+    }
+    warning("nothing_dropped", "no block brings a measurable gain: the student is the teacher".into())
+}
+
+fn short_of_target(bench: &Bench, outcome: Outcome, reduction: &Reduction) -> Option<Warning> {
+    let value = reduction.value;
+    match (outcome, bench.config.target) {
+        (Outcome::TargetMet, Target::LatencyReduction(wanted)) if value < wanted => warning(
+            "target_within_noise",
+            format!(
+                "the reduction over all rounds is {value:.3}, below the target of {wanted} by less than its own noise"
+            ),
+        ),
+        (Outcome::TargetUnreachable, _) => warning(
+            "target_unreachable",
+            "no allowed set of blocks meets the target; this is the fastest student there is".into(),
+        ),
+        _ => None,
+    }
+}
+
+fn reduction_is_noise(selection: &Selection, reduction: &Reduction) -> Option<Warning> {
+    if reduction.gain().is_some() || selection.dropped.is_empty() {
+        return None;
+    }
+    warning("no_reduction", "the interval of the latency reduction contains 0: count it as none".into())
+}
+
+fn rolled_back(summary: &FinetuneSummary) -> Option<Warning> {
+    let report = summary.report.as_ref().filter(|report| report.recovery_rolled_back)?;
+    let detail = format!(
+        "none of {} steps lowered the loss on the held-out images: the student is as dropped",
+        report.steps_run
+    );
+    warning("recovery_rolled_back", detail)
+}
+
+fn few_images(bench: &Bench) -> Option<Warning> {
+    let (fit, held_out) = (bench.samples.fit.len(), bench.samples.held_out.len());
+    match held_out {
+        0 => warning(
+            "no_held_out_images",
+            format!(
+                "with {fit} images none were held out: the quality figures are from the images that were fitted on"
+            ),
+        ),
+        n if n < FEW_IMAGES => warning(
+            "few_held_out_images",
+            format!("the quality figures rest on {n} held-out images; see their intervals"),
+        ),
+        _ => None,
+    }
+}

@@ -1,0 +1,42 @@
+//! Computing beside others on the host, but never beside a measurement.
+
+use std::sync::Mutex;
+
+use crate::compress::CompressError;
+use crate::compress::latency::{HostLock, Shared};
+use crate::compress::observer::{Observer, Phase};
+
+/// Passes everything on to a job's observer and, whenever the work looks up, lets a waiting measurement go first.
+pub(super) struct Yielding<'a> {
+    observer: &'a dyn Observer,
+    lock: Mutex<Shared>,
+}
+
+impl<'a> Yielding<'a> {
+    /// Waits until nothing is being measured on this host.
+    pub(super) fn new(observer: &'a dyn Observer) -> Result<Self, CompressError> {
+        let lock = HostLock::of_host().shared(&|| observer.cancelled())?;
+        Ok(Self { observer, lock: Mutex::new(lock) })
+    }
+}
+
+impl Observer for Yielding<'_> {
+    fn progress(&self, phase: Phase, done: u64, total: u64) {
+        self.observer.progress(phase, done, total);
+    }
+
+    fn event(&self, kind: &str, detail: serde_json::Value) {
+        self.observer.event(kind, detail);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.observer.cancelled()
+    }
+
+    fn check(&self) -> Result<(), CompressError> {
+        self.observer.check()?;
+        let mut lock = self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        lock.give_way(&|| self.observer.cancelled())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! Recoverability of one block (method §4, paper §3.2): the feature loss that is left when the block is gone and adapters
+//! around it are fitted. Lower is better: some blocks hurt when removed and yet come back easily.
+
+use tch::Tensor;
+
+use crate::exec::{BatchNorm, Device, Executor, RunOptions};
+
+use super::CompressError;
+use super::adapter::{self, Adapter};
+use super::augment;
+use super::block::Block;
+use super::cut;
+use super::distill::{self, Answers, Forward, feature_loss};
+use super::merge::merge;
+use super::network::Network;
+use super::observer::Observer;
+use super::random::stream;
+use super::report::Loss;
+use super::samples::{Batches, Samples};
+use super::sgd::{Sgd, learning_rate};
+use super::sites;
+use super::student::Student;
+
+/// Largest difference that merging may make, relative to the features' scale.
+const MERGE_TOLERANCE: f64 = 1e-4;
+
+/// Teacher, images and the teacher's answers about them.
+pub struct Setting<'a> {
+    /// The teacher.
+    pub network: &'a Network,
+    /// The teacher's weights.
+    pub teacher: &'a Student,
+    /// The tiny set.
+    pub samples: &'a Samples,
+    /// The teacher's answers about the images fitted on.
+    pub fit: &'a Answers,
+    /// The teacher's answers about the images held out, where there are any.
+    pub held_out: Option<&'a Answers>,
+    /// Where to compute.
+    pub device: Device,
+    /// Seed of the job.
+    pub seed: u64,
+}
+
+/// What fitting the adapters of one block brought.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fitted {
+    /// With the adapters fitted and merged.
+    pub recovered: Loss,
+    /// Of the plain drop.
+    pub plain: Loss,
+    /// Number of adapters.
+    pub adapters: usize,
+    /// Images that the teacher was asked about.
+    pub teacher_forwards: u64,
+}
+
+/// Fits adapters around a block for some steps of SGD and measures what loss is left.
+pub fn by_adapters(
+    setting: &Setting,
+    block: &Block,
+    iterations: u32,
+    observer: &dyn Observer,
+) -> Result<Fitted, CompressError> {
+    let plain = Student::dropped(setting.network, &[block], setting.device)?;
+    let plain_loss = setting.loss(&plain)?;
+    let sites = sites::find(&plain.graph, &block.entry);
+    let (graph, adapters) = adapter::insert(&plain.graph, &sites);
+    let mut adapted = Student::of(graph, setting.device)?;
+    let mut fitted = Fitted { recovered: plain_loss, plain: plain_loss, adapters: adapters.len(), teacher_forwards: 0 };
+    if !adapters.is_empty() && iterations > 0 {
+        fitted.teacher_forwards = fit(setting, block, &mut adapted, &adapters, iterations, observer)?;
+        let merged = merge(&plain.graph, &adapted, &adapters)?;
+        check_merge(setting, &adapted, &merged)?;
+        fitted.recovered = setting.loss(&merged)?;
+    }
+    Ok(fitted)
+}
+
+impl Setting<'_> {
+    /// Loss of a student on both parts of the tiny set.
+    pub fn loss(&self, student: &Student) -> Result<Loss, CompressError> {
+        let on = |teacher, indices| distill::evaluate(self.network, student, teacher, self.samples, indices);
+        let fit = on(self.fit, &self.samples.fit)?;
+        let held_out = self.held_out.map(|teacher| on(teacher, &self.samples.held_out)).transpose()?;
+        Ok(Loss { fit, held_out })
+    }
+
+    /// Loss of a student on the images that choices go by.
+    pub fn loss_deciding(&self, student: &Student) -> Result<f64, CompressError> {
+        distill::evaluate(self.network, student, self.deciding(), self.samples, self.samples.deciding())
+    }
+
+    /// The teacher's answers about the images that choices go by.
+    pub fn deciding(&self) -> &Answers {
+        self.held_out.unwrap_or(self.fit)
+    }
+}
+
+/// The paper's loop: all weights frozen, BatchNormalization on its running statistics, a fresh view of every image. Gives
+/// the number of images that the teacher was asked about.
+fn fit(
+    setting: &Setting,
+    block: &Block,
+    adapted: &mut Student,
+    adapters: &[Adapter],
+    iterations: u32,
+    observer: &dyn Observer,
+) -> Result<u64, CompressError> {
+    let names: Vec<&str> = adapters.iter().map(|adapter| adapter.weight.as_str()).collect();
+    let mut sgd = Sgd::new(adapted.params.trainable(&names)?);
+    let pair = Pair::plan(setting, &adapted.graph, &names)?;
+    let purpose = format!("score/{}", block.name);
+    let mut batches = Batches::new(
+        &setting.samples.fit,
+        setting.samples.training_batch(),
+        stream(setting.seed, &format!("{purpose}/batches")),
+    );
+    let mut random = stream(setting.seed, &format!("{purpose}/views"));
+    let mut asked = 0;
+    for iteration in 0..iterations {
+        observer.check()?;
+        let images = setting.samples.select(batches.next_batch())?;
+        let views = augment::views(&images, &setting.samples.black, &mut random)?;
+        let loss = pair.loss(setting, adapted, &views)?;
+        sgd.step(&loss, learning_rate(f64::from(iteration) / f64::from(iterations)))?;
+        asked += views.size()[0] as u64;
+    }
+    Ok(asked)
+}
+
+/// Teacher and student run one after the other, the student from where it first differs.
+struct Pair {
+    teacher: Executor,
+    student: Executor,
+    shared: Vec<String>,
+}
+
+impl Pair {
+    fn plan(setting: &Setting, student: &crate::graph::Graph, adapters: &[&str]) -> Result<Self, CompressError> {
+        let taps = &setting.network.tap.values;
+        let is_adapter = |node: &crate::graph::Node| node.input(1).is_some_and(|weight| adapters.contains(&weight));
+        let first = student.nodes.iter().position(is_adapter).unwrap_or(0);
+        let shared = cut::values_at(student, first, taps);
+        let wanted: Vec<String> = shared.iter().chain(taps).cloned().collect();
+        let input = setting.network.input.name.as_str();
+        Ok(Self {
+            teacher: Executor::new(&setting.network.graph, &[input], &names(&wanted))?,
+            student: Executor::new(student, &names(&shared), &names(taps))?,
+            shared,
+        })
+    }
+
+    fn loss(&self, setting: &Setting, student: &Student, views: &Tensor) -> Result<Tensor, CompressError> {
+        let options = RunOptions { batch_norm: BatchNorm::Running };
+        let views = views.f_to_device(student.params.device())?;
+        let mut from_teacher = tch::no_grad(|| {
+            self.teacher.run(&setting.teacher.params, &[(&setting.network.input.name, &views)], &options)
+        })?;
+        let features = from_teacher.split_off(self.shared.len());
+        let fed: Vec<(&str, &Tensor)> = self.shared.iter().map(String::as_str).zip(&from_teacher).collect();
+        feature_loss(&self.student.run(&student.params, &fed, &options)?, &features)
+    }
+}
+
+fn names(values: &[String]) -> Vec<&str> {
+    values.iter().map(String::as_str).collect()
+}
+
+/// Merging is exact; a difference beyond rounding would be a bug, and would make every later figure wrong.
+fn check_merge(setting: &Setting, adapted: &Student, merged: &Student) -> Result<(), CompressError> {
+    let few = &setting.samples.fit[..setting.samples.fit.len().min(8)];
+    let features = |student: &Student| -> Result<Vec<Tensor>, CompressError> {
+        Ok(Forward::features(setting.network, &student.graph)?.all(&student.params, setting.samples, few)?.features)
+    };
+    for (before, after) in features(adapted)?.iter().zip(&features(merged)?) {
+        let difference = relative_difference(before, after)?;
+        if difference.is_nan() || difference > MERGE_TOLERANCE {
+            return Err(CompressError::MergeDiffers { difference, allowed: MERGE_TOLERANCE });
+        }
+    }
+    Ok(())
+}
+
+/// Largest difference of two tensors, relative to the first one's largest element.
+pub fn relative_difference(reference: &Tensor, other: &Tensor) -> Result<f64, CompressError> {
+    let scale = reference.f_abs()?.f_max()?.f_double_value(&[])?.max(f64::MIN_POSITIVE);
+    Ok((reference - other).f_abs()?.f_max()?.f_double_value(&[])? / scale)
+}

@@ -1,0 +1,333 @@
+//! What a finished job says: one type for `report.json`, the API and the command line. Nothing is rounded here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::JobConfig;
+use super::latency::{Basis, Engine, Reduction, Timing};
+use super::observer::Phase;
+
+/// The report of a finished job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Whether the target was met.
+    pub outcome: Outcome,
+    /// Names of the blocks that went, in the order of their scores.
+    pub dropped_blocks: Vec<String>,
+    /// Every residual addition of the teacher.
+    pub blocks: Vec<BlockRow>,
+    /// Latency of teacher and student, measured side by side.
+    pub latency: LatencyReport,
+    /// How well the student stands in for the teacher.
+    pub quality: QualityReport,
+    /// What fine-tuning did; absent where none was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finetune: Option<FinetuneReport>,
+    /// The students on the way: the k blocks with the lowest scores dropped, before fine-tuning.
+    pub curve: Vec<CurvePoint>,
+    /// Parameters, multiply-accumulates and bytes.
+    pub size: SizeReport,
+    /// What it took.
+    pub cost: CostReport,
+    /// What the customer should know.
+    pub warnings: Vec<Warning>,
+    /// What is needed to do it again.
+    pub reproduce: Reproduce,
+}
+
+/// How a succeeded job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The measured student meets the target.
+    TargetMet,
+    /// No allowed set of blocks meets it; this is the best there is.
+    TargetUnreachable,
+}
+
+/// A figure with its 95 % interval, where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// The estimate.
+    pub value: f64,
+    /// Lower end of the 95 % interval.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub low: Option<f64>,
+    /// Upper end of the 95 % interval.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub high: Option<f64>,
+}
+
+impl Figure {
+    /// A share of `n` independent images, with its Wilson interval.
+    pub fn share(hits: usize, n: usize) -> Self {
+        let (k, n) = (hits as f64, n as f64);
+        let p = k / n;
+        let z = 1.96_f64;
+        let centre = (p + z * z / (2.0 * n)) / (1.0 + z * z / n);
+        let half = z / (1.0 + z * z / n) * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
+        Self { value: p, low: Some((centre - half).max(0.0)), high: Some((centre + half).min(1.0)) }
+    }
+}
+
+impl From<Reduction> for Figure {
+    fn from(reduction: Reduction) -> Self {
+        Self { value: reduction.value, low: Some(reduction.low), high: Some(reduction.high) }
+    }
+}
+
+/// A mean squared error on the images fitted on and on the ones only measured on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    /// On the images that were fitted on.
+    pub fit: f64,
+    /// On the images held out; absent where there are too few images to hold any out.
+    pub held_out: Option<f64>,
+}
+
+impl Loss {
+    /// The one that choices go by: held-out where there is one.
+    pub fn deciding(&self) -> f64 {
+        self.held_out.unwrap_or(self.fit)
+    }
+}
+
+/// One residual addition of the teacher.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BlockRow {
+    /// Name, as a customer knows it.
+    pub name: String,
+    /// Kind of shortcut.
+    pub kind: String,
+    /// Whether it can be dropped exactly.
+    pub droppable: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Multiply-accumulates of the branch for one image.
+    pub macs: u64,
+    /// Parameters of the branch.
+    pub parameters: u64,
+    /// Feature loss left after recovery without this block (lower is better).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recoverability: Option<Recoverability>,
+    /// Measured latency reduction of dropping this block alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_reduction: Option<Figure>,
+    /// Recoverability ÷ latency reduction; absent where the gain is not measurable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// Whether it went.
+    pub dropped: bool,
+}
+
+/// Recoverability of one block.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recoverability {
+    /// Feature loss with the adapters fitted.
+    #[serde(flatten)]
+    pub loss: Loss,
+    /// Feature loss of the plain drop.
+    pub plain: Loss,
+    /// How it was fitted.
+    pub method: String,
+}
+
+/// Latency of teacher and student.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LatencyReport {
+    /// What ran the networks.
+    pub engine: Engine,
+    /// Device and processor.
+    pub device: String,
+    /// Images per run.
+    pub batch: usize,
+    /// Threads within an operator.
+    pub threads: usize,
+    /// The clock that decided.
+    pub basis: Basis,
+    /// The uploaded network.
+    pub teacher: Timing,
+    /// The compressed one.
+    pub student: Timing,
+    /// (teacher − student) / teacher.
+    pub reduction: Figure,
+    /// Paired samples that the reduction rests on, over all rounds.
+    pub pairs: usize,
+    /// Occasions on which was measured.
+    pub rounds: usize,
+}
+
+/// How well the student stands in for the teacher.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QualityReport {
+    /// What it was measured on.
+    pub images: ImageCounts,
+    /// The delivered student.
+    #[serde(flatten)]
+    pub after: Quality,
+    /// The student as dropped, before fine-tuning.
+    pub before_finetune: Quality,
+    /// Accuracy on the labelled images, where labels were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top1: Option<Top1>,
+}
+
+/// Images by their use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageCounts {
+    /// Fitted on.
+    pub fit: usize,
+    /// Only measured on; the quality figures come from these where there are any.
+    pub held_out: usize,
+    /// Made, not given.
+    pub synthetic: usize,
+}
+
+/// A student against its teacher on the held-out images (on the fitted ones where none were held out).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Share of images where both pick the same top class; absent where the output is no classifier's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Figure>,
+    /// Mean squared error of the features.
+    pub feature_loss: f64,
+}
+
+/// Share of images whose top class is the label.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Top1 {
+    /// The uploaded network.
+    pub teacher: Figure,
+    /// The student as dropped.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub before_finetune: Option<Figure>,
+    /// The delivered student.
+    pub student: Figure,
+}
+
+/// What fine-tuning did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FinetuneReport {
+    /// The recipe.
+    pub recipe: String,
+    /// Steps asked for.
+    pub steps: u32,
+    /// Steps run.
+    pub steps_run: u32,
+    /// True where no step beat the start on the held-out images: the student is the start.
+    pub recovery_rolled_back: bool,
+    /// BatchNormalizations made for an export that had them folded, folded back again on export.
+    pub batch_norms_made: usize,
+    /// Feature loss along the way, from step 0 on.
+    pub history: Vec<HistoryPoint>,
+}
+
+/// Feature loss at one step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct HistoryPoint {
+    /// Steps done.
+    pub step: u32,
+    /// Loss in evaluation mode on the images that decide.
+    pub loss: f64,
+    /// Seconds since the start.
+    pub seconds: f64,
+}
+
+/// A student on the way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// Number of blocks dropped.
+    pub blocks: usize,
+    /// Their names.
+    pub dropped: Vec<String>,
+    /// Measured reduction of the assembled student.
+    pub latency_reduction: Figure,
+    /// Measured median latency of the assembled student, milliseconds.
+    pub latency_ms: f64,
+    /// Feature loss on the held-out images before fine-tuning.
+    pub feature_loss: f64,
+    /// Agreement on the held-out images before fine-tuning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Figure>,
+}
+
+/// Size of teacher and student.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SizeReport {
+    /// The uploaded network.
+    pub teacher: Size,
+    /// The compressed one.
+    pub student: Size,
+}
+
+/// Size of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Elements of its floating-point weights.
+    pub parameters: u64,
+    /// Multiply-accumulates for one image.
+    pub macs: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// What a job took.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CostReport {
+    /// Seconds of work, summed over the tasks (tasks on several workers overlap).
+    pub wall_seconds: f64,
+    /// Images that the teacher was asked about, in training and measuring quality.
+    pub teacher_forwards: u64,
+    /// Seconds by phase.
+    pub phases: BTreeMap<Phase, f64>,
+}
+
+/// Something the customer should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// Stable name.
+    pub code: String,
+    /// A sentence.
+    pub detail: String,
+}
+
+/// What is needed to do it again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reproduce {
+    /// Version of this service.
+    pub version: String,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Every wish, with its default resolved.
+    pub config: JobConfig,
+    /// SHA-256 of the uploaded network.
+    pub model_sha256: String,
+    /// SHA-256 over the images, in order.
+    pub images_sha256: String,
+    /// SHA-256 of the delivered network.
+    pub student_sha256: String,
+    /// Version of libtorch.
+    pub libtorch: String,
+    /// Version of ONNX Runtime.
+    pub onnxruntime: String,
+    /// Device that computed.
+    pub device: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Figure;
+
+    #[test]
+    fn the_interval_of_a_share_holds_it_and_stays_within_zero_and_one() {
+        for (hits, n) in [(0, 10), (5, 10), (10, 10), (941, 1000)] {
+            let share = Figure::share(hits, n);
+            let (low, high) = (share.low.expect("low"), share.high.expect("high"));
+            assert!(0.0 <= low && low <= share.value && share.value <= high && high <= 1.0, "{share:?}");
+        }
+        let many = Figure::share(941, 1000);
+        assert!((many.high.expect("high") - many.low.expect("low") - 0.0294).abs() < 0.001, "{many:?}");
+    }
+}

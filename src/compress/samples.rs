@@ -1,0 +1,127 @@
+//! The tiny set as tensors: split into the images fitted on and those only measured on, walked through in batches.
+
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use tch::Tensor;
+
+use crate::images::{Batch, Chw, ImageSet, Preprocess};
+
+use super::CompressError;
+use super::random::stream;
+
+/// Images for one run of the networks; a bound on memory more than on speed.
+const EVALUATION_PIXELS: usize = 64 * 64 * 64;
+
+/// Preprocessed images, split by the job's seed.
+pub struct Samples {
+    /// All images, (N, C, H, W), on the CPU.
+    pub images: Tensor,
+    /// Indices of the images fitted on.
+    pub fit: Vec<i64>,
+    /// Indices of the images only measured on; empty with fewer than 16 images.
+    pub held_out: Vec<i64>,
+    /// What a black pixel becomes in each channel, for padding.
+    pub black: Vec<f64>,
+}
+
+impl Samples {
+    /// Preprocesses a set to `size` and splits it: a fifth, at least 8, is held out where there are 16 or more.
+    pub fn new(set: &ImageSet, preprocess: &Preprocess, size: Chw, seed: u64) -> Result<Self, CompressError> {
+        let batch = set.tensor_data(preprocess, size)?;
+        let mut order: Vec<i64> = (0..batch.n as i64).collect();
+        order.shuffle(&mut stream(seed, "split"));
+        let held = held_out_count(order.len());
+        let (mut held_out, mut fit) = (order[..held].to_vec(), order[held..].to_vec());
+        held_out.sort_unstable();
+        fit.sort_unstable();
+        Ok(Self { images: to_tensor(&batch)?, fit, held_out, black: black(preprocess, size.channels) })
+    }
+
+    /// The images that choices go by: the held-out ones, or all fitted ones where none are held out.
+    pub fn deciding(&self) -> &[i64] {
+        if self.held_out.is_empty() { &self.fit } else { &self.held_out }
+    }
+
+    /// Some of the images, (n, C, H, W).
+    pub fn select(&self, indices: &[i64]) -> Result<Tensor, CompressError> {
+        Ok(self.images.f_index_select(0, &Tensor::from_slice(indices))?)
+    }
+
+    /// Images per training step: the paper's 64, a quarter of it at high resolution so that activations with their
+    /// gradients stay within a few GB.
+    pub fn training_batch(&self) -> usize {
+        let side = self.images.size()[2].max(self.images.size()[3]);
+        if side <= 96 { 64 } else { 16 }
+    }
+
+    /// Images per run when only measuring.
+    pub fn evaluation_batch(&self) -> usize {
+        let size = self.images.size();
+        (EVALUATION_PIXELS / (size[2] * size[3]).max(1) as usize).clamp(1, 256)
+    }
+}
+
+/// (0 / divide_by − mean) / std of each channel; `mean` and `std` hold one number for all channels or one for each.
+fn black(preprocess: &Preprocess, channels: usize) -> Vec<f64> {
+    let pick = |values: &[f32], channel: usize| f64::from(*values.get(channel).unwrap_or(&values[0]));
+    (0..channels).map(|c| -pick(&preprocess.mean, c) / pick(&preprocess.std, c)).collect()
+}
+
+/// A batch of images as a tensor on the CPU.
+pub fn to_tensor(batch: &Batch) -> Result<Tensor, CompressError> {
+    Ok(Tensor::f_from_slice(&batch.data)?.f_reshape(batch.dims().map(|size| size as i64))?)
+}
+
+fn held_out_count(images: usize) -> usize {
+    if images < 16 { 0 } else { (images / 5).max(8) }
+}
+
+/// Draws batches without replacement, shuffled anew each time all images are used up.
+pub struct Batches {
+    indices: Vec<i64>,
+    next: usize,
+    size: usize,
+    random: ChaCha8Rng,
+}
+
+impl Batches {
+    /// Over these images, `size` at a time (fewer where there are fewer).
+    pub fn new(indices: &[i64], size: usize, random: ChaCha8Rng) -> Self {
+        Self { indices: indices.to_vec(), next: indices.len(), size: size.min(indices.len()), random }
+    }
+
+    /// The next batch's indices. A rest smaller than a batch is left out, as the paper's loader does.
+    pub fn next_batch(&mut self) -> &[i64] {
+        if self.next + self.size > self.indices.len() {
+            self.indices.shuffle(&mut self.random);
+            self.next = 0;
+        }
+        self.next += self.size;
+        &self.indices[self.next - self.size..self.next]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fifth_is_held_out_and_never_fewer_than_eight() {
+        assert_eq!([1, 15, 16, 39, 40, 50, 500].map(held_out_count), [0, 0, 8, 8, 8, 10, 100]);
+    }
+
+    #[test]
+    fn batches_see_every_image_once_an_epoch() {
+        let mut batches = Batches::new(&[0, 1, 2, 3, 4, 5], 2, stream(1, "test"));
+        for _ in 0..5 {
+            let mut epoch: Vec<i64> = (0..3).flat_map(|_| batches.next_batch().to_vec()).collect();
+            epoch.sort_unstable();
+            assert_eq!(epoch, [0, 1, 2, 3, 4, 5]);
+        }
+    }
+
+    #[test]
+    fn few_images_make_small_batches() {
+        assert_eq!(Batches::new(&[7, 8], 64, stream(1, "test")).next_batch().len(), 2);
+    }
+}

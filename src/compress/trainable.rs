@@ -1,0 +1,44 @@
+//! Which weights fine-tuning moves: all of the student's but the head's (paper §3.3).
+
+use std::collections::BTreeSet;
+
+use crate::graph::{Graph, Node};
+
+/// Indices of the nodes that the taps depend on, ascending.
+pub fn ahead_of(graph: &Graph, taps: &[String]) -> BTreeSet<usize> {
+    let producers = graph.producers();
+    let mut found = BTreeSet::new();
+    let mut open: Vec<&str> = taps.iter().map(String::as_str).collect();
+    while let Some(value) = open.pop() {
+        let Some(&index) = producers.get(value) else { continue };
+        if found.insert(index) {
+            open.extend(graph.nodes[index].inputs.iter().map(String::as_str));
+        }
+    }
+    found
+}
+
+/// Names of the weights that the taps depend on, in graph order: kernels, biases, and scales and shifts of
+/// normalisations. Running statistics and other constants are not weights.
+pub fn weights(graph: &Graph, taps: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for index in ahead_of(graph, taps) {
+        for name in weights_of(&graph.nodes[index]) {
+            let known = graph.initializers.get(name).is_some_and(|tensor| tensor.dtype.is_float());
+            if known && !names.iter().any(|other| other == name) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+fn weights_of(node: &Node) -> impl Iterator<Item = &str> {
+    let which: &[usize] = match node.op.as_str() {
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => &[1, 2],
+        "BatchNormalization" | "InstanceNormalization" | "LayerNormalization" | "GroupNormalization" => &[1, 2],
+        "PRelu" => &[1],
+        _ => &[],
+    };
+    which.iter().filter_map(|index| node.input(*index))
+}

@@ -1,0 +1,172 @@
+//! Tiny sets: the set, its images, and what was refused.
+
+use sqlx::FromRow;
+use time::OffsetDateTime;
+
+use super::{Connection, DbError, Page};
+use crate::ids::ImageSetId;
+
+/// A row of `image_set`, with its counts.
+#[derive(Debug, Clone, FromRow)]
+pub struct ImageSetRow {
+    /// Primary key.
+    pub id: ImageSetId,
+    /// Hash of the archive, in hex.
+    pub sha256: String,
+    /// Hash of labels that were given apart.
+    pub labels_sha256: Option<String>,
+    /// Bytes of the archive.
+    pub size: i64,
+    /// When it came.
+    pub created_at: OffsetDateTime,
+    /// Accepted images.
+    pub images: i64,
+    /// Of those, with a label.
+    pub labelled: i64,
+    /// Refused files.
+    pub refused: i64,
+}
+
+/// A row of `image_set_image`.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct ImageRow {
+    /// Path in the archive.
+    pub name: String,
+    /// Pixels.
+    pub width: i32,
+    /// Pixels.
+    pub height: i32,
+    /// Class, where labels were given.
+    pub label: Option<i32>,
+}
+
+/// A row of `image_set_refusal`.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct RefusalRow {
+    /// Path in the archive.
+    pub name: String,
+    /// Why it is not used.
+    pub reason: String,
+}
+
+/// Inserts a set whose blobs are there already.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn insert(
+    conn: &mut Connection,
+    id: ImageSetId,
+    sha256: &str,
+    labels_sha256: Option<&str>,
+    size: i64,
+) -> Result<(), DbError> {
+    let insert = sqlx::query("insert into image_set (id, sha256, labels_sha256, size) values ($1, $2, $3, $4)");
+    insert.bind(id).bind(sha256).bind(labels_sha256).bind(size).execute(conn).await?;
+    Ok(())
+}
+
+/// Inserts a set's images in their order.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn insert_images(conn: &mut Connection, id: ImageSetId, images: &[ImageRow]) -> Result<(), DbError> {
+    let names: Vec<&str> = images.iter().map(|image| image.name.as_str()).collect();
+    let widths: Vec<i32> = images.iter().map(|image| image.width).collect();
+    let heights: Vec<i32> = images.iter().map(|image| image.height).collect();
+    let labels: Vec<Option<i32>> = images.iter().map(|image| image.label).collect();
+    let insert = sqlx::query(
+        "insert into image_set_image (image_set, position, name, width, height, label)
+         select $1, ordinality::integer - 1, name, width, height, label
+         from unnest($2::text[], $3::integer[], $4::integer[], $5::integer[]) with ordinality
+              as given (name, width, height, label, ordinality)",
+    );
+    insert.bind(id).bind(names).bind(widths).bind(heights).bind(labels).execute(conn).await?;
+    Ok(())
+}
+
+/// Inserts a set's refused files in their order.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn insert_refusals(conn: &mut Connection, id: ImageSetId, refused: &[RefusalRow]) -> Result<(), DbError> {
+    let names: Vec<&str> = refused.iter().map(|file| file.name.as_str()).collect();
+    let reasons: Vec<&str> = refused.iter().map(|file| file.reason.as_str()).collect();
+    let insert = sqlx::query(
+        "insert into image_set_refusal (image_set, position, name, reason)
+         select $1, ordinality::integer - 1, name, reason
+         from unnest($2::text[], $3::text[]) with ordinality as given (name, reason, ordinality)",
+    );
+    insert.bind(id).bind(names).bind(reasons).execute(conn).await?;
+    Ok(())
+}
+
+/// One set.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn get(conn: &mut Connection, id: ImageSetId) -> Result<Option<ImageSetRow>, DbError> {
+    let get = sqlx::query_as(
+        "select id, sha256, labels_sha256, size, created_at,
+                (select count(*) from image_set_image where image_set = id) as images,
+                (select count(label) from image_set_image where image_set = id) as labelled,
+                (select count(*) from image_set_refusal where image_set = id) as refused
+         from image_set where id = $1",
+    );
+    Ok(get.bind(id).fetch_optional(conn).await?)
+}
+
+/// A page of sets.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn list(conn: &mut Connection, page: Page) -> Result<Vec<ImageSetRow>, DbError> {
+    let list = sqlx::query_as(
+        "select id, sha256, labels_sha256, size, created_at,
+                (select count(*) from image_set_image where image_set = id) as images,
+                (select count(label) from image_set_image where image_set = id) as labelled,
+                (select count(*) from image_set_refusal where image_set = id) as refused
+         from image_set
+         where $1::uuid is null or (case when $3 then id < $1 else id > $1 end)
+         order by case when $3 then id end desc, id
+         limit $2",
+    );
+    Ok(list.bind(page.after).bind(page.limit).bind(page.descending()).fetch_all(conn).await?)
+}
+
+/// A set's images in their order.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn images(conn: &mut Connection, id: ImageSetId) -> Result<Vec<ImageRow>, DbError> {
+    let images =
+        sqlx::query_as("select name, width, height, label from image_set_image where image_set = $1 order by position");
+    Ok(images.bind(id).fetch_all(conn).await?)
+}
+
+/// A set's refused files in their order.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn refusals(conn: &mut Connection, id: ImageSetId) -> Result<Vec<RefusalRow>, DbError> {
+    let refused = sqlx::query_as("select name, reason from image_set_refusal where image_set = $1 order by position");
+    Ok(refused.bind(id).fetch_all(conn).await?)
+}
+
+/// The different sizes (width, height) among a set's images, smallest first.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn sizes(conn: &mut Connection, id: ImageSetId) -> Result<Vec<(i32, i32)>, DbError> {
+    let sizes = sqlx::query_as(
+        "select distinct width, height from image_set_image where image_set = $1 order by width, height",
+    );
+    Ok(sizes.bind(id).fetch_all(conn).await?)
+}
+
+/// Deletes a set; false where it is not there. The constraint `live_job_has_its_inputs` refuses while a job uses it.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn delete(conn: &mut Connection, id: ImageSetId) -> Result<bool, DbError> {
+    Ok(sqlx::query("delete from image_set where id = $1").bind(id).execute(conn).await?.rows_affected() == 1)
+}

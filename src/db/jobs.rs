@@ -1,0 +1,243 @@
+//! Jobs. Every change is guarded by `finished_at is null`: a job that is done stays as it is.
+
+use serde_json::Value;
+use sqlx::FromRow;
+use time::OffsetDateTime;
+
+use super::{Connection, DbError, JobOutcome, JobStatus, Page};
+use crate::compress::observer::Phase;
+use crate::ids::{ImageSetId, JobId, ModelId};
+
+/// A row of `job`.
+#[derive(Debug, Clone, FromRow)]
+pub struct JobRow {
+    /// Primary key.
+    pub id: JobId,
+    /// The model that was asked for.
+    pub model: ModelId,
+    /// The image set that was asked for.
+    pub images: Option<ImageSetId>,
+    /// The resolved wishes, a `compress::config::JobConfig`.
+    pub config: Value,
+    /// The customer's own notes.
+    pub metadata: Value,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// What it is busy with.
+    pub phase: Phase,
+    /// Steps of the phase that are finished.
+    pub progress_done: i64,
+    /// Steps of the phase.
+    pub progress_total: i64,
+    /// What came of it.
+    pub outcome: Option<JobOutcome>,
+    /// Why it failed, a `Problem`.
+    pub error: Option<Value>,
+    /// When the customer wanted no more of it.
+    pub cancel_requested_at: Option<OffsetDateTime>,
+    /// When it ends at the latest.
+    pub deadline: OffsetDateTime,
+    /// When it came.
+    pub created_at: OffsetDateTime,
+    /// When a worker began.
+    pub started_at: Option<OffsetDateTime>,
+    /// When it was done.
+    pub finished_at: Option<OffsetDateTime>,
+    /// Number of its last event.
+    pub last_event: i64,
+}
+
+/// What is inserted for a new job.
+#[derive(Debug, Clone)]
+pub struct NewJob<'a> {
+    /// Primary key.
+    pub id: JobId,
+    /// The model.
+    pub model: ModelId,
+    /// The image set.
+    pub images: Option<ImageSetId>,
+    /// The resolved wishes.
+    pub config: &'a Value,
+    /// The customer's own notes.
+    pub metadata: &'a Value,
+    /// Seconds from now until it ends at the latest.
+    pub deadline_seconds: f64,
+}
+
+/// Inserts a job; `job_uses_model_fkey` or `job_uses_images_fkey` refuses where an input was deleted meanwhile.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn insert(conn: &mut Connection, job: &NewJob<'_>) -> Result<(), DbError> {
+    let insert = sqlx::query(
+        "insert into job (id, model, uses_model, images, uses_images, config, metadata, deadline)
+         values ($1, $2, $2, $3, $3, $4, $5, now() + make_interval(secs => $6))",
+    );
+    let insert = insert.bind(job.id).bind(job.model).bind(job.images).bind(job.config).bind(job.metadata);
+    insert.bind(job.deadline_seconds).execute(conn).await?;
+    Ok(())
+}
+
+/// One job.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn get(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, DbError> {
+    let get = sqlx::query_as(
+        "select id, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
+                cancel_requested_at, deadline, created_at, started_at, finished_at, last_event
+         from job where id = $1",
+    );
+    Ok(get.bind(id).fetch_optional(conn).await?)
+}
+
+/// One job, locked until the transaction ends: whoever changes a job or its tasks begins here.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn lock(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, DbError> {
+    let lock = sqlx::query_as(
+        "select id, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
+                cancel_requested_at, deadline, created_at, started_at, finished_at, last_event
+         from job where id = $1 for update",
+    );
+    Ok(lock.bind(id).fetch_optional(conn).await?)
+}
+
+/// A page of jobs, of one status or model where asked.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn list(
+    conn: &mut Connection,
+    page: Page,
+    status: Option<JobStatus>,
+    model: Option<ModelId>,
+) -> Result<Vec<JobRow>, DbError> {
+    let list = sqlx::query_as(
+        "select id, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
+                cancel_requested_at, deadline, created_at, started_at, finished_at, last_event
+         from job
+         where ($1::uuid is null or (case when $3 then id < $1 else id > $1 end))
+           and ($4::job_status is null or status = $4)
+           and ($5::uuid is null or model = $5)
+         order by case when $3 then id end desc, id
+         limit $2",
+    );
+    let list = list.bind(page.after).bind(page.limit).bind(page.descending());
+    Ok(list.bind(status).bind(model).fetch_all(conn).await?)
+}
+
+/// How many jobs will begin before this one; `None` where it is not queued.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn queue_position(conn: &mut Connection, id: JobId) -> Result<Option<i64>, DbError> {
+    let position = sqlx::query_scalar(
+        "select (select count(*) from job ahead
+                 where ahead.status = 'queued' and (ahead.created_at, ahead.id) < (job.created_at, job.id))
+         from job where id = $1 and status = 'queued'",
+    );
+    Ok(position.bind(id).fetch_optional(conn).await?)
+}
+
+/// A worker begins with a queued job. False where it was not queued.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn start(conn: &mut Connection, id: JobId) -> Result<bool, DbError> {
+    let start =
+        sqlx::query("update job set status = 'running', started_at = now() where id = $1 and status = 'queued'");
+    Ok(start.bind(id).execute(conn).await?.rows_affected() == 1)
+}
+
+/// Where the job is, as its tasks say. A phase never goes back.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn set_phase(conn: &mut Connection, id: JobId, phase: Phase, done: i64, total: i64) -> Result<bool, DbError> {
+    let set = sqlx::query(
+        "update job set phase = $2, progress_done = $3, progress_total = $4
+         where id = $1 and finished_at is null and phase <= $2",
+    );
+    Ok(set.bind(id).bind(phase).bind(done).bind(total).execute(conn).await?.rows_affected() == 1)
+}
+
+/// How far a worker is, as it tells while it computes: only while it holds the lease.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn set_progress_fenced(
+    conn: &mut Connection,
+    task: crate::ids::TaskId,
+    lease: i64,
+    phase: Phase,
+    done: i64,
+    total: i64,
+) -> Result<bool, DbError> {
+    let set = sqlx::query(
+        "update job set phase = $3, progress_done = $4, progress_total = $5
+         where finished_at is null and phase <= $3
+           and id = (select job from task where id = $1 and lease = $2 and state = 'running')",
+    );
+    let set = set.bind(task).bind(lease).bind(phase).bind(done).bind(total);
+    Ok(set.execute(conn).await?.rows_affected() == 1)
+}
+
+/// How a job ends.
+#[derive(Debug, Clone)]
+pub struct Ending<'a> {
+    /// One of the four that are done.
+    pub status: JobStatus,
+    /// With `succeeded`.
+    pub outcome: Option<JobOutcome>,
+    /// With `failed` and `expired`.
+    pub error: Option<&'a Value>,
+}
+
+/// Ends a job that is not done. False where it is.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn finish(conn: &mut Connection, id: JobId, ending: &Ending<'_>) -> Result<bool, DbError> {
+    let finish = sqlx::query(
+        "update job set status = $2, outcome = $3, error = $4, finished_at = now(),
+                        progress_done = case when $2 = 'succeeded' then progress_total else progress_done end
+         where id = $1 and finished_at is null",
+    );
+    let finish = finish.bind(id).bind(ending.status).bind(ending.outcome).bind(ending.error);
+    Ok(finish.execute(conn).await?.rows_affected() == 1)
+}
+
+/// Asks for the end of a job that is not done. False where it is done, or was asked before.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn request_cancel(conn: &mut Connection, id: JobId) -> Result<bool, DbError> {
+    let request = sqlx::query(
+        "update job set cancel_requested_at = now() where id = $1 and finished_at is null and cancel_requested_at is null",
+    );
+    Ok(request.bind(id).execute(conn).await?.rows_affected() == 1)
+}
+
+/// Jobs that are to be ended by whoever looks: past their deadline, or cancelled longer than `patience` seconds ago
+/// without their workers saying so.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn overdue(conn: &mut Connection, patience: f64) -> Result<Vec<JobId>, DbError> {
+    let overdue = sqlx::query_scalar(
+        "select id from job
+         where finished_at is null
+           and (deadline <= now() or cancel_requested_at <= now() - make_interval(secs => $1))",
+    );
+    Ok(overdue.bind(patience).fetch_all(conn).await?)
+}
+
+/// True where the job's deadline has passed, by the database's clock.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn is_past_deadline(conn: &mut Connection, id: JobId) -> Result<bool, DbError> {
+    Ok(sqlx::query_scalar("select deadline <= now() from job where id = $1").bind(id).fetch_one(conn).await?)
+}

@@ -1,0 +1,75 @@
+//! The registry of worker processes, for people to look at.
+
+use sqlx::FromRow;
+use time::OffsetDateTime;
+
+use super::{Connection, DbError};
+use crate::ids::WorkerId;
+
+/// A row of `worker`.
+#[derive(Debug, Clone, FromRow)]
+pub struct WorkerRow {
+    /// Primary key.
+    pub id: WorkerId,
+    /// Name of its host.
+    pub host: String,
+    /// Process id there.
+    pub pid: i32,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// Version of the program.
+    pub version: String,
+    /// When it began.
+    pub started_at: OffsetDateTime,
+    /// Its last sign of life.
+    pub seen_at: OffsetDateTime,
+}
+
+/// A worker begins.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn register(
+    conn: &mut Connection,
+    id: WorkerId,
+    host: &str,
+    pid: i32,
+    device: &str,
+    version: &str,
+) -> Result<(), DbError> {
+    let register = sqlx::query("insert into worker (id, host, pid, device, version) values ($1, $2, $3, $4, $5)");
+    register.bind(id).bind(host).bind(pid).bind(device).bind(version).execute(conn).await?;
+    Ok(())
+}
+
+/// A sign of life.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn seen(conn: &mut Connection, id: WorkerId) -> Result<(), DbError> {
+    sqlx::query("update worker set seen_at = now() where id = $1").bind(id).execute(conn).await?;
+    Ok(())
+}
+
+/// A worker has ended, by itself or as seen by its supervisor.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn stopped(conn: &mut Connection, id: WorkerId) -> Result<(), DbError> {
+    let stopped = sqlx::query("update worker set stopped_at = now() where id = $1 and stopped_at is null");
+    stopped.bind(id).execute(conn).await?;
+    Ok(())
+}
+
+/// The workers that gave a sign of life in the last 60 seconds, oldest first.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn live(conn: &mut Connection) -> Result<Vec<WorkerRow>, DbError> {
+    let live = sqlx::query_as(
+        "select id, host, pid, device, version, started_at, seen_at from worker
+         where stopped_at is null and seen_at > now() - interval '60 seconds'
+         order by started_at",
+    );
+    Ok(live.fetch_all(conn).await?)
+}

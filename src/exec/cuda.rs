@@ -1,0 +1,68 @@
+//! CUDA for a binary that is linked against the CPU half of libtorch alone.
+//!
+//! `libtorch_cuda.so` registers itself with `libtorch_cpu.so` when it is loaded, so one binary serves hosts with and
+//! without a GPU. Torch looks for CUDA once, at the first question about it, so the library has to be loaded before.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+
+/// Loads `libtorch_cuda.so` from beside `libtorch_cpu.so`, once; must come before any other torch call about CUDA.
+///
+/// Errors with the cause and the way out where the library is not there or does not load.
+pub fn load() -> Result<(), String> {
+    static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
+    LOADED.get_or_init(load_once).clone()
+}
+
+/// True where this installation's libtorch has its CUDA half; nothing is loaded.
+pub fn installed() -> bool {
+    libtorch_folder().is_some_and(|folder| folder.join("libtorch_cuda.so").exists())
+}
+
+fn load_once() -> Result<(), String> {
+    let folder = libtorch_folder().ok_or("libtorch_cpu.so is not among this process's libraries")?;
+    let library = folder.join("libtorch_cuda.so");
+    if !library.exists() {
+        return Err(format!(
+            "{} is missing: this libtorch is the CPU one; set up with `CUDA=1 scripts/setup` and build again",
+            library.display()
+        ));
+    }
+    open_for_good(&library)?;
+    if tch::Cuda::is_available() {
+        Ok(())
+    } else {
+        Err("libtorch finds no usable CUDA GPU: check the driver with `nvidia-smi`, and CUDA_VISIBLE_DEVICES"
+            .to_owned())
+    }
+}
+
+fn open_for_good(library: &Path) -> Result<(), String> {
+    // SAFETY: the library is libtorch's own other half; its initialisers are meant to run in any process that has the
+    // first half, and it is never unloaded.
+    let handle = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL) };
+    let handle = handle.map_err(|error| format!("{} does not load: {error}", library.display()))?;
+    std::mem::forget(handle);
+    Ok(())
+}
+
+/// The folder that this process's `libtorch_cpu.so` came from.
+fn libtorch_folder() -> Option<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let path =
+        maps.lines().find_map(|line| line.find('/').map(|at| &line[at..]).filter(|p| p.contains("libtorch_cpu.so")));
+    Some(Path::new(path?).parent()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libtorch_is_found_among_the_loaded_libraries() {
+        let folder = libtorch_folder().expect("tests run with libtorch");
+        assert!(folder.join("libtorch_cpu.so").exists());
+    }
+}

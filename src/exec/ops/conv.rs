@@ -1,0 +1,82 @@
+//! Conv and ConvTranspose over one to three spatial axes: (N, C, [D, [H,]] W).
+
+use tch::Tensor;
+
+use super::super::kernel::{Built, Call, Cause, Spec, fail, one, refuse};
+use super::window::{Window, pad, spatial, symmetric};
+
+pub(super) fn conv(spec: &Spec) -> Built {
+    let window = Window::of(spec, kernel_of_weight(spec))?;
+    let groups = spec.node.attrs.int("group", 1);
+    let no_padding = vec![0; window.kernel.len()];
+    one(move |call| {
+        let (x, weight, bias) = (call.tensor(0)?, call.tensor(1)?, call.optional(2));
+        let pads = window.pads(&spatial(x, window.kernel.len())?);
+        let run = |x: &Tensor, padding: &[i64]| {
+            x.f_convolution(weight, bias, &window.strides, padding, &window.dilations, false, &no_padding, groups)
+        };
+        match symmetric(&pads) {
+            Some(padding) => Ok(run(x, &padding)?),
+            None => Ok(run(&pad(x, &pads, 0.0)?, &no_padding)?),
+        }
+    })
+}
+
+/// The spatial sizes of the weight (M, C/group, kH, kW).
+fn kernel_of_weight(spec: &Spec) -> Option<Vec<i64>> {
+    spec.sizes(1).and_then(|sizes| sizes.get(2..).map(<[i64]>::to_vec))
+}
+
+pub(super) fn conv_transpose(spec: &Spec) -> Built {
+    let window = Window::of(spec, kernel_of_weight(spec))?;
+    let attrs = &spec.node.attrs;
+    let axes = window.kernel.len();
+    let groups = attrs.int("group", 1);
+    let output_padding = attrs.ints("output_padding").map_or_else(|| vec![0; axes], <[i64]>::to_vec);
+    let output_shape = attrs.ints("output_shape").map(|sizes| sizes[sizes.len().saturating_sub(axes)..].to_vec());
+    if output_padding.len() != axes || output_shape.as_ref().is_some_and(|sizes| sizes.len() != axes) {
+        return refuse("output_padding or output_shape does not fit the kernel's axes");
+    }
+    one(move |call| transposed(call, &window, groups, &output_padding, output_shape.as_deref()))
+}
+
+/// Torch pads both ends alike, so the whole result is computed and cropped where ONNX does not.
+fn transposed(
+    call: &Call,
+    window: &Window,
+    groups: i64,
+    output_padding: &[i64],
+    output_shape: Option<&[i64]>,
+) -> Result<Tensor, Cause> {
+    let (x, weight, bias) = (call.tensor(0)?, call.tensor(1)?, call.optional(2));
+    let sizes = spatial(x, window.kernel.len())?;
+    let crops = crops(window, &sizes, output_padding, output_shape);
+    let run = |padding: &[i64]| {
+        x.f_convolution(weight, bias, &window.strides, padding, &window.dilations, true, output_padding, groups)
+    };
+    if let Some(padding) = symmetric(&crops) {
+        return Ok(run(&padding)?);
+    }
+    if crops.iter().any(|(before, after)| *before < 0 || *after < 0) {
+        return fail("output_shape is larger than what the kernel reaches");
+    }
+    let negated: Vec<(i64, i64)> = crops.iter().map(|(before, after)| (-before, -after)).collect();
+    pad(&run(&vec![0; sizes.len()])?, &negated, 0.0)
+}
+
+/// What to cut off before and behind each axis.
+fn crops(window: &Window, sizes: &[i64], output_padding: &[i64], output_shape: Option<&[i64]>) -> Vec<(i64, i64)> {
+    let full = |axis: usize| (sizes[axis] - 1) * window.strides[axis] + window.extent(axis) + output_padding[axis];
+    let crop = |axis: usize, target: i64| {
+        let total = full(axis) - target;
+        let (small, large) = (total / 2, total - total / 2);
+        if window.is_same_upper() { (small, large) } else { (large, small) }
+    };
+    match output_shape {
+        Some(targets) => (0..sizes.len()).map(|axis| crop(axis, targets[axis])).collect(),
+        None if window.is_same() => {
+            (0..sizes.len()).map(|axis| crop(axis, sizes[axis] * window.strides[axis])).collect()
+        }
+        None => window.pads(sizes),
+    }
+}

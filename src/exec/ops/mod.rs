@@ -1,0 +1,178 @@
+//! The operators of ONNX's own domain, one family per file, behind one flat table.
+//!
+//! Sources are the operator pages at <https://onnx.ai/onnx/operators/>; opsets 7 and up are covered (before 7, broadcasting
+//! had attributes of its own).
+
+use super::kernel::{Built, Refusal, Spec, refuse};
+use crate::graph::{DataType, ValueType};
+
+mod activation;
+mod conv;
+mod create;
+mod elementwise;
+mod index;
+mod linear;
+mod norm;
+mod pool;
+mod reduce;
+mod resize;
+mod shape;
+mod softmax;
+mod window;
+
+const OLDEST_OPSET: i64 = 7;
+
+/// An operator: its name, how many inputs it needs at least, and how it is planned.
+struct Entry(&'static str, usize, fn(&Spec) -> Built);
+
+#[rustfmt::skip]
+const TABLE: &[Entry] = &[
+    Entry("Conv", 2, conv::conv),
+    Entry("ConvTranspose", 2, conv::conv_transpose),
+    Entry("BatchNormalization", 5, norm::batch_normalization),
+    Entry("LayerNormalization", 2, norm::layer_normalization),
+    Entry("InstanceNormalization", 3, norm::instance_normalization),
+    Entry("GroupNormalization", 3, norm::group_normalization),
+    Entry("Relu", 1, activation::relu),
+    Entry("Clip", 1, activation::clip),
+    Entry("LeakyRelu", 1, activation::leaky_relu),
+    Entry("PRelu", 2, activation::prelu),
+    Entry("HardSwish", 1, activation::hard_swish),
+    Entry("HardSigmoid", 1, activation::hard_sigmoid),
+    Entry("Sigmoid", 1, activation::sigmoid),
+    Entry("Tanh", 1, activation::tanh),
+    Entry("Elu", 1, activation::elu),
+    Entry("Gelu", 1, activation::gelu),
+    Entry("Erf", 1, activation::erf),
+    Entry("Softplus", 1, activation::softplus),
+    Entry("Softmax", 1, softmax::softmax),
+    Entry("LogSoftmax", 1, softmax::log_softmax),
+    Entry("GlobalAveragePool", 1, pool::global_average),
+    Entry("GlobalMaxPool", 1, pool::global_max),
+    Entry("AveragePool", 1, pool::average),
+    Entry("MaxPool", 1, pool::max),
+    Entry("Gemm", 2, linear::gemm),
+    Entry("MatMul", 2, linear::matmul),
+    Entry("Add", 2, elementwise::add),
+    Entry("Sub", 2, elementwise::sub),
+    Entry("Mul", 2, elementwise::mul),
+    Entry("Div", 2, elementwise::div),
+    Entry("Pow", 2, elementwise::pow),
+    Entry("Min", 1, elementwise::min),
+    Entry("Max", 1, elementwise::max),
+    Entry("Sum", 1, elementwise::sum),
+    Entry("Sqrt", 1, elementwise::sqrt),
+    Entry("Exp", 1, elementwise::exp),
+    Entry("Log", 1, elementwise::log),
+    Entry("Neg", 1, elementwise::neg),
+    Entry("Abs", 1, elementwise::abs),
+    Entry("Reciprocal", 1, elementwise::reciprocal),
+    Entry("Floor", 1, elementwise::floor),
+    Entry("Ceil", 1, elementwise::ceil),
+    Entry("Equal", 2, elementwise::equal),
+    Entry("Greater", 2, elementwise::greater),
+    Entry("GreaterOrEqual", 2, elementwise::greater_or_equal),
+    Entry("Less", 2, elementwise::less),
+    Entry("LessOrEqual", 2, elementwise::less_or_equal),
+    Entry("And", 2, elementwise::and),
+    Entry("Or", 2, elementwise::or),
+    Entry("Not", 1, elementwise::not),
+    Entry("Where", 3, elementwise::select),
+    Entry("ReduceMean", 1, reduce::mean),
+    Entry("ReduceSum", 1, reduce::sum),
+    Entry("ReduceMax", 1, reduce::max),
+    Entry("ReduceMin", 1, reduce::min),
+    Entry("ReduceProd", 1, reduce::prod),
+    Entry("Flatten", 1, shape::flatten),
+    Entry("Reshape", 2, shape::reshape),
+    Entry("Squeeze", 1, shape::squeeze),
+    Entry("Unsqueeze", 1, shape::unsqueeze),
+    Entry("Transpose", 1, shape::transpose),
+    Entry("Expand", 2, shape::expand),
+    Entry("DepthToSpace", 1, shape::depth_to_space),
+    Entry("SpaceToDepth", 1, shape::space_to_depth),
+    Entry("Identity", 1, shape::identity),
+    Entry("Dropout", 1, shape::dropout),
+    Entry("Concat", 1, index::concat),
+    Entry("Split", 1, index::split),
+    Entry("Slice", 1, index::slice),
+    Entry("Gather", 2, index::gather),
+    Entry("Pad", 1, index::pad),
+    Entry("Tile", 2, index::tile),
+    Entry("Shape", 1, create::shape),
+    Entry("Size", 1, create::size),
+    Entry("Cast", 1, create::cast),
+    Entry("CastLike", 2, create::cast_like),
+    Entry("Constant", 0, create::constant),
+    Entry("ConstantOfShape", 1, create::constant_of_shape),
+    Entry("Range", 3, create::range),
+    Entry("Resize", 1, resize::resize),
+    Entry("Upsample", 1, resize::upsample),
+];
+
+/// Plans a node, or says why it cannot be run.
+pub(super) fn build(spec: &Spec) -> Built {
+    let node = spec.node;
+    if !(node.domain.is_empty() || node.domain == "ai.onnx") {
+        return Err(refusal(format!("operators of the domain \"{}\" are not supported", node.domain))
+            .hint("export with ONNX's own operators"));
+    }
+    let Some(Entry(_, needed, plan)) = TABLE.iter().find(|entry| entry.0 == node.op) else {
+        return Err(refusal("this operator is not supported").hint("export without it, or leave that part out"));
+    };
+    if spec.opset < OLDEST_OPSET {
+        return Err(refusal(format!("opset {} is older than {OLDEST_OPSET}", spec.opset))
+            .hint("export again with opset 13 or newer"));
+    }
+    if node.outputs.is_empty() || (0..*needed).any(|index| node.input(index).is_none()) {
+        return refuse(format!("it needs {needed} inputs and an output"));
+    }
+    check_types(spec)?;
+    plan(spec)
+}
+
+/// Names of all operators that can be run, in the table's order.
+pub(super) fn names() -> Vec<&'static str> {
+    TABLE.iter().map(|entry| entry.0).collect()
+}
+
+/// True where the operator always writes a tensor of its own, never a view or its input.
+///
+/// Also, none of these needs its own output for its gradient, so a successor may overwrite it.
+pub(super) fn makes_new_tensor(op: &str) -> bool {
+    matches!(op, "Conv" | "ConvTranspose" | "BatchNormalization" | "Gemm" | "MatMul" | "Add")
+}
+
+/// How many of the operator's first inputs it could write its result over.
+pub(super) fn overwritable_inputs(op: &str) -> usize {
+    match op {
+        "Relu" | "Clip" => 1,
+        "Add" => 2,
+        _ => 0,
+    }
+}
+
+fn check_types(spec: &Spec) -> Result<(), Refusal> {
+    let of = |name: &String| match spec.graph.initializers.get(name) {
+        Some(tensor) => Some(tensor.dtype),
+        None => spec.graph.values.get(name).map(|ValueType { dtype, .. }| *dtype),
+    };
+    match spec
+        .node
+        .inputs
+        .iter()
+        .find_map(|name| of(name).filter(|dtype| is_foreign(*dtype)).map(|dtype| (name, dtype)))
+    {
+        Some((name, dtype)) => refuse(format!("input \"{name}\" has ONNX element type {}", dtype.to_onnx())),
+        None => Ok(()),
+    }
+}
+
+/// Undefined (0) is what exporters leave where they do not know.
+fn is_foreign(dtype: DataType) -> bool {
+    matches!(dtype, DataType::Other(number) if number != 0)
+}
+
+fn refusal(reason: impl Into<String>) -> Refusal {
+    Refusal { reason: reason.into(), hint: String::new() }
+}

@@ -1,0 +1,135 @@
+//! The one error of the API, which is its own response: a problem document (RFC 9457).
+
+use axum::Json;
+use axum::extract::Request;
+use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::db::DbError;
+use crate::jobs::JobsError;
+use crate::problem::{Code, Problem};
+use crate::service::ServiceError;
+
+/// Seconds after which a request that met no database may be repeated.
+const PATIENCE: HeaderValue = HeaderValue::from_static("5");
+
+/// A refusal or failure on its way out.
+#[derive(Debug)]
+pub struct HttpError {
+    problem: Box<Problem>,
+    headers: HeaderMap,
+}
+
+impl HttpError {
+    /// The same with a header.
+    pub(super) fn with_header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+        if let Ok(value) = value.try_into() {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+}
+
+impl From<Problem> for HttpError {
+    fn from(problem: Problem) -> Self {
+        let error = Self { problem: Box::new(problem), headers: HeaderMap::new() };
+        if error.problem.status == 503 { error.with_header(RETRY_AFTER, PATIENCE) } else { error }
+    }
+}
+
+impl From<ServiceError> for HttpError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Refused(problem) => (*problem).into(),
+            ServiceError::Db(error) => error.into(),
+            ServiceError::Jobs(error) => error.into(),
+            ServiceError::Io(_) | ServiceError::Decoding(_) => internal(&error),
+        }
+    }
+}
+
+impl From<JobsError> for HttpError {
+    fn from(error: JobsError) -> Self {
+        match error {
+            JobsError::Db(error) => error.into(),
+            error => internal(&error),
+        }
+    }
+}
+
+impl From<DbError> for HttpError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Unavailable(reason) => {
+                tracing::warn!("database: {reason}");
+                Problem::new(Code::DatabaseUnavailable, "the database does not answer just now; nothing was changed")
+                    .into()
+            }
+            DbError::DiskFull(reason) => {
+                tracing::error!("database: {reason}");
+                Problem::new(Code::DiskFull, "there is no room left in the database; nothing was changed").into()
+            }
+            error => internal(&error),
+        }
+    }
+}
+
+/// Ours to look into: the log says what, the customer gets the id to name.
+fn internal(error: &dyn std::fmt::Display) -> HttpError {
+    tracing::error!("{error}");
+    Problem::new(Code::Internal, "the request could not be answered because of a fault of ours").into()
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, self.headers).into_response();
+        // `finish` writes the body, for only it knows what was asked for.
+        response.extensions_mut().insert(*self.problem);
+        response
+    }
+}
+
+/// Writes the body of every answer that is an error: ours, and those of the libraries below, which know nothing of
+/// problem documents.
+pub(super) async fn finish(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let id = request.headers().get(super::REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let problem = response.extensions_mut().remove::<Problem>();
+    let problem = problem.unwrap_or_else(|| by_status(status, response.headers()));
+    let problem = Problem { instance: Some(path), request_id: id, ..problem };
+    let mut answer = (status, Json(problem)).into_response();
+    let mut headers = response.headers().clone();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(length) = answer.headers().get(CONTENT_LENGTH) {
+        headers.insert(CONTENT_LENGTH, length.clone());
+    }
+    *answer.headers_mut() = headers;
+    answer
+}
+
+/// An error that the libraries below made.
+fn by_status(status: StatusCode, headers: &HeaderMap) -> Problem {
+    let allowed = headers.get(ALLOW).and_then(|allow| allow.to_str().ok()).unwrap_or_default();
+    match status {
+        StatusCode::NOT_FOUND => Problem::new(Code::UnknownRoute, "there is nothing at this path"),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(Code::MethodNotAllowed, format!("this path takes {allowed}")),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::BodyTooLarge, "the body is over the limit"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Problem::new(Code::UnsupportedMediaType, "the content type is not taken here")
+        }
+        status if status.is_client_error() => {
+            let reason = status.canonical_reason().unwrap_or("refused").to_lowercase();
+            Problem { status: status.as_u16(), ..Problem::new(Code::BadRequest, reason) }
+        }
+        status => Problem { status: status.as_u16(), ..Problem::new(Code::Internal, "a fault of ours") },
+    }
+}

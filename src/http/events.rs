@@ -1,0 +1,128 @@
+//! `/v1/jobs/{id}/events`: what happened, as a list or as it happens (server-sent events).
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::ACCEPT;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures::Stream;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::extract::{Id, Params};
+use super::list::{self, List};
+use super::{App, HttpError};
+use crate::db::events as rows;
+use crate::db::events::EventRow;
+use crate::db::{DbError, jobs as job_rows};
+use crate::ids::JobId;
+use crate::service::jobs;
+
+/// How often a stream looks for new events.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Events fetched at once by a stream.
+const BATCH: i64 = 200;
+
+pub(super) fn router() -> Router<App> {
+    Router::new().route("/v1/jobs/{id}/events", get(events))
+}
+
+#[derive(Debug, Serialize)]
+struct JobEvent {
+    object: &'static str,
+    seq: i64,
+    kind: String,
+    detail: Value,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+impl From<EventRow> for JobEvent {
+    fn from(EventRow { seq, kind, detail, created_at }: EventRow) -> Self {
+        Self { object: "event", seq, kind, detail, created_at }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct EventParams {
+    after: Option<i64>,
+    limit: Option<i64>,
+}
+
+async fn events(
+    State(app): State<App>,
+    Id(id): Id<JobId>,
+    Params(params): Params<EventParams>,
+    headers: HeaderMap,
+) -> Result<Response, HttpError> {
+    jobs::get(&app.context, id).await?;
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if header(ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/event-stream")) {
+        // A browser that reconnects says how far it got.
+        let after = header("last-event-id").and_then(|seen| seen.parse().ok()).or(params.after);
+        let stream = Sse::new(stream(app, id, after.unwrap_or(0)));
+        return Ok(stream.keep_alive(KeepAlive::default()).into_response());
+    }
+    let limit = list::limit(params.limit)?;
+    let mut conn = app.context.db.connection().await?;
+    let rows = rows::list(&mut conn, id, params.after.unwrap_or(0), limit + 1).await?;
+    let events = rows.into_iter().map(JobEvent::from).collect();
+    Ok(Json(List::new(events, limit, |event: &JobEvent| event.seq.to_string())).into_response())
+}
+
+/// Where a stream stands.
+struct Reader {
+    app: App,
+    job: JobId,
+    after: i64,
+    fetched: std::vec::IntoIter<EventRow>,
+}
+
+/// The job's events behind `after` as they come; ends after the last event of a job that is done.
+fn stream(app: App, job: JobId, after: i64) -> impl Stream<Item = Result<Event, Infallible>> {
+    let reader = Reader { app, job, after, fetched: Vec::new().into_iter() };
+    futures::stream::unfold(reader, |mut reader| async {
+        let event = reader.next().await?;
+        Some((Ok(event), reader))
+    })
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(row) = self.fetched.next() {
+                self.after = row.seq;
+                let event = JobEvent::from(row);
+                let named = Event::default().id(event.seq.to_string()).event(&event.kind);
+                return named.json_data(&event).ok();
+            }
+            match self.fetch().await {
+                Ok(Some(rows)) if !rows.is_empty() => self.fetched = rows.into_iter(),
+                Ok(None) => return None,
+                // Nothing new, or no database for a moment: the stream stays open.
+                Ok(Some(_)) | Err(_) => tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    () = self.app.stop.cancelled() => return None,
+                },
+            }
+        }
+    }
+
+    /// The next events; `None` where there will be none.
+    async fn fetch(&self) -> Result<Option<Vec<EventRow>>, DbError> {
+        let mut conn = self.app.context.db.connection().await?;
+        let Some(job) = job_rows::get(&mut conn, self.job).await? else { return Ok(None) };
+        if job.status.is_done() && self.after >= job.last_event {
+            return Ok(None);
+        }
+        rows::list(&mut conn, self.job, self.after, BATCH).await.map(Some)
+    }
+}

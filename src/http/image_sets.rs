@@ -1,0 +1,176 @@
+//! `/v1/image-sets`: the tiny set goes in; what was refused is listed with its reasons.
+
+use axum::extract::{Request, State};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::extract::{Id, Params};
+use super::idempotency;
+use super::list::{List, ListParams};
+use super::upload::{check_length, form, is_form, next_field, read_field, spool_body, spool_field, unexpected};
+use super::{App, HttpError};
+use crate::db::image_sets as rows;
+use crate::db::image_sets::{ImageRow, ImageSetRow, RefusalRow};
+use crate::db::{Connection, commit};
+use crate::ids::ImageSetId;
+use crate::problem::{Code, Problem};
+use crate::service::image_sets::{self, Upload};
+use crate::service::spool::{Spooled, too_large};
+
+pub(super) fn router() -> Router<App> {
+    Router::new().route("/v1/image-sets", get(list).post(upload)).route("/v1/image-sets/{id}", get(show).delete(delete))
+}
+
+#[derive(Debug, Serialize)]
+struct ImageSet {
+    object: &'static str,
+    id: ImageSetId,
+    sha256: String,
+    bytes: i64,
+    images: i64,
+    labelled: i64,
+    refused: i64,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+impl From<&ImageSetRow> for ImageSet {
+    fn from(row: &ImageSetRow) -> Self {
+        Self {
+            object: "image_set",
+            id: row.id,
+            sha256: row.sha256.clone(),
+            bytes: row.size,
+            images: row.images,
+            labelled: row.labelled,
+            refused: row.refused,
+            created_at: row.created_at,
+        }
+    }
+}
+
+/// A set with every file.
+#[derive(Debug, Serialize)]
+struct Detailed {
+    #[serde(flatten)]
+    set: ImageSet,
+    image_list: Vec<ImageFile>,
+    refused_list: Vec<RefusedFile>,
+}
+
+#[derive(Debug, Serialize)]
+struct ImageFile {
+    name: String,
+    width: i32,
+    height: i32,
+    label: Option<i32>,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusedFile {
+    name: String,
+    reason: String,
+}
+
+impl Detailed {
+    async fn fetch(conn: &mut Connection, row: &ImageSetRow) -> Result<Self, HttpError> {
+        let images = rows::images(conn, row.id).await?.into_iter();
+        let refused = rows::refusals(conn, row.id).await?.into_iter();
+        Ok(Self {
+            set: row.into(),
+            image_list: images
+                .map(|ImageRow { name, width, height, label }| ImageFile { name, width, height, label })
+                .collect(),
+            refused_list: refused.map(|RefusalRow { name, reason }| RefusedFile { name, reason }).collect(),
+        })
+    }
+}
+
+async fn upload(State(app): State<App>, headers: HeaderMap, request: Request) -> Result<Response, HttpError> {
+    let limit = app.context.limits.images.archive_bytes;
+    let upload = if is_form(&request) {
+        upload_of_form(request, &app, limit).await?
+    } else {
+        check_length(&request, limit, "image set")?;
+        Upload { archive: spool_body(request.into_body(), &app, limit, "image set").await?, labels: None }
+    };
+    let key = idempotency::key(&headers, "POST /v1/image-sets", upload.fingerprint())?;
+    let registration = image_sets::register(&app.context, upload).await?;
+    let mut tx = app.context.db.begin().await?;
+    if let Some(key) = &key
+        && let Some(before) = key.begin(&mut tx).await?
+    {
+        return Ok(idempotency::replay(&before));
+    }
+    let row = registration.store(&mut tx).await?;
+    let body = idempotency::text(&Detailed::fetch(&mut tx, &row).await?)?;
+    let location = format!("/v1/image-sets/{}", row.id);
+    if let Some(key) = &key {
+        key.remember(&mut tx, 201, Some(&location), &body).await?;
+    }
+    commit(tx).await?;
+    Ok((StatusCode::CREATED, [(LOCATION, location)], idempotency::json(body)).into_response())
+}
+
+/// `archive=@` with an optional `labels=@`, or repeated `image=@` with an optional `labels=@`.
+async fn upload_of_form(request: Request, app: &App, limit: u64) -> Result<Upload, HttpError> {
+    let limits = &app.context.limits.images;
+    let mut form = form(request, app).await?;
+    let (mut archive, mut labels, mut images): (Option<Spooled>, Option<Vec<u8>>, Vec<(String, Spooled)>) =
+        (None, None, Vec::new());
+    let mut total = 0;
+    while let Some(field) = next_field(&mut form).await? {
+        match field.name().unwrap_or_default() {
+            "archive" if archive.is_none() => archive = Some(spool_field(field, app, limit, "image archive").await?),
+            "labels" if labels.is_none() => labels = Some(read_field(field, limits.labels_bytes, "labels file").await?),
+            "image" => {
+                let name = field.file_name().map_or_else(|| format!("image-{:05}", images.len() + 1), str::to_owned);
+                let image = spool_field(field, app, limits.entry_bytes, "image").await?;
+                total += image.size;
+                if total > limit || images.len() >= limits.entries {
+                    return Err(too_large("image set", limit).into());
+                }
+                images.push((name, image));
+            }
+            other => {
+                let other = other.to_owned();
+                return Err(unexpected(&other, "one \"archive\" or several \"image\", and at most one \"labels\""));
+            }
+        }
+    }
+    let archive = match (archive, images.is_empty()) {
+        (Some(archive), true) => archive,
+        (None, false) => {
+            let dir = app.context.spool.clone();
+            app.context.decode(move || image_sets::pack(&dir, &images, limit)).await??
+        }
+        _ => {
+            let detail = "the form needs one \"archive\" or at least one \"image\", and not both";
+            return Err(Problem::new(Code::InvalidMultipart, detail).into());
+        }
+    };
+    Ok(Upload { archive, labels })
+}
+
+async fn list(State(app): State<App>, Params(params): Params<ListParams>) -> Result<Json<List<ImageSet>>, HttpError> {
+    let page = params.page()?;
+    let mut conn = app.context.db.connection().await?;
+    let sets = rows::list(&mut conn, page).await?.iter().map(ImageSet::from).collect();
+    Ok(Json(List::new(sets, page.limit - 1, |set: &ImageSet| set.id.to_string())))
+}
+
+async fn show(State(app): State<App>, Id(id): Id<ImageSetId>) -> Result<Json<Detailed>, HttpError> {
+    let row = image_sets::get(&app.context, id).await?;
+    let mut conn = app.context.db.connection().await?;
+    Ok(Json(Detailed::fetch(&mut conn, &row).await?))
+}
+
+async fn delete(State(app): State<App>, Id(id): Id<ImageSetId>) -> Result<StatusCode, HttpError> {
+    image_sets::delete(&app.context, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

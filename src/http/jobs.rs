@@ -1,0 +1,148 @@
+//! `/v1/jobs`: submitted, looked at, cancelled.
+
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::extract::{Id, JsonObject, Params};
+use super::idempotency;
+use super::list::{Direction, List, ListParams};
+use super::{App, HttpError};
+use crate::compress::config::JobConfig;
+use crate::compress::observer::Phase;
+use crate::db::jobs as rows;
+use crate::db::jobs::JobRow;
+use crate::db::{JobOutcome, JobStatus};
+use crate::ids::{ImageSetId, JobId, ModelId};
+use crate::service::jobs::{self, Submitted};
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/v1/jobs", get(list).post(submit))
+        .route("/v1/jobs/{id}", get(show))
+        .route("/v1/jobs/{id}/cancel", post(cancel))
+}
+
+#[derive(Debug, Serialize)]
+struct Job {
+    object: &'static str,
+    id: JobId,
+    status: JobStatus,
+    done: bool,
+    phase: Phase,
+    progress: Progress,
+    /// Jobs that begin before this one; only while it is queued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_position: Option<i64>,
+    outcome: Option<JobOutcome>,
+    error: Option<Value>,
+    cancel_requested: bool,
+    model: ModelId,
+    images: Option<ImageSetId>,
+    config: Config,
+    metadata: Value,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    started_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    finished_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339")]
+    deadline: OffsetDateTime,
+}
+
+#[derive(Debug, Serialize)]
+struct Progress {
+    done: i64,
+    total: i64,
+}
+
+/// The resolved wishes, in the order in which they are documented; as stored where another version wrote them.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Config {
+    Known(Box<JobConfig>),
+    Other(Value),
+}
+
+impl From<&JobRow> for Job {
+    fn from(row: &JobRow) -> Self {
+        let config = serde_json::from_value(row.config.clone());
+        Self {
+            object: "job",
+            id: row.id,
+            status: row.status,
+            done: row.status.is_done(),
+            phase: row.phase,
+            progress: Progress { done: row.progress_done, total: row.progress_total },
+            queue_position: None,
+            outcome: row.outcome,
+            error: row.error.clone(),
+            cancel_requested: row.cancel_requested_at.is_some(),
+            model: row.model,
+            images: row.images,
+            config: config.map_or_else(|_| Config::Other(row.config.clone()), |config| Config::Known(Box::new(config))),
+            metadata: row.metadata.clone(),
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            deadline: row.deadline,
+        }
+    }
+}
+
+async fn submit(State(app): State<App>, headers: HeaderMap, body: JsonObject) -> Result<Response, HttpError> {
+    let key = idempotency::key(&headers, "POST /v1/jobs", body.sha256)?;
+    let answer = |row: &JobRow| serde_json::to_string(&Job::from(row)).unwrap_or_default();
+    match jobs::submit(&app.context, &body.object, key.as_ref(), answer).await? {
+        Submitted::Before(answer) => Ok(idempotency::replay(&answer)),
+        Submitted::Job(row) => {
+            let location = format!("/v1/jobs/{}", row.id);
+            Ok((StatusCode::ACCEPTED, [(LOCATION, location)], idempotency::json(answer(&row))).into_response())
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct JobListParams {
+    after: Option<Uuid>,
+    limit: Option<i64>,
+    order: Option<Direction>,
+    status: Option<JobStatus>,
+    model: Option<ModelId>,
+}
+
+async fn list(State(app): State<App>, Params(params): Params<JobListParams>) -> Result<Json<List<Job>>, HttpError> {
+    let page = ListParams::new(params.after, params.limit, params.order).page()?;
+    let mut conn = app.context.db.connection().await?;
+    let jobs = rows::list(&mut conn, page, params.status, params.model).await?.iter().map(Job::from).collect();
+    Ok(Json(List::new(jobs, page.limit - 1, |job: &Job| job.id.to_string())))
+}
+
+async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Json<Job>, HttpError> {
+    Ok(Json(look(&app, id).await?))
+}
+
+async fn cancel(State(app): State<App>, Id(id): Id<JobId>) -> Result<(StatusCode, Json<Job>), HttpError> {
+    let ended = jobs::cancel(&app.context, id).await?;
+    let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(look(&app, id).await?)))
+}
+
+async fn look(app: &App, id: JobId) -> Result<Job, HttpError> {
+    let row = jobs::get(&app.context, id).await?;
+    let mut job = Job::from(&row);
+    if row.status == JobStatus::Queued {
+        let mut conn = app.context.db.connection().await?;
+        job.queue_position = rows::queue_position(&mut conn, id).await?;
+    }
+    Ok(job)
+}

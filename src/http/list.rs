@@ -1,0 +1,80 @@
+//! Lists by cursor: `?after=ID&limit=N&order=asc|desc`.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::HttpError;
+use crate::db::{Order, Page};
+use crate::problem::{Code, Problem};
+
+/// Rows of a page where the request says nothing.
+const LIMIT: i64 = 50;
+
+/// Most rows of a page.
+const MOST: i64 = 200;
+
+/// The query parameters that every list takes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ListParams {
+    after: Option<Uuid>,
+    limit: Option<i64>,
+    order: Option<Direction>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Direction {
+    Asc,
+    Desc,
+}
+
+impl ListParams {
+    pub(super) fn new(after: Option<Uuid>, limit: Option<i64>, order: Option<Direction>) -> Self {
+        Self { after, limit, order }
+    }
+
+    /// The page, with one row more than shown: it tells whether there is a next one.
+    pub(super) fn page(&self) -> Result<Page, HttpError> {
+        let limit = limit(self.limit)?;
+        let order = match self.order {
+            Some(Direction::Asc) => Order::Ascending,
+            Some(Direction::Desc) | None => Order::Descending,
+        };
+        Ok(Page { after: self.after, limit: limit + 1, order })
+    }
+}
+
+/// A list's limit, checked.
+pub(super) fn limit(asked: Option<i64>) -> Result<i64, HttpError> {
+    match asked.unwrap_or(LIMIT) {
+        limit if (1..=MOST).contains(&limit) => Ok(limit),
+        limit => Err(Problem::new(Code::InvalidQuery, format!("limit={limit}: give a number from 1 to {MOST}")).into()),
+    }
+}
+
+/// A page as it is sent.
+#[derive(Debug, Serialize)]
+pub(super) struct List<T> {
+    object: &'static str,
+    data: Vec<T>,
+    has_more: bool,
+    /// What to give as `after` for the next page.
+    next: Option<String>,
+}
+
+impl<T> List<T> {
+    /// From one row more than is shown; `cursor` names a row's place.
+    pub(super) fn new(mut rows: Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> Self {
+        let shown = usize::try_from(limit).unwrap_or(0);
+        let has_more = rows.len() > shown;
+        rows.truncate(shown);
+        let next = rows.last().filter(|_| has_more).map(cursor);
+        Self { object: "list", data: rows, has_more, next }
+    }
+
+    /// A list that is always sent whole.
+    pub(super) fn whole(data: Vec<T>) -> Self {
+        Self { object: "list", data, has_more: false, next: None }
+    }
+}

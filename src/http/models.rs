@@ -1,0 +1,143 @@
+//! `/v1/models`: networks go in, and show their blocks.
+
+use axum::extract::{Request, State};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::extract::{Id, Params, created};
+use super::list::{List, ListParams};
+use super::upload::{check_length, form, is_form, next_field, spool_body, spool_field, unexpected};
+use super::{App, HttpError, download};
+use crate::compress::analyse::{BlockInfo, Interface};
+use crate::db::models as rows;
+use crate::db::models::ModelRow;
+use crate::ids::ModelId;
+use crate::problem::{Code, Problem};
+use crate::service::models;
+use crate::service::spool::Spooled;
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/v1/models", get(list).post(upload))
+        .route("/v1/models/{id}", get(show).delete(delete))
+        .route("/v1/models/{id}/content", get(content))
+        .route("/v1/models/{id}/blocks", get(blocks))
+}
+
+#[derive(Debug, Serialize)]
+struct Model {
+    object: &'static str,
+    id: ModelId,
+    name: Option<String>,
+    sha256: String,
+    bytes: i64,
+    opset: i64,
+    parameters: u64,
+    macs: u64,
+    inputs: Vec<Interface>,
+    outputs: Vec<Interface>,
+    blocks: Blocks,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+/// Residual additions by whether they can be dropped.
+#[derive(Debug, Serialize)]
+struct Blocks {
+    total: usize,
+    droppable: usize,
+}
+
+impl Model {
+    fn from_row(row: &ModelRow) -> Result<Self, HttpError> {
+        let analysis = models::analysis(row)?;
+        let droppable = analysis.blocks.iter().filter(|block| block.droppable).count();
+        Ok(Self {
+            object: "model",
+            id: row.id,
+            name: row.name.clone(),
+            sha256: row.sha256.clone(),
+            bytes: row.size,
+            opset: analysis.opset,
+            parameters: analysis.parameters,
+            macs: analysis.macs,
+            inputs: analysis.inputs,
+            outputs: analysis.outputs,
+            blocks: Blocks { total: analysis.blocks.len(), droppable },
+            created_at: row.created_at,
+        })
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct UploadParams {
+    name: Option<String>,
+}
+
+async fn upload(
+    State(app): State<App>,
+    Params(params): Params<UploadParams>,
+    request: Request,
+) -> Result<Response, HttpError> {
+    let limit = app.context.limits.model_bytes;
+    let (file, name) = if is_form(&request) {
+        file_of_form(request, &app, limit).await?
+    } else {
+        check_length(&request, limit, "model")?;
+        (spool_body(request.into_body(), &app, limit, "model").await?, None)
+    };
+    let name = params.name.or(name);
+    let (row, new) = models::register(&app.context, file, name.as_deref()).await?;
+    let location = format!("/v1/models/{}", row.id);
+    Ok((created(new), [(LOCATION, location)], Json(Model::from_row(&row)?)).into_response())
+}
+
+async fn file_of_form(request: Request, app: &App, limit: u64) -> Result<(Spooled, Option<String>), HttpError> {
+    let mut form = form(request, app).await?;
+    let mut found = None;
+    while let Some(field) = next_field(&mut form).await? {
+        let part = field.name().unwrap_or_default().to_owned();
+        if part != "file" || found.is_some() {
+            return Err(unexpected(&part, "one part named \"file\""));
+        }
+        let name = field.file_name().map(str::to_owned);
+        found = Some((spool_field(field, app, limit, "model").await?, name));
+    }
+    found.ok_or_else(|| Problem::new(Code::InvalidMultipart, "the form has no part named \"file\"").into())
+}
+
+async fn list(State(app): State<App>, Params(params): Params<ListParams>) -> Result<Json<List<Model>>, HttpError> {
+    let page = params.page()?;
+    let mut conn = app.context.db.connection().await?;
+    let rows = rows::list(&mut conn, page).await?;
+    let models = rows.iter().map(Model::from_row).collect::<Result<Vec<_>, _>>()?;
+    Ok(Json(List::new(models, page.limit - 1, |model| model.id.to_string())))
+}
+
+async fn show(State(app): State<App>, Id(id): Id<ModelId>) -> Result<Json<Model>, HttpError> {
+    Ok(Json(Model::from_row(&models::get(&app.context, id).await?)?))
+}
+
+async fn delete(State(app): State<App>, Id(id): Id<ModelId>) -> Result<StatusCode, HttpError> {
+    models::delete(&app.context, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn content(State(app): State<App>, Id(id): Id<ModelId>, headers: HeaderMap) -> Result<Response, HttpError> {
+    let row = models::get(&app.context, id).await?;
+    let name = row.name.clone().unwrap_or_else(|| "model.onnx".to_owned());
+    let file =
+        download::File { sha256: row.sha256, size: row.size, media_type: "application/octet-stream".to_owned(), name };
+    download::answer(app.context.db, file, &headers)
+}
+
+async fn blocks(State(app): State<App>, Id(id): Id<ModelId>) -> Result<Json<List<BlockInfo>>, HttpError> {
+    let row = models::get(&app.context, id).await?;
+    Ok(Json(List::whole(models::analysis(&row)?.blocks)))
+}

@@ -1,0 +1,221 @@
+//! Files out of a zip, of which nothing is trusted: not its sizes, not its names, not its structure.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Seek};
+
+use zip::read::ZipArchive;
+use zip::result::ZipError;
+
+use super::error::ImageError;
+use super::limits::Limits;
+use super::set::Refused;
+
+/// The files of an archive or folder, in any order, still encoded.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// Name (`/` between folders) and bytes.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// Entries that could not be taken.
+    pub refused: Vec<Refused>,
+    /// The labels file, where there is one.
+    pub labels: Option<Vec<u8>>,
+}
+
+impl Contents {
+    /// Files a file where it belongs: labels apart, what operating systems leave behind nowhere.
+    pub fn take(&mut self, name: String, bytes: Vec<u8>) -> Result<(), ImageError> {
+        if base_name(&name) != LABELS {
+            self.files.push((name, bytes));
+            return Ok(());
+        }
+        match self.labels.replace(bytes) {
+            None => Ok(()),
+            Some(_) => Err(ImageError::Labels(format!("there is more than one {LABELS}"))),
+        }
+    }
+
+    pub fn refuse(&mut self, name: String, reason: impl Into<String>) {
+        self.refused.push(Refused { name, reason: reason.into() });
+    }
+}
+
+/// The name under which a labels file may stand among the images.
+pub(super) const LABELS: &str = "labels.csv";
+
+/// Reads every file of a zip into memory, within `limits`.
+pub(super) fn read<R: Read + Seek>(reader: R, limits: &Limits) -> Result<Contents, ImageError> {
+    let mut archive = ZipArchive::new(reader).map_err(not_a_zip)?;
+    check_structure(&mut archive, limits)?;
+    let mut contents = Contents::default();
+    let mut total = 0;
+    for index in 0..archive.len() {
+        let Some(entry) = inspect(&archive, index, limits)? else { continue };
+        match entry.refusal {
+            Some(reason) => contents.refuse(entry.name, reason),
+            None => match unpack(&mut archive, index, &entry, limits, &mut total)? {
+                Ok(bytes) => contents.take(entry.name, bytes)?,
+                Err(reason) => contents.refuse(entry.name, reason),
+            },
+        }
+    }
+    Ok(contents)
+}
+
+/// What the archive's directory says of all entries together, before one is unpacked.
+fn check_structure<R: Read + Seek>(archive: &mut ZipArchive<R>, limits: &Limits) -> Result<(), ImageError> {
+    if archive.len() > limits.entries {
+        return Err(ImageError::TooLarge {
+            what: "entries in the archive:".to_owned(),
+            found: archive.len() as u64,
+            limit: limits.entries as u64,
+            way_out: "send fewer images: a few hundred are plenty",
+        });
+    }
+    if archive.has_duplicate_names() {
+        return Err(ImageError::DuplicateName("(in the zip's directory)".to_owned()));
+    }
+    if archive.has_overlapping_entries().map_err(not_a_zip)? {
+        return Err(ImageError::Bomb("entries share the same packed bytes".to_owned()));
+    }
+    let mut names = BTreeSet::new();
+    for index in 0..archive.len() {
+        let name = entry_name(archive, index)?;
+        // A name may also be spelt twice after decoding, once as UTF-8 and once as code page 437.
+        if !names.insert(name.clone()) {
+            return Err(ImageError::DuplicateName(name));
+        }
+    }
+    Ok(())
+}
+
+struct Entry {
+    name: String,
+    packed: u64,
+    /// Why this entry cannot be taken, where it cannot.
+    refusal: Option<String>,
+}
+
+/// Judges one entry by the directory alone; `None` where it is nothing to speak of.
+fn inspect<R: Read + Seek>(
+    archive: &ZipArchive<R>,
+    index: usize,
+    limits: &Limits,
+) -> Result<Option<Entry>, ImageError> {
+    let name = entry_name(archive, index)?;
+    let entry = archive.by_index_data(index).map_err(not_a_zip)?;
+    if let Some(fault) = unsafe_name(&name) {
+        return Err(ImageError::UnsafeEntry { name: shortened(&name), fault });
+    }
+    if entry.is_symlink() {
+        return Err(ImageError::UnsafeEntry { name: shortened(&name), fault: "is a symbolic link" });
+    }
+    if entry.is_dir() || is_clutter(&name) {
+        return Ok(None);
+    }
+    let (packed, size) = (entry.compressed_size(), entry.size());
+    if size > Limits::RATIO_FROM && size / packed.max(1) > limits.ratio {
+        return Err(bomb(&name, limits));
+    }
+    let limit = if base_name(&name) == LABELS { limits.labels_bytes } else { limits.entry_bytes };
+    let refusal = if entry.encrypted() {
+        Some("the entry is encrypted; pack it without a password".to_owned())
+    } else if size > limit {
+        Some(format!("{size} bytes are more than the limit of {limit}; send it smaller"))
+    } else {
+        odd_name(&name)
+    };
+    let name = if refusal.is_some() { shortened(&name) } else { name };
+    Ok(Some(Entry { name, packed, refusal }))
+}
+
+/// Unpacks one entry, counting what really comes out. The inner error refuses the entry, the outer one the archive.
+fn unpack<R: Read + Seek>(
+    archive: &mut ZipArchive<R>,
+    index: usize,
+    entry: &Entry,
+    limits: &Limits,
+    total: &mut u64,
+) -> Result<Result<Vec<u8>, String>, ImageError> {
+    let file = match archive.by_index(index) {
+        Ok(file) => file,
+        Err(ZipError::CompressionMethodNotSupported(_) | ZipError::UnsupportedArchive(_)) => {
+            return Ok(Err("packed in a way that is not read; pack it with deflate or store".to_owned()));
+        }
+        Err(error) => return Ok(Err(format!("its entry is broken: {error}"))),
+    };
+    let mut bytes = Vec::new();
+    // One byte more than allowed is read, so that a lying size shows.
+    if let Err(error) = file.take(limits.entry_bytes + 1).read_to_end(&mut bytes) {
+        return Ok(Err(format!("its data is broken: {error}")));
+    }
+    let size = bytes.len() as u64;
+    *total += size;
+    if size > limits.entry_bytes || (size > Limits::RATIO_FROM && size / entry.packed.max(1) > limits.ratio) {
+        return Err(bomb(&entry.name, limits));
+    }
+    if *total > limits.total_bytes {
+        return Err(ImageError::TooLarge {
+            what: "bytes of all files, unpacked: at least".to_owned(),
+            found: *total,
+            limit: limits.total_bytes,
+            way_out: "send fewer or smaller images",
+        });
+    }
+    Ok(Ok(bytes))
+}
+
+fn entry_name<R: Read + Seek>(archive: &ZipArchive<R>, index: usize) -> Result<String, ImageError> {
+    let entry = archive.by_index_data(index).map_err(not_a_zip)?;
+    let name = entry.name().map(|name| name.into_owned());
+    Ok(name.unwrap_or_else(|_| String::from_utf8_lossy(entry.name_raw()).into_owned()))
+}
+
+/// Nothing is ever written under an entry's name, but whoever sends such a name means no good, and a report that
+/// repeats it could do harm elsewhere.
+fn unsafe_name(name: &str) -> Option<&'static str> {
+    let drive = name.as_bytes().get(1) == Some(&b':') && name.as_bytes()[0].is_ascii_alphabetic();
+    if name.starts_with(['/', '\\']) || drive {
+        Some("has an absolute path")
+    } else if name.split(['/', '\\']).any(|part| part == "..") {
+        Some("has a path with ..")
+    } else if name.contains('\0') {
+        Some("has a zero byte in its name")
+    } else {
+        None
+    }
+}
+
+/// Names that are safe but of no use in a report.
+pub(super) fn odd_name(name: &str) -> Option<String> {
+    if name.chars().any(char::is_control) {
+        Some("its name holds control characters; rename it".to_owned())
+    } else if name.len() > 512 {
+        Some("its name is longer than 512 bytes; rename it".to_owned())
+    } else {
+        None
+    }
+}
+
+/// What macOS, Windows and editors leave beside images.
+pub(super) fn is_clutter(name: &str) -> bool {
+    let base = base_name(name);
+    name.split('/').any(|part| part == "__MACOSX") || base.starts_with('.') || base == "Thumbs.db"
+}
+
+pub(super) fn base_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// A name for a message: printable and not endless.
+pub(super) fn shortened(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).take(120).collect()
+}
+
+fn bomb(name: &str, limits: &Limits) -> ImageError {
+    let name = shortened(name);
+    ImageError::Bomb(format!("{name:?} unpacks to more than {} times its size or than it says", limits.ratio))
+}
+
+fn not_a_zip(error: ZipError) -> ImageError {
+    ImageError::NotAZip(error.to_string())
+}

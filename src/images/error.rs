@@ -1,0 +1,114 @@
+//! What can be wrong with a whole image set.
+
+use std::io;
+
+use super::preprocess::Fault;
+
+/// A fault of a whole image set; every message says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The bytes are no zip archive, or a broken one.
+    #[error("the archive cannot be read as a zip ({0}); pack the images into a plain zip and send that")]
+    NotAZip(String),
+    /// The archive would unpack to far more than it holds.
+    #[error("the archive is refused as a zip bomb: {0}; pack plain image files with any common zip program")]
+    Bomb(String),
+    /// An entry's name leaves the archive.
+    #[error("entry {name:?} of the archive {fault}; pack the images with relative names and without links")]
+    UnsafeEntry {
+        /// The name as it stands in the archive.
+        name: String,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// Two files have one name, so it would be unclear which one counts.
+    #[error("two files are named {0:?}; every image needs a name of its own")]
+    DuplicateName(String),
+    /// A limit is exceeded.
+    #[error("{what} {found} and the limit is {limit}; {way_out}")]
+    TooLarge {
+        /// What is counted, with its verb.
+        what: String,
+        /// How much there is.
+        found: u64,
+        /// How much there may be.
+        limit: u64,
+        /// What to do.
+        way_out: &'static str,
+    },
+    /// Not one usable image.
+    #[error("there is no usable image in it ({reasons}); send JPEG, PNG, BMP or WebP files")]
+    NoImages {
+        /// The first few refusals.
+        reasons: String,
+    },
+    /// The labels file cannot be used.
+    #[error("labels: {0}; a labels file is a csv whose first line is file,label and whose labels are class numbers")]
+    Labels(String),
+    /// The preprocessing itself makes no sense.
+    #[error("preprocess: {}", list(.0))]
+    Preprocess(Vec<Fault>),
+    /// The model does not take what the preprocessing makes of the images.
+    #[error("{detail}; {hint}")]
+    InputMismatch {
+        /// What does not fit, with an example.
+        detail: String,
+        /// The preprocessing that would mend it.
+        hint: String,
+    },
+    /// An image that was readable when the set was opened no longer is: our failure.
+    #[error("image {name:?} could not be decoded again: {detail}")]
+    Decode {
+        /// The image.
+        name: String,
+        /// What the decoder says.
+        detail: String,
+    },
+    /// The file or folder cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Io {
+        /// What was to be read.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl ImageError {
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotAZip(_) => "not_a_zip",
+            Self::Bomb(_) => "zip_bomb",
+            Self::UnsafeEntry { .. } => "unsafe_archive_entry",
+            Self::DuplicateName(_) => "duplicate_image_name",
+            Self::TooLarge { .. } => "image_set_too_large",
+            Self::NoImages { .. } => "no_usable_image",
+            Self::Labels(_) => "invalid_labels",
+            Self::Preprocess(_) => "invalid_preprocess",
+            Self::InputMismatch { .. } => "images_do_not_fit_the_model",
+            Self::Decode { .. } => "image_decode_failed",
+            Self::Io { .. } => "images_unreadable",
+        }
+    }
+
+    /// True where the images are at fault, false where reading failed on our side.
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Decode { .. } => false,
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory
+            ),
+            _ => true,
+        }
+    }
+
+    pub(super) fn io(path: &std::path::Path, source: io::Error) -> Self {
+        Self::Io { path: path.display().to_string(), source }
+    }
+}
+
+fn list(faults: &[Fault]) -> String {
+    faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,314 @@
+//! From pixels to the numbers a network was trained on: resize, centre crop, scale, normalise.
+//!
+//! The arithmetic is torchvision's (`Resize`, `CenterCrop`, `Normalize`) on Pillow's bilinear filter, which is what
+//! most networks saw in training; an odd margin is cut with its smaller half at the top and left.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use fast_image_resize::images::Image as Pixels;
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use serde::{Deserialize, Serialize};
+
+use super::decode::Rgb8;
+use super::error::ImageError;
+use super::set::Image;
+
+/// How an image becomes a network's input. All fields are optional; nothing given means RGB / 255 at the image's own
+/// size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Preprocess {
+    /// Length of the short side after resizing (the other side follows), or exactly `[height, width]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resize: Option<Extent>,
+    /// Side of the centre square that is kept, or `[height, width]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Extent>,
+    /// What the 0–255 values are divided by.
+    pub divide_by: f32,
+    /// Subtracted after dividing; one number for all channels or one for each.
+    pub mean: Vec<f32>,
+    /// Divided by after subtracting; one number for all channels or one for each.
+    pub std: Vec<f32>,
+}
+
+/// A size in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number of pixels or [height, width]")]
+pub enum Extent {
+    /// One number: the short side (resize) or a square (crop).
+    Side(u32),
+    /// Height and width.
+    HeightWidth([u32; 2]),
+}
+
+/// A field of [`Preprocess`] that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub detail: String,
+    /// What to write instead.
+    pub hint: &'static str,
+}
+
+/// What a model takes, without the batch; `None` where the model leaves it free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ModelInput {
+    /// Colour channels.
+    pub channels: Option<usize>,
+    /// Rows.
+    pub height: Option<usize>,
+    /// Columns.
+    pub width: Option<usize>,
+}
+
+/// A resolved input size: channels, height, width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chw {
+    /// Colour channels, 1 or 3.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+/// No network takes a larger side, and a resize beyond it would be an attack on memory.
+const MAX_SIDE: u32 = 8192;
+
+impl Preprocess {
+    /// The float input of one image, (C,H,W) with `channels` 3 (RGB) or 1 (grey as Pillow's `L`), and its size.
+    ///
+    /// # Errors
+    /// An image that the resize or crop cannot be applied to; [`Self::check`] finds those ahead.
+    pub fn apply(&self, image: &Rgb8, channels: usize) -> Result<(Chw, Vec<f32>), ImageError> {
+        let (height, width) = self.output_size(image.width, image.height).map_err(|detail| self.misfit(detail))?;
+        let pixels = self.resized(image);
+        let window = Window::centred(&pixels, height, width);
+        let mut data = Vec::with_capacity(channels * height * width);
+        for channel in 0..channels {
+            let (mean, std) = (pick(&self.mean, channel), pick(&self.std, channel));
+            let normal = |value: u8| (f32::from(value) / self.divide_by - mean) / std;
+            data.extend(window.pixels().map(|rgb| normal(if channels == 1 { grey(rgb) } else { rgb[channel] })));
+        }
+        Ok((Chw { channels, height, width }, data))
+    }
+
+    /// Resolves a model's input against these images: what the model fixes is compared with what preprocessing makes
+    /// of every image, what it leaves free is taken from them.
+    ///
+    /// # Errors
+    /// [`ImageError::Preprocess`] where a field makes no sense; [`ImageError::InputMismatch`], with the preprocessing
+    /// that would mend it, where images do not come out at the model's size or not all at one size.
+    pub fn check(&self, model: ModelInput, images: &[Image]) -> Result<Chw, ImageError> {
+        self.check_sizes(model, images.iter().map(|image| (image.name.as_str(), image.width, image.height)))
+    }
+
+    /// The same for images of which only (name, width, height) are known. Errors as [`Self::check`].
+    pub fn check_sizes<'a>(
+        &self,
+        model: ModelInput,
+        images: impl IntoIterator<Item = (&'a str, u32, u32)>,
+    ) -> Result<Chw, ImageError> {
+        let channels = model.channels.unwrap_or(3);
+        let faults = self.faults(channels);
+        if !faults.is_empty() {
+            return Err(ImageError::Preprocess(faults));
+        }
+        if channels != 1 && channels != 3 {
+            return Err(ImageError::InputMismatch {
+                detail: format!("the model takes {channels} channels and an image gives 3, or 1 as grey"),
+                hint: "images can only be used with a model of 1 or 3 channels".to_owned(),
+            });
+        }
+        let mut wanted: Option<(usize, usize)> = model.height.zip(model.width);
+        for image @ (_, width, height) in images {
+            let size = self
+                .output_size(width, height)
+                .and_then(|size| fits(size, model, wanted).map(|()| size))
+                .map_err(|detail| mismatch(image, detail, model, wanted))?;
+            wanted = Some(size);
+        }
+        let (height, width) = wanted.unwrap_or_default();
+        Ok(Chw { channels, height, width })
+    }
+
+    /// Fields that make no sense by themselves, for a model with `channels` channels.
+    pub fn faults(&self, channels: usize) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut fault = |field, detail: String, hint| faults.push(Fault { field, detail, hint });
+        for (field, extent) in [("resize", self.resize), ("crop", self.crop)] {
+            let sides = extent.map_or([1, 1], |extent| extent.at_most());
+            if sides.iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
+                fault(field, format!("a side of {} pixels", sides[0].max(sides[1])), "give 1 to 8192 pixels");
+            }
+        }
+        if !self.divide_by.is_finite() || self.divide_by <= 0.0 {
+            fault("divide_by", format!("{} cannot be divided by", self.divide_by), "give 255, or 1 for raw values");
+        }
+        for (field, values) in [("mean", &self.mean), ("std", &self.std)] {
+            if values.len() != 1 && values.len() != channels {
+                let detail = format!("{} numbers for a model of {channels} channels", values.len());
+                fault(field, detail, "give one number, or one for each channel");
+            }
+            if values.iter().any(|value| !value.is_finite() || (field == "std" && *value <= 0.0)) {
+                fault(
+                    field,
+                    format!("{values:?} holds a number that cannot be used"),
+                    "give finite numbers, std above 0",
+                );
+            }
+        }
+        faults
+    }
+
+    /// Height and width that an image of this size comes out with; the error says why it cannot.
+    pub fn output_size(&self, width: u32, height: u32) -> Result<(usize, usize), String> {
+        let (tall, wide) = self.resized_size(width, height);
+        if tall.max(wide) > u64::from(MAX_SIDE) && self.resize.is_some() {
+            return Err(format!("resizing {width}×{height} makes it {wide}×{tall}, beyond 8192 pixels a side"));
+        }
+        if tall.min(wide) == 0 {
+            return Err("a side of 0 pixels cannot be resized to".to_owned());
+        }
+        let Some(crop) = self.crop else { return Ok((tall as usize, wide as usize)) };
+        let [high, broad] = crop.at_most();
+        if u64::from(high) > tall || u64::from(broad) > wide {
+            return Err(format!("{wide}×{tall} is smaller than the crop of {broad}×{high}"));
+        }
+        Ok((high as usize, broad as usize))
+    }
+
+    /// Height and width after resizing; the long side is rounded down, as in torchvision.
+    fn resized_size(&self, width: u32, height: u32) -> (u64, u64) {
+        let (tall, wide) = (u64::from(height.max(1)), u64::from(width.max(1)));
+        match self.resize {
+            None => (tall, wide),
+            Some(Extent::HeightWidth([h, w])) => (u64::from(h), u64::from(w)),
+            Some(Extent::Side(side)) if wide <= tall => (u64::from(side) * tall / wide, u64::from(side)),
+            Some(Extent::Side(side)) => (u64::from(side), u64::from(side) * wide / tall),
+        }
+    }
+
+    fn resized<'a>(&self, image: &'a Rgb8) -> Cow<'a, Rgb8> {
+        let (height, width) = self.resized_size(image.width, image.height);
+        if (height, width) == (image.height.into(), image.width.into()) {
+            return Cow::Borrowed(image);
+        }
+        let source = Pixels::from_vec_u8(image.width, image.height, image.pixels.clone(), PixelType::U8x3)
+            .expect("the pixels fill the image");
+        let (width, height) = (width as u32, height as u32);
+        let mut target = Pixels::new(width, height, PixelType::U8x3);
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        Resizer::new().resize(&source, &mut target, &options).expect("both are RGB8 and neither is empty");
+        Cow::Owned(Rgb8 { width, height, pixels: target.into_vec() })
+    }
+
+    fn misfit(&self, detail: String) -> ImageError {
+        ImageError::InputMismatch {
+            detail,
+            hint: "set preprocess so that every image can be cut to the size".to_owned(),
+        }
+    }
+}
+
+impl Default for Preprocess {
+    fn default() -> Self {
+        Self { resize: None, crop: None, divide_by: 255.0, mean: vec![0.0], std: vec![1.0] }
+    }
+}
+
+impl Extent {
+    /// Height and width, a single number counting for both.
+    fn at_most(self) -> [u32; 2] {
+        match self {
+            Self::Side(side) => [side, side],
+            Self::HeightWidth(sides) => sides,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.field, self.detail, self.hint)
+    }
+}
+
+/// The part of an image that a centre crop keeps.
+struct Window<'a> {
+    image: &'a Rgb8,
+    top: usize,
+    left: usize,
+    height: usize,
+    width: usize,
+}
+
+impl<'a> Window<'a> {
+    fn centred(image: &'a Rgb8, height: usize, width: usize) -> Self {
+        let (top, left) = ((image.height as usize - height) / 2, (image.width as usize - width) / 2);
+        Self { image, top, left, height, width }
+    }
+
+    fn pixels(&self) -> impl Iterator<Item = [u8; 3]> + '_ {
+        (self.top..self.top + self.height).flat_map(move |row| {
+            let start = 3 * (row * self.image.width as usize + self.left);
+            let line = &self.image.pixels[start..start + 3 * self.width];
+            line.chunks_exact(3).map(|rgb| [rgb[0], rgb[1], rgb[2]])
+        })
+    }
+}
+
+/// ITU-R 601 luma in 16-bit fixed point, as Pillow's conversion to `L`.
+fn grey([r, g, b]: [u8; 3]) -> u8 {
+    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
+}
+
+fn pick(values: &[f32], channel: usize) -> f32 {
+    values[if values.len() == 1 { 0 } else { channel }]
+}
+
+fn fits((tall, wide): (usize, usize), model: ModelInput, wanted: Option<(usize, usize)>) -> Result<(), String> {
+    let model_fits = model.height.is_none_or(|h| h == tall) && model.width.is_none_or(|w| w == wide);
+    if model_fits && wanted.is_none_or(|size| size == (tall, wide)) {
+        return Ok(());
+    }
+    Err(format!("preprocessing makes it {wide}×{tall}"))
+}
+
+fn mismatch(
+    (name, width, height): (&str, u32, u32),
+    detail: String,
+    model: ModelInput,
+    wanted: Option<(usize, usize)>,
+) -> ImageError {
+    let fixed = model.height.is_some() || model.width.is_some();
+    let takes = match (model.height, model.width) {
+        (Some(height), Some(width)) => format!("the model takes {width}×{height}"),
+        (Some(height), None) => format!("the model takes {height} rows"),
+        (None, Some(width)) => format!("the model takes {width} columns"),
+        (None, None) => "all images have to be of one size".to_owned(),
+    };
+    let before = wanted.filter(|_| !fixed).map(|(h, w)| format!(" (the first is {w}×{h})")).unwrap_or_default();
+    ImageError::InputMismatch {
+        detail: format!("image {name:?} is {width}×{height} (width×height): {detail}, and {takes}{before}"),
+        hint: mending(model.height.or(wanted.map(|s| s.0)), model.width.or(wanted.map(|s| s.1))),
+    }
+}
+
+/// The preprocessing that makes any image the right size: resize a little larger, then cut, as networks are usually
+/// tested; small inputs are cut from exactly their size.
+fn mending(height: Option<usize>, width: Option<usize>) -> String {
+    let (height, width) = (height.or(width).unwrap_or(224), width.or(height).unwrap_or(224));
+    if height != width {
+        return format!("set preprocess to {{\"resize\": [{height}, {width}]}}");
+    }
+    let resize = if height >= 96 { (height * 8).div_ceil(7) } else { height };
+    format!("set preprocess to {{\"resize\": {resize}, \"crop\": {height}}}")
+}
+
+#[cfg(test)]
+#[path = "preprocess_tests.rs"]
+mod tests;

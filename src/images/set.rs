@@ -1,0 +1,209 @@
+//! The set itself: accepted images in the order of their names, and the refused files with their reasons.
+
+use std::fs::File;
+use std::io::{Cursor, Read, Seek};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::archive::{self, Contents};
+use super::decode::{self, Rgb8};
+use super::error::ImageError;
+use super::folder;
+use super::labels::Labels;
+use super::limits::Limits;
+
+/// Images that decode, sorted by name, so that the same set gives the same job wherever it was packed.
+#[derive(Debug, Clone)]
+pub struct ImageSet {
+    images: Vec<Image>,
+    refused: Vec<Refused>,
+    pub(super) limits: Limits,
+}
+
+/// One accepted image, still encoded.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Name in the archive or folder, `/` between folders.
+    pub name: String,
+    /// Width in pixels, upright.
+    pub width: u32,
+    /// Height in pixels, upright.
+    pub height: u32,
+    /// Class number, where a labels file gave one.
+    pub label: Option<u32>,
+    encoded: Arc<[u8]>,
+}
+
+/// A file that is no usable image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// Its name.
+    pub name: String,
+    /// Why, and what to do about it.
+    pub reason: String,
+}
+
+impl ImageSet {
+    /// From a zip on disk.
+    ///
+    /// # Errors
+    /// Faults of the whole archive, and a set without one usable image.
+    pub fn from_zip(path: &Path, limits: &Limits) -> Result<Self, ImageError> {
+        let file = File::open(path).map_err(|e| ImageError::io(path, e))?;
+        let size = file.metadata().map_err(|e| ImageError::io(path, e))?.len();
+        Self::from_zip_reader(std::io::BufReader::new(file), size, limits)
+    }
+
+    /// From a zip in memory. Errors as [`Self::from_zip`].
+    pub fn from_zip_bytes(bytes: &[u8], limits: &Limits) -> Result<Self, ImageError> {
+        Self::from_zip_reader(Cursor::new(bytes), bytes.len() as u64, limits)
+    }
+
+    fn from_zip_reader<R: Read + Seek>(reader: R, size: u64, limits: &Limits) -> Result<Self, ImageError> {
+        if size > limits.archive_bytes {
+            return Err(ImageError::TooLarge {
+                what: "bytes of the archive:".to_owned(),
+                found: size,
+                limit: limits.archive_bytes,
+                way_out: "send fewer or smaller images",
+            });
+        }
+        Self::from_contents(archive::read(reader, limits)?, limits)
+    }
+
+    /// From a folder and its sub-folders; links in it are refused. Errors as [`Self::from_zip`].
+    pub fn from_dir(path: &Path, limits: &Limits) -> Result<Self, ImageError> {
+        Self::from_contents(folder::read(path, limits)?, limits)
+    }
+
+    /// From a zip or a folder, whichever `path` is. Errors as [`Self::from_zip`].
+    pub fn open(path: &Path, limits: &Limits) -> Result<Self, ImageError> {
+        if path.is_dir() { Self::from_dir(path, limits) } else { Self::from_zip(path, limits) }
+    }
+
+    /// From single files as name and bytes, such as the parts of an upload. Errors as [`Self::from_zip`].
+    pub fn from_files(files: Vec<(String, Vec<u8>)>, limits: &Limits) -> Result<Self, ImageError> {
+        let mut contents = Contents::default();
+        for (name, bytes) in files {
+            match archive::odd_name(&name) {
+                Some(reason) => contents.refuse(archive::shortened(&name), reason),
+                None => contents.take(name, bytes)?,
+            }
+        }
+        Self::from_contents(contents, limits)
+    }
+
+    fn from_contents(contents: Contents, limits: &Limits) -> Result<Self, ImageError> {
+        let Contents { mut files, mut refused, labels } = contents;
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        if let Some(pair) = files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(ImageError::DuplicateName(pair[0].0.clone()));
+        }
+        let mut images = Vec::new();
+        for (name, bytes) in files {
+            // Decoded once here, so that a set that was accepted is known to be usable.
+            match decode::decode(&bytes, limits.pixels) {
+                Ok(Rgb8 { width, height, .. }) => {
+                    images.push(Image { name, width, height, label: None, encoded: bytes.into() });
+                }
+                Err(reason) => refused.push(Refused { name, reason }),
+            }
+        }
+        refused.sort_by(|a, b| a.name.cmp(&b.name));
+        if images.is_empty() {
+            return Err(ImageError::NoImages { reasons: first_reasons(&refused) });
+        }
+        let set = Self { images, refused, limits: limits.clone() };
+        match labels {
+            Some(csv) => set.with_labels(&csv),
+            None => Ok(set),
+        }
+    }
+
+    /// Adds labels from a csv (`file,label`, class numbers); they replace those that the archive brought.
+    ///
+    /// # Errors
+    /// A csv that cannot be read, or that names none of the images.
+    pub fn with_labels(mut self, csv: &[u8]) -> Result<Self, ImageError> {
+        let labels = Labels::parse(csv)?;
+        for image in &mut self.images {
+            image.label = labels.of(&image.name);
+        }
+        if self.labelled() == 0 {
+            let example = &self.images[0].name;
+            return Err(ImageError::Labels(format!("no line names one of the images (such as {example:?})")));
+        }
+        Ok(self)
+    }
+
+    /// The accepted images, sorted by name; never empty.
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// The refused files, sorted by name.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    /// Number of accepted images.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// False: a set without an image cannot be made.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// Number of images with a label.
+    pub fn labelled(&self) -> usize {
+        self.images.iter().filter(|image| image.label.is_some()).count()
+    }
+
+    /// SHA-256 over the names and bytes of the accepted images: what "the same images" means, however they were packed.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for image in &self.images {
+            hash.update((image.name.len() as u64).to_le_bytes());
+            hash.update(image.name.as_bytes());
+            hash.update((image.encoded.len() as u64).to_le_bytes());
+            hash.update(&image.encoded);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl Image {
+    /// The image as upright RGB.
+    ///
+    /// # Errors
+    /// [`ImageError::Decode`], which cannot happen to an image that was accepted.
+    pub fn decode(&self, limits: &Limits) -> Result<Rgb8, ImageError> {
+        decode::decode(&self.encoded, limits.pixels)
+            .map_err(|detail| ImageError::Decode { name: self.name.clone(), detail })
+    }
+
+    /// The bytes as they were uploaded.
+    pub fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+}
+
+fn first_reasons(refused: &[Refused]) -> String {
+    if refused.is_empty() {
+        return "it holds no file".to_owned();
+    }
+    let mut reasons: Vec<_> = refused.iter().take(3).map(|r| format!("{}: {}", r.name, r.reason)).collect();
+    if refused.len() > 3 {
+        reasons.push(format!("and {} more", refused.len() - 3));
+    }
+    reasons.join("; ")
+}
+
+#[cfg(test)]
+#[path = "set_tests.rs"]
+mod tests;

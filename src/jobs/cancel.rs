@@ -1,0 +1,71 @@
+//! A customer wants no more of a job: at once while it is queued; while it runs, as soon as its workers stopped.
+
+use serde_json::json;
+
+use super::claim::Claim;
+use super::{JobsError, listen};
+use crate::db::jobs::{Ending, JobRow};
+use crate::db::{Connection, Db, JobStatus, TaskState, admin, commit, events, jobs, tasks};
+use crate::ids::JobId;
+
+/// What a request to cancel found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelling {
+    /// The job is cancelled, now or before.
+    Cancelled,
+    /// Its workers are told; it will be cancelled within seconds.
+    Requested,
+    /// It had ended otherwise.
+    Done(JobStatus),
+}
+
+/// Asks for a job's end. Asking again changes nothing.
+///
+/// # Errors
+/// [`JobsError::NoSuchJob`], else as [`JobsError`].
+pub async fn request(db: &Db, id: JobId) -> Result<Cancelling, JobsError> {
+    let mut tx = db.begin().await?;
+    let job = jobs::lock(&mut tx, id).await?.ok_or(JobsError::NoSuchJob(id))?;
+    if job.status.is_done() {
+        let cancelled = job.status == JobStatus::Cancelled;
+        return Ok(if cancelled { Cancelling::Cancelled } else { Cancelling::Done(job.status) });
+    }
+    if jobs::request_cancel(&mut tx, id).await? {
+        events::append(&mut tx, id, "cancel_requested", &json!({})).await?;
+        admin::notify(&mut tx, listen::CANCEL, &id.to_string()).await?;
+    }
+    let ended = end_where_nobody_works(&mut tx, &job).await?;
+    commit(tx).await?;
+    Ok(if ended { Cancelling::Cancelled } else { Cancelling::Requested })
+}
+
+/// A worker has stopped because of the request: its task ends, and the job with the last one.
+///
+/// # Errors
+/// [`JobsError::LeaseLost`] where the lease moved on; else as [`JobsError`].
+pub async fn acknowledge(db: &Db, claim: &Claim) -> Result<(), JobsError> {
+    let mut tx = db.begin().await?;
+    let job = jobs::lock(&mut tx, claim.job).await?.ok_or(JobsError::NoSuchJob(claim.job))?;
+    if job.status.is_done() || !tasks::end(&mut tx, claim.task, claim.lease, TaskState::Cancelled).await? {
+        return Err(JobsError::LeaseLost);
+    }
+    end_where_nobody_works(&mut tx, &job).await?;
+    Ok(commit(tx).await?)
+}
+
+/// Ends a job that is to be cancelled unless a worker still holds one of its tasks.
+async fn end_where_nobody_works(conn: &mut Connection, job: &JobRow) -> Result<bool, JobsError> {
+    if tasks::any_held(conn, job.id).await? {
+        return Ok(false);
+    }
+    end(conn, job.id).await?;
+    Ok(true)
+}
+
+/// Ends a job as cancelled, whoever holds its tasks. The caller holds the job's lock.
+pub(super) async fn end(conn: &mut Connection, job: JobId) -> Result<(), JobsError> {
+    tasks::cancel_all(conn, job).await?;
+    events::append(conn, job, "cancelled", &json!({})).await?;
+    let ending = Ending { status: JobStatus::Cancelled, outcome: None, error: None };
+    if jobs::finish(conn, job, &ending).await? { Ok(()) } else { Err(JobsError::LeaseLost) }
+}

@@ -1,0 +1,70 @@
+//! A worker takes a task.
+
+use serde_json::json;
+
+use super::{JobsError, LEASE, MAX_ATTEMPTS, cancel};
+use crate::db::{Db, TaskKind, commit, events, jobs, tasks};
+use crate::ids::{JobId, TaskId, WorkerId};
+
+/// A task with the lease that its holder names in every write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The task.
+    pub task: TaskId,
+    /// Its job.
+    pub job: JobId,
+    /// What to do.
+    pub kind: TaskKind,
+    /// The block, for a score.
+    pub block: Option<String>,
+    /// Which attempt this is, from 1.
+    pub attempt: i32,
+    /// The fence.
+    pub lease: i64,
+}
+
+/// Takes the earliest task of the oldest job, or nothing. The claim is one statement of its own, so that no claim ever
+/// waits for another; the job's row follows in a second transaction, and a crash between the two only leaves the job
+/// `queued` until the task's next claim.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn claim(db: &Db, worker: WorkerId) -> Result<Option<Claim>, JobsError> {
+    let mut conn = db.connection().await?;
+    let Some(row) = tasks::claim(&mut conn, worker, LEASE.as_secs_f64(), MAX_ATTEMPTS).await? else { return Ok(None) };
+    drop(conn);
+    let tasks::ClaimRow { id, job, kind, block, attempt, lease, rescued } = row;
+    let claim = Claim { task: id, job, kind, block, attempt, lease };
+    Ok(begin(db, &claim, rescued).await?.then_some(claim))
+}
+
+/// The job's side of a claim. False where the job ended, or was asked to, between the two.
+async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, JobsError> {
+    let mut tx = db.begin().await?;
+    let job = jobs::lock(&mut tx, claim.job).await?.ok_or(JobsError::NoSuchJob(claim.job))?;
+    if job.status.is_done() || job.cancel_requested_at.is_some() {
+        drop(tx);
+        // Where the job's end took the lease away already, there is nothing left to say.
+        return match cancel::acknowledge(db, claim).await {
+            Ok(()) | Err(JobsError::LeaseLost) => Ok(false),
+            Err(error) => Err(error),
+        };
+    }
+    if jobs::start(&mut tx, claim.job).await? {
+        events::append(&mut tx, claim.job, "started", &json!({})).await?;
+    }
+    let kind = if rescued { "task_rescued" } else { "task_started" };
+    events::append(&mut tx, claim.job, kind, &claim.detail()).await?;
+    commit(tx).await?;
+    Ok(true)
+}
+
+impl Claim {
+    /// The claim as an event's detail.
+    pub(super) fn detail(&self) -> serde_json::Value {
+        match &self.block {
+            Some(block) => json!({ "task": self.kind, "block": block, "attempt": self.attempt }),
+            None => json!({ "task": self.kind, "attempt": self.attempt }),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A task is done: its result, its bytes, its event and what follows are one transaction, fenced by the lease. The last
+//! task brings report, artifacts, terminal status and final event in the same one.
+
+use serde_json::{Value, json};
+
+use super::claim::Claim;
+use super::flow::{self, Next};
+use super::{JobsError, cancel, listen, store};
+use crate::db::artifacts::{self, ArtifactRow};
+use crate::db::jobs::{Ending, JobRow};
+use crate::db::{Connection, Db, JobOutcome, JobStatus, TaskKind, admin, commit, events, jobs, tasks};
+
+/// What a task brings.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Its result, for the tasks that follow and for people to look at.
+    pub result: Value,
+    /// Bytes for the tasks that follow, by name.
+    pub blobs: Vec<(&'static str, Vec<u8>)>,
+    /// What the last task brings besides.
+    pub last: Option<Finished>,
+}
+
+/// What the last task of a job brings.
+#[derive(Debug)]
+pub struct Finished {
+    /// What came of the job.
+    pub outcome: JobOutcome,
+    /// The report as JSON text.
+    pub report: String,
+    /// The files that the customer downloads.
+    pub artifacts: Vec<File>,
+}
+
+/// A file that the customer downloads.
+#[derive(Debug)]
+pub struct File {
+    /// File name.
+    pub name: String,
+    /// Media type.
+    pub media_type: String,
+    /// Content.
+    pub bytes: Vec<u8>,
+}
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion {
+    /// The result is stored.
+    Stored,
+    /// The customer had asked for the job's end: the result is dropped and the task is cancelled.
+    Cancelled,
+}
+
+/// Stores what a task brings.
+///
+/// # Errors
+/// [`JobsError::LeaseLost`] where the lease moved on: then nothing was changed. Else as [`JobsError`].
+pub async fn complete(db: &Db, claim: &Claim, done: &Done) -> Result<Completion, JobsError> {
+    let mut tx = db.begin().await?;
+    // Bytes first: copying them may take a while, and nobody waits for a blob as for the job's row.
+    let blobs = put_all(&mut tx, done).await?;
+    let job = jobs::lock(&mut tx, claim.job).await?.ok_or(JobsError::NoSuchJob(claim.job))?;
+    if job.status.is_done() {
+        return Err(JobsError::LeaseLost);
+    }
+    if job.cancel_requested_at.is_some() {
+        drop(tx);
+        cancel::acknowledge(db, claim).await?;
+        return Ok(Completion::Cancelled);
+    }
+    if !tasks::complete(&mut tx, claim.task, claim.lease, &done.result).await? {
+        return Err(JobsError::LeaseLost);
+    }
+    for (name, sha256) in &blobs.between {
+        tasks::insert_blob(&mut tx, claim.task, name, sha256).await?;
+    }
+    events::append(&mut tx, claim.job, "task_done", &claim.detail()).await?;
+    go_on(&mut tx, claim, &job, done.last.as_ref(), &blobs.artifacts).await?;
+    commit(tx).await?;
+    Ok(Completion::Stored)
+}
+
+struct Stored {
+    between: Vec<(&'static str, String)>,
+    artifacts: Vec<ArtifactRow>,
+}
+
+async fn put_all(conn: &mut Connection, done: &Done) -> Result<Stored, JobsError> {
+    let mut stored = Stored { between: Vec::new(), artifacts: Vec::new() };
+    for (name, bytes) in &done.blobs {
+        stored.between.push((name, store::put_bytes(conn, bytes).await?));
+    }
+    for File { name, media_type, bytes } in done.last.iter().flat_map(|last| &last.artifacts) {
+        let sha256 = store::put_bytes(conn, bytes).await?;
+        let (name, media_type, size) = (name.clone(), media_type.clone(), bytes.len() as i64);
+        stored.artifacts.push(ArtifactRow { name, media_type, sha256, size });
+    }
+    Ok(stored)
+}
+
+async fn go_on(
+    conn: &mut Connection,
+    claim: &Claim,
+    job: &JobRow,
+    last: Option<&Finished>,
+    artifacts: &[ArtifactRow],
+) -> Result<(), JobsError> {
+    let all = tasks::of_job(conn, claim.job).await?;
+    match flow::next(claim.kind, &all, !job.config["finetune"].is_null()) {
+        Next::Wait => tell_position(conn, claim, &all).await,
+        Next::Task(kind) => make(conn, claim, kind).await,
+        Next::Finish => finish(conn, claim, last, artifacts).await,
+    }
+}
+
+async fn tell_position(conn: &mut Connection, claim: &Claim, all: &[tasks::TaskRow]) -> Result<(), JobsError> {
+    let (phase, done, total) = flow::position(all);
+    jobs::set_phase(conn, claim.job, phase, done, total).await?;
+    Ok(())
+}
+
+async fn make(conn: &mut Connection, claim: &Claim, kind: TaskKind) -> Result<(), JobsError> {
+    tasks::insert(conn, claim.job, kind, &[None]).await?;
+    let all = tasks::of_job(conn, claim.job).await?;
+    tell_position(conn, claim, &all).await?;
+    admin::notify(conn, listen::TASKS, "").await?;
+    Ok(())
+}
+
+async fn finish(
+    conn: &mut Connection,
+    claim: &Claim,
+    last: Option<&Finished>,
+    files: &[ArtifactRow],
+) -> Result<(), JobsError> {
+    let last = last.ok_or_else(|| JobsError::Io(std::io::Error::other("the last task brought no report")))?;
+    artifacts::insert_report(conn, claim.job, &last.report).await?;
+    for artifact in files {
+        artifacts::insert(conn, claim.job, artifact).await?;
+    }
+    events::append(conn, claim.job, "succeeded", &json!({ "outcome": last.outcome })).await?;
+    let ending = Ending { status: JobStatus::Succeeded, outcome: Some(last.outcome), error: None };
+    // The lock is held and the job was not done: this cannot miss, and if it did nothing must be committed.
+    if jobs::finish(conn, claim.job, &ending).await? { Ok(()) } else { Err(JobsError::LeaseLost) }
+}

@@ -1,0 +1,103 @@
+//! A task failed: a fault of the input ends the job at once, one of ours is tried again.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::claim::Claim;
+use super::{JobsError, MAX_ATTEMPTS, cancel, to_json};
+use crate::db::jobs::Ending;
+use crate::db::{Connection, Db, JobStatus, TaskState, commit, events, jobs, tasks};
+use crate::ids::JobId;
+use crate::problem::{Code, Problem};
+
+/// What became of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The task waits to be claimed again.
+    Retried,
+    /// The job failed.
+    JobFailed,
+    /// The customer had asked for the job's end, so it does not end as failed.
+    Cancelled,
+}
+
+/// Deals with a task that failed. `may_pass` says whether trying again could help.
+///
+/// # Errors
+/// [`JobsError::LeaseLost`] where the lease moved on; else as [`JobsError`].
+pub async fn fail(db: &Db, claim: &Claim, problem: &Problem, may_pass: bool) -> Result<Verdict, JobsError> {
+    let mut tx = db.begin().await?;
+    let job = jobs::lock(&mut tx, claim.job).await?.ok_or(JobsError::NoSuchJob(claim.job))?;
+    if job.status.is_done() {
+        return Err(JobsError::LeaseLost);
+    }
+    if job.cancel_requested_at.is_some() {
+        drop(tx);
+        cancel::acknowledge(db, claim).await?;
+        return Ok(Verdict::Cancelled);
+    }
+    let mut detail = claim.detail();
+    detail["error"] = problem.detail.clone().into();
+    if may_pass && claim.attempt < MAX_ATTEMPTS {
+        let wait = wait_before(claim.attempt + 1).as_secs_f64();
+        if !tasks::retry(&mut tx, claim.task, claim.lease, wait).await? {
+            return Err(JobsError::LeaseLost);
+        }
+        detail["again_in_seconds"] = wait.into();
+        events::append(&mut tx, claim.job, "task_failed", &detail).await?;
+        commit(tx).await?;
+        return Ok(Verdict::Retried);
+    }
+    if !tasks::end(&mut tx, claim.task, claim.lease, TaskState::Failed).await? {
+        return Err(JobsError::LeaseLost);
+    }
+    events::append(&mut tx, claim.job, "task_failed", &detail).await?;
+    end_job(&mut tx, claim.job, JobStatus::Failed, &last_word(claim, problem, may_pass)).await?;
+    commit(tx).await?;
+    Ok(Verdict::JobFailed)
+}
+
+/// How long a task waits before an attempt: 1 s before the second, 4 s before the third.
+fn wait_before(attempt: i32) -> Duration {
+    Duration::from_secs(1 << (2 * (attempt - 2).clamp(0, 4)))
+}
+
+/// What the job says: the input's fault as it is, a fault of ours with how often it was tried.
+fn last_word(claim: &Claim, problem: &Problem, may_pass: bool) -> Problem {
+    if !may_pass {
+        return problem.clone();
+    }
+    let block = claim.block.as_ref().map(|block| format!(" of block {block}")).unwrap_or_default();
+    let detail =
+        format!("{}{block} failed {MAX_ATTEMPTS} times, the last time with: {}", claim.kind.as_str(), problem.detail);
+    Problem::new(Code::TaskFailed, detail).with_errors(problem.errors.clone())
+}
+
+/// Ends a job without a result: its other tasks, its final event, its status. The caller holds the job's lock.
+///
+/// # Errors
+/// As [`JobsError`]; [`JobsError::LeaseLost`] where the job was done already.
+pub(super) async fn end_job(
+    conn: &mut Connection,
+    job: JobId,
+    status: JobStatus,
+    problem: &Problem,
+) -> Result<(), JobsError> {
+    tasks::cancel_all(conn, job).await?;
+    let error = to_json(&Problem { instance: Some(format!("/v1/jobs/{job}")), ..problem.clone() });
+    let kind = if status == JobStatus::Expired { "expired" } else { "failed" };
+    events::append(conn, job, kind, &json!({ "code": problem.code, "error": problem.detail })).await?;
+    let ended = jobs::finish(conn, job, &Ending { status, outcome: None, error: Some(&error) }).await?;
+    if ended { Ok(()) } else { Err(JobsError::LeaseLost) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_attempt_waits_longer() {
+        assert_eq!([2, 3].map(|attempt| wait_before(attempt).as_secs()), [1, 4]);
+    }
+}

@@ -1,0 +1,87 @@
+//! What a worker does with its lease while it computes.
+
+use serde_json::Value;
+
+use super::claim::Claim;
+use super::{JobsError, LEASE};
+use crate::compress::observer::Phase;
+use crate::db::{Db, TaskKind, commit, events, jobs, tasks};
+
+/// What a look at the lease tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Go on.
+    Held,
+    /// The customer wants no more of this job.
+    CancelRequested,
+    /// Somebody else has the task, or the job has ended.
+    Lost,
+}
+
+impl Standing {
+    fn from_row(cancel_requested: Option<bool>) -> Self {
+        match cancel_requested {
+            None => Self::Lost,
+            Some(true) => Self::CancelRequested,
+            Some(false) => Self::Held,
+        }
+    }
+}
+
+/// Extends the lease by [`LEASE`] from now.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn renew(db: &Db, claim: &Claim) -> Result<Standing, JobsError> {
+    let mut conn = db.connection().await?;
+    Ok(Standing::from_row(tasks::renew(&mut conn, claim.task, claim.lease, LEASE.as_secs_f64()).await?))
+}
+
+/// Looks without extending.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn look(db: &Db, claim: &Claim) -> Result<Standing, JobsError> {
+    let mut conn = db.connection().await?;
+    Ok(Standing::from_row(tasks::look(&mut conn, claim.task, claim.lease).await?))
+}
+
+/// How far the task is. A score's own steps are not told: many run at once, and the job counts whole ones. False where
+/// the lease is lost, or where the job shows a later phase.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn tell_progress(db: &Db, claim: &Claim, phase: Phase, done: u64, total: u64) -> Result<bool, JobsError> {
+    if claim.kind == TaskKind::Score {
+        return Ok(true);
+    }
+    let mut conn = db.connection().await?;
+    let (total, done) = (total as i64, done.min(total) as i64);
+    Ok(jobs::set_progress_fenced(&mut conn, claim.task, claim.lease, phase, done, total).await?)
+}
+
+/// Appends what the computation has to say. False where the lease is lost.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn tell_event(db: &Db, claim: &Claim, kind: &str, detail: &Value) -> Result<bool, JobsError> {
+    let mut conn = db.connection().await?;
+    Ok(events::append_fenced(&mut conn, claim.task, claim.lease, kind, detail).await?)
+}
+
+/// Gives the task back unharmed, because the worker is asked to end: the attempt does not count. False where the lease
+/// is lost.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn release(db: &Db, claim: &Claim) -> Result<bool, JobsError> {
+    let mut tx = db.begin().await?;
+    jobs::lock(&mut tx, claim.job).await?.ok_or(JobsError::NoSuchJob(claim.job))?;
+    if !tasks::release(&mut tx, claim.task, claim.lease).await? {
+        return Ok(false);
+    }
+    events::append(&mut tx, claim.job, "task_released", &claim.detail()).await?;
+    crate::db::admin::notify(&mut tx, super::listen::TASKS, "").await?;
+    commit(tx).await?;
+    Ok(true)
+}

@@ -1,0 +1,109 @@
+//! What nobody else ends: tasks whose worker died on their last attempt, jobs past their deadline, cancelled jobs whose
+//! workers do not answer. (Tasks with attempts left need no rescue: an expired lease is claimable.) Every process sweeps;
+//! each change is guarded, so it does not matter who comes first.
+
+use serde_json::json;
+
+use super::{CANCEL_PATIENCE, JobsError, MAX_ATTEMPTS, cancel, fail, listen};
+use crate::db::tasks::TaskRow;
+use crate::db::{Db, JobStatus, admin, blobs, commit, events, jobs, keys, tasks, workers};
+use crate::ids::{JobId, WorkerId};
+use crate::problem::{Code, Problem};
+
+/// Ends what is to be ended; how many jobs.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn sweep(db: &Db) -> Result<u64, JobsError> {
+    let mut conn = db.connection().await?;
+    let exhausted = tasks::exhausted(&mut conn, MAX_ATTEMPTS).await?;
+    let overdue = jobs::overdue(&mut conn, CANCEL_PATIENCE.as_secs_f64()).await?;
+    drop(conn);
+    let mut ended = 0;
+    for task in exhausted {
+        ended += u64::from(fail_crashed(db, &task).await?);
+    }
+    for job in overdue {
+        ended += u64::from(end_overdue(db, job).await?);
+    }
+    Ok(ended)
+}
+
+async fn fail_crashed(db: &Db, task: &TaskRow) -> Result<bool, JobsError> {
+    let mut tx = db.begin().await?;
+    let Some(job) = jobs::lock(&mut tx, task.job).await? else { return Ok(false) };
+    if job.status.is_done() || !tasks::fail_expired(&mut tx, task.id, task.lease).await? {
+        return Ok(false);
+    }
+    if job.cancel_requested_at.is_some() {
+        cancel::end(&mut tx, task.job).await?;
+    } else {
+        let problem = crashed(task);
+        let detail =
+            json!({ "task": task.kind, "block": task.block, "attempt": task.attempt, "error": problem.detail });
+        events::append(&mut tx, task.job, "task_failed", &detail).await?;
+        fail::end_job(&mut tx, task.job, JobStatus::Failed, &problem).await?;
+    }
+    commit(tx).await?;
+    tracing::warn!(job = %task.job, task = task.kind.as_str(), "a task lost its worker on the last attempt: the job failed");
+    Ok(true)
+}
+
+fn crashed(task: &TaskRow) -> Problem {
+    let block = task.block.as_ref().map(|block| format!(" of block {block}")).unwrap_or_default();
+    let detail = format!(
+        "the worker process ended, or was not heard of for too long, {} times while it ran {}{block}",
+        task.attempt,
+        task.kind.as_str(),
+    );
+    Problem::new(Code::TaskCrashed, detail)
+}
+
+async fn end_overdue(db: &Db, id: JobId) -> Result<bool, JobsError> {
+    let mut tx = db.begin().await?;
+    let Some(job) = jobs::lock(&mut tx, id).await? else { return Ok(false) };
+    if job.status.is_done() {
+        return Ok(false);
+    }
+    if job.cancel_requested_at.is_some() {
+        cancel::end(&mut tx, id).await?;
+    } else if jobs::is_past_deadline(&mut tx, id).await? {
+        let seconds = (job.deadline - job.created_at).whole_seconds();
+        let problem =
+            Problem::new(Code::DeadlineExceeded, format!("the job was not done {seconds} s after it was submitted"));
+        fail::end_job(&mut tx, id, JobStatus::Expired, &problem).await?;
+        // Whoever computes for it need not wait for the next look at its lease.
+        admin::notify(&mut tx, listen::CANCEL, &id.to_string()).await?;
+    } else {
+        return Ok(false);
+    }
+    commit(tx).await?;
+    Ok(true)
+}
+
+/// A worker's process is known to be dead: its leases run out now instead of in [`super::LEASE`].
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn worker_died(db: &Db, worker: WorkerId) -> Result<u64, JobsError> {
+    let mut tx = db.begin().await?;
+    let expired = tasks::expire_of_worker(&mut tx, worker).await?;
+    workers::stopped(&mut tx, worker).await?;
+    if expired > 0 {
+        admin::notify(&mut tx, listen::TASKS, "").await?;
+    }
+    commit(tx).await?;
+    Ok(expired)
+}
+
+/// Deletes what nobody needs any more: bytes between the tasks of jobs that are done, blobs without an owner, old answers.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn tidy(db: &Db) -> Result<(), JobsError> {
+    let mut conn = db.connection().await?;
+    tasks::delete_blobs_of_done_jobs(&mut conn).await?;
+    blobs::delete_orphans(&mut conn).await?;
+    keys::delete_old(&mut conn).await?;
+    Ok(())
+}

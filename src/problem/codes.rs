@@ -1,0 +1,188 @@
+//! Every kind of problem in one table: code, HTTP status, whether trying again may help, title, way out.
+
+macro_rules! codes {
+    ($($name:ident = $code:literal, $status:literal, $retryable:literal, $title:literal, $way_out:literal;)*) => {
+        /// A kind of problem; its page is `/v1/errors/{code}`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code {
+            $(#[doc = $title] $name,)*
+        }
+
+        impl Code {
+            /// All of them, in the order of the table.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+
+            /// The kind for programs.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $code,)* }
+            }
+
+            /// HTTP status.
+            pub fn status(self) -> u16 {
+                match self { $(Code::$name => $status,)* }
+            }
+
+            /// True where the same request may succeed later.
+            pub fn retryable(self) -> bool {
+                match self { $(Code::$name => $retryable,)* }
+            }
+
+            /// The kind in a few words.
+            pub fn title(self) -> &'static str {
+                match self { $(Code::$name => $title,)* }
+            }
+
+            /// What to do about it.
+            pub fn way_out(self) -> &'static str {
+                match self { $(Code::$name => $way_out,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // The request.
+    BadRequest = "bad_request", 400, false, "The request cannot be read",
+        "Compare the request with the example in the README; the detail says what could not be read.";
+    InvalidJson = "invalid_json", 400, false, "The body is not JSON",
+        "Send a JSON object with `content-type: application/json`; the detail names line and column.";
+    InvalidQuery = "invalid_query", 400, false, "A query parameter is wrong",
+        "The detail names the parameter and the values it takes.";
+    InvalidMultipart = "invalid_multipart", 400, false, "The multipart form cannot be read",
+        "With curl: `-F file=@model.onnx` for a model; `-F archive=@images.zip -F labels=@labels.csv` or repeated `-F image=@a.png` for images.";
+    UnknownRoute = "unknown_route", 404, false, "There is nothing at this path",
+        "See the list of routes in the README; every path of the API starts with /v1.";
+    MethodNotAllowed = "method_not_allowed", 405, false, "The path does not take this method",
+        "The Allow header lists the methods that it takes.";
+    BodyTooLarge = "body_too_large", 413, false, "The body is over the limit",
+        "The detail names the limit. For images, send fewer or smaller ones: a few hundred are enough.";
+    UnsupportedMediaType = "unsupported_media_type", 415, false, "The content type is not taken here",
+        "The detail names the content types that are.";
+    RangeNotSatisfiable = "range_not_satisfiable", 416, false, "The range lies outside the file",
+        "Content-Range names the size of the file; ask for bytes below it.";
+    IdempotencyKeyReused = "idempotency_key_reused", 422, false, "The Idempotency-Key was used for another request",
+        "Use a new key for a new request; a repeated request must be the same byte for byte.";
+    IdempotencyKeyInFlight = "idempotency_key_in_flight", 409, true, "A request with this Idempotency-Key is in flight",
+        "Wait a moment and repeat the request: it then gets the answer of the first one.";
+
+    // Resources.
+    ModelNotFound = "model_not_found", 404, false, "No such model", "GET /v1/models lists the models there are.";
+    ImageSetNotFound = "image_set_not_found", 404, false, "No such image set", "GET /v1/image-sets lists the image sets there are.";
+    JobNotFound = "job_not_found", 404, false, "No such job", "GET /v1/jobs lists the jobs there are.";
+    ReportNotReady = "report_not_ready", 404, true, "The job has no report yet",
+        "A report exists once the job succeeded; GET /v1/jobs/{id} shows how far it is, or why it failed.";
+    ArtifactNotFound = "artifact_not_found", 404, false, "The job has no such artifact",
+        "GET /v1/jobs/{id}/artifacts lists them; there are none before the job succeeded.";
+    ErrorPageNotFound = "error_page_not_found", 404, false, "No such kind of problem", "GET /v1/errors lists them.";
+    ModelInUse = "model_in_use", 409, true, "A job uses the model",
+        "Wait until the job is done, or cancel it (POST /v1/jobs/{id}/cancel), then delete again.";
+    ImageSetInUse = "image_set_in_use", 409, true, "A job uses the image set",
+        "Wait until the job is done, or cancel it (POST /v1/jobs/{id}/cancel), then delete again.";
+    JobDone = "job_done", 409, false, "The job is done already", "A job that is done never changes; submit a new one.";
+
+    // Models.
+    EmptyBody = "empty_body", 400, false, "The body is empty",
+        "Send the file's bytes, for example `curl --data-binary @model.onnx`.";
+    NotOnnx = "not_onnx", 400, false, "The file is not an ONNX model",
+        "Export the network with torch.onnx.export and upload the .onnx file.";
+    ModelTruncated = "model_truncated", 400, false, "The ONNX file ends too early",
+        "The upload or the file was cut off; compare its size with the original and upload it again.";
+    PytorchFile = "pytorch_file", 415, false, "This is a PyTorch file, not ONNX",
+        "PyTorch files hold pickled programs, which are never run here. Export the network with torch.onnx.export, then upload the .onnx file.";
+    ExternalData = "external_data", 422, false, "The model's weights are in another file",
+        "Save the model as one file: torch.onnx.export(…, external_data=False), or onnx.save_model(onnx.load(path), \"one.onnx\").";
+    ModelTooLarge = "model_too_large", 413, false, "The model is over the limit",
+        "The detail names the limit.";
+    ModelTooComplex = "model_too_complex", 422, false, "The file is too complex to be a network",
+        "No exporter writes such a file; export the network again.";
+    ControlFlowUnsupported = "control_flow_unsupported", 422, false, "The network holds control flow or functions of its own",
+        "Replace data-dependent if and for in forward() and export again; inline functions with onnx.inliner.";
+    TensorUnsupported = "tensor_unsupported", 422, false, "A tensor is no dense array of numbers",
+        "Sparse and string tensors cannot be weights here; export the network without them.";
+    ModelInvalid = "model_invalid", 422, false, "The network is not a valid graph",
+        "Every fault is listed with its node; `onnx.checker.check_model(path, full_check=True)` finds most of them too. Export again.";
+    OperatorsUnsupported = "operators_unsupported", 422, false, "The network uses operators that are not supported",
+        "All of them are listed with node and operator. Most go away when the network is exported in eval mode without its pre- and postprocessing.";
+    ModelInterfaceUnsupported = "model_interface_unsupported", 422, false, "The network's inputs or outputs do not fit",
+        "One image input of shape (N, C, H, W) with float32 elements is expected; see the detail.";
+    NoDroppableBlock = "no_droppable_block", 422, false, "No block of the network can be dropped",
+        "GET /v1/models/{id}/blocks says for each block why not. Networks with identity shortcuts (ResNet, MobileNetV2, EfficientNet …) have droppable blocks.";
+
+    // Images.
+    NotAZip = "not_a_zip", 400, false, "The archive is not a zip",
+        "Send a zip of PNG, JPEG, BMP or WebP files, or single images: `-F image=@a.png -F image=@b.png`.";
+    ZipBomb = "zip_bomb", 422, false, "The archive is refused as a zip bomb",
+        "Pack plain image files with any common zip program.";
+    UnsafeArchiveEntry = "unsafe_archive_entry", 422, false, "The archive holds an unsafe path",
+        "Pack the images with relative names and without links.";
+    DuplicateImageName = "duplicate_image_name", 422, false, "Two images have one name",
+        "Give every image a name of its own.";
+    ImageSetTooLarge = "image_set_too_large", 413, false, "The image set is over a limit",
+        "The detail names the limit. Send fewer or smaller images: a few hundred are enough.";
+    NoUsableImage = "no_usable_image", 422, false, "No image could be used",
+        "The detail says why the first ones were refused. Send PNG, JPEG, BMP or WebP files.";
+    InvalidLabels = "invalid_labels", 422, false, "The labels cannot be read",
+        "Labels are a csv with the header `file,label`, one line per image, labels being class numbers.";
+    InvalidPreprocess = "invalid_preprocess", 422, false, "The preprocessing makes no sense",
+        "Each fault is listed with its field.";
+    ImagesDoNotFit = "images_do_not_fit_the_model", 422, false, "The images do not fit the model's input",
+        "Give the job a `preprocess` with `resize` and `crop` as in the hint, or upload images of the model's size.";
+
+    // Jobs.
+    InvalidJob = "invalid_job", 422, false, "The job's body has faults",
+        "Each fault is listed with a JSON pointer and, where one is near, the right name.";
+    UnknownBlock = "unknown_block", 422, false, "The model has no such block",
+        "GET /v1/models/{id}/blocks lists the names.";
+    DeadlineExceeded = "deadline_exceeded", 504, true, "The job did not finish by its deadline",
+        "Submit it again with a larger `deadline_seconds`, fewer iterations, or more workers.";
+    TaskCrashed = "task_crashed", 500, true, "The worker process ended three times on the same task",
+        "Often the host ran out of memory: try a smaller batch or fewer images. If it happens again, report it with the job's id.";
+    TaskFailed = "task_failed", 500, true, "A task failed three times",
+        "The detail is the last failure. Submit the job again; if it fails again, report it with the job's id.";
+    ExecutionFailed = "execution_failed", 500, true, "The network could not be run",
+        "Submit the job again; if it fails again, report it with the job's id.";
+    MeasurementFailed = "measurement_failed", 500, true, "The latency could not be measured",
+        "Submit the job again; if it fails again, report it with the job's id.";
+    OnnxruntimeFailed = "onnxruntime_failed", 500, true, "ONNX Runtime failed",
+        "Submit the job again; if it fails again, report it with the job's id.";
+    ExportDiffers = "export_differs", 500, true, "The exported student differs from the one in memory",
+        "No student is delivered that was not verified. Report it with the job's id.";
+    MergeDiffers = "merge_differs", 500, true, "Merging the adapters changed what the student computes",
+        "No student is delivered that was not verified. Report it with the job's id.";
+    NotFinite = "not_finite", 422, false, "A computation met a number that is not finite",
+        "The images usually lack the preprocessing the model was trained with: set `preprocess`.";
+
+    // This service.
+    DatabaseUnavailable = "database_unavailable", 503, true, "The database does not answer",
+        "Repeat the request after the seconds in Retry-After; nothing of it was kept.";
+    NotReady = "not_ready", 503, true, "The service is not ready", "The detail says what is missing.";
+    DiskFull = "disk_full", 507, true, "There is no room left",
+        "Reading, cancelling and deleting still work: delete models or image sets that are no longer needed, or ask the operator.";
+    Internal = "internal", 500, true, "Something failed on our side",
+        "Repeat the request; if it fails again, report it with the request_id.";
+}
+
+impl Code {
+    /// The kind with this code.
+    pub fn from_code(code: &str) -> Option<Code> {
+        Self::ALL.iter().copied().find(|known| known.as_str() == code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_no_entry_is_half_filled() {
+        let codes: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(codes.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert_eq!(Code::from_code(code.as_str()), Some(*code));
+            assert!((400..600).contains(&code.status()), "{code:?}");
+            assert!(!code.title().is_empty() && !code.way_out().is_empty(), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The same POST twice is one: the answer under an Idempotency-Key commits with what it answers.
+
+use super::{ServiceError, refuse};
+use crate::db::keys::{self, AnswerRow};
+use crate::db::{Connection, admin};
+use crate::problem::Code;
+
+/// What a POST with an Idempotency-Key carries.
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    /// Method and path; a key counts for one of them.
+    pub route: &'static str,
+    /// The customer's key.
+    pub key: String,
+    /// Hash of the request, in hex.
+    pub request_sha256: String,
+}
+
+impl Idempotency {
+    /// The stored answer to this very request, where there is one. Otherwise the key is ours until the caller's
+    /// transaction ends.
+    ///
+    /// # Errors
+    /// A refusal where the key belongs to another request, or to one in flight; else as [`ServiceError`].
+    pub async fn begin(&self, conn: &mut Connection) -> Result<Option<AnswerRow>, ServiceError> {
+        if !admin::try_lock(conn, &format!("idempotency {} {}", self.route, self.key)).await? {
+            return refuse(
+                Code::IdempotencyKeyInFlight,
+                format!("a request with the key {:?} is being answered", self.key),
+            );
+        }
+        match keys::get(conn, self.route, &self.key).await? {
+            Some(answer) if answer.request_sha256 != self.request_sha256 => {
+                let detail = format!("the key {:?} belongs to a request with another body", self.key);
+                refuse(Code::IdempotencyKeyReused, detail)
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Stores the answer with what it answers.
+    ///
+    /// # Errors
+    /// As [`ServiceError`].
+    pub async fn remember(
+        &self,
+        conn: &mut Connection,
+        status: u16,
+        location: Option<&str>,
+        body: &str,
+    ) -> Result<(), ServiceError> {
+        let answer = AnswerRow {
+            request_sha256: self.request_sha256.clone(),
+            status: status.into(),
+            location: location.map(str::to_owned),
+            body: body.to_owned(),
+        };
+        if keys::put(conn, self.route, &self.key, &answer).await? {
+            return Ok(());
+        }
+        // The lock of `begin` keeps others out.
+        refuse(Code::IdempotencyKeyInFlight, format!("the key {:?} was used meanwhile", self.key))
+    }
+}

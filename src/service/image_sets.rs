@@ -1,0 +1,185 @@
+//! Tiny sets: unpacked and looked at once, kept as one archive.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use super::spool::{Spool, Spooled};
+use super::{Context, ServiceError, faults, refuse};
+use crate::db::image_sets::{self, ImageRow, ImageSetRow, RefusalRow};
+use crate::db::{Connection, commit};
+use crate::ids::ImageSetId;
+use crate::images::{ImageError, ImageSet};
+use crate::jobs::store;
+use crate::problem::Code;
+
+/// What a customer sent.
+#[derive(Debug)]
+pub struct Upload {
+    /// A zip.
+    pub archive: Spooled,
+    /// Labels that came apart from it, as csv.
+    pub labels: Option<Vec<u8>>,
+}
+
+impl Upload {
+    /// What tells this upload from another one.
+    pub fn fingerprint(&self) -> String {
+        let labels = self.labels.as_deref().unwrap_or_default();
+        store::sha256_hex([self.archive.sha256.as_bytes(), labels].concat().as_slice())
+    }
+}
+
+/// Registers an upload as an image set, in a transaction that the caller commits.
+///
+/// # Errors
+/// What is wrong with the archive, as a refusal; else as [`ServiceError`].
+pub async fn register(context: &Context, upload: Upload) -> Result<Registration, ServiceError> {
+    let limits = context.limits.images.clone();
+    let looked = context.decode(move || {
+        let set = ImageSet::from_zip(upload.archive.path(), &limits).and_then(|set| match &upload.labels {
+            Some(labels) => set.with_labels(labels),
+            None => Ok(set),
+        });
+        (set, upload)
+    });
+    let (set, upload) = looked.await?;
+    let set = set.map_err(told)?;
+    Ok(Registration { upload, images: images(&set), refused: refused(&set) })
+}
+
+fn told(error: ImageError) -> ServiceError {
+    if error.is_input() {
+        faults::problem(&error.into()).into()
+    } else {
+        std::io::Error::other(error.to_string()).into()
+    }
+}
+
+/// An upload that was looked at and is to be stored.
+#[derive(Debug)]
+pub struct Registration {
+    upload: Upload,
+    images: Vec<ImageRow>,
+    refused: Vec<RefusalRow>,
+}
+
+impl Registration {
+    /// Stores it in the caller's transaction.
+    ///
+    /// # Errors
+    /// As [`ServiceError`].
+    pub async fn store(&self, conn: &mut Connection) -> Result<ImageSetRow, ServiceError> {
+        let Upload { archive, labels } = &self.upload;
+        store::put_file(conn, archive.path(), &archive.sha256, archive.size).await?;
+        let labels = match labels {
+            Some(csv) => Some(store::put_bytes(conn, csv).await?),
+            None => None,
+        };
+        let id = ImageSetId::new();
+        image_sets::insert(conn, id, &archive.sha256, labels.as_deref(), archive.size as i64).await?;
+        image_sets::insert_images(conn, id, &self.images).await?;
+        image_sets::insert_refusals(conn, id, &self.refused).await?;
+        match image_sets::get(conn, id).await? {
+            Some(row) => Ok(row),
+            None => refuse(Code::Internal, "the image set that was just stored is not there"),
+        }
+    }
+
+    /// Stores it in a transaction of its own.
+    ///
+    /// # Errors
+    /// As [`ServiceError`].
+    pub async fn store_alone(&self, context: &Context) -> Result<ImageSetRow, ServiceError> {
+        let mut tx = context.db.begin().await?;
+        let row = self.store(&mut tx).await?;
+        commit(tx).await?;
+        Ok(row)
+    }
+}
+
+fn images(set: &ImageSet) -> Vec<ImageRow> {
+    let images = set.images().iter();
+    images
+        .map(|image| ImageRow {
+            name: image.name.clone(),
+            width: image.width.cast_signed(),
+            height: image.height.cast_signed(),
+            label: image.label.map(u32::cast_signed),
+        })
+        .collect()
+}
+
+fn refused(set: &ImageSet) -> Vec<RefusalRow> {
+    let refused = set.refused().iter();
+    refused.map(|file| RefusalRow { name: file.name.clone(), reason: file.reason.clone() }).collect()
+}
+
+/// Packs single images into an archive like the one the customer could have sent: by their base names, uncompressed,
+/// without times, so that the same images give the same bytes.
+///
+/// # Errors
+/// A refusal where two have one name; else as [`ServiceError`].
+pub fn pack(dir: &Path, files: &[(String, Spooled)], limit: u64) -> Result<Spooled, ServiceError> {
+    let mut names = std::collections::BTreeSet::new();
+    let mut packed = tempfile::NamedTempFile::new_in(dir)?;
+    let mut zip = ZipWriter::new(BufWriter::new(packed.as_file_mut()));
+    let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, file) in files {
+        let base = name.rsplit(['/', '\\']).next().unwrap_or(name);
+        if !names.insert(base.to_owned()) {
+            return refuse(
+                Code::DuplicateImageName,
+                format!("two images are named {base:?}; every image needs a name of its own"),
+            );
+        }
+        zip.start_file(base, options).map_err(std::io::Error::other)?;
+        std::io::copy(&mut File::open(file.path())?, &mut zip)?;
+    }
+    zip.finish().map_err(std::io::Error::other)?.flush()?;
+    respool(dir, packed.path(), limit)
+}
+
+/// Hashes the archive as an upload would have been.
+fn respool(dir: &Path, path: &Path, limit: u64) -> Result<Spooled, ServiceError> {
+    let mut spool = Spool::begin(dir, limit, "image set")?;
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer)? {
+            0 => return spool.finish(),
+            read => spool.write(&buffer[..read])?,
+        }
+    }
+}
+
+/// One set.
+///
+/// # Errors
+/// A refusal where it is not there; else as [`ServiceError`].
+pub async fn get(context: &Context, id: ImageSetId) -> Result<ImageSetRow, ServiceError> {
+    let mut conn = context.db.connection().await?;
+    match image_sets::get(&mut conn, id).await? {
+        Some(row) => Ok(row),
+        None => refuse(Code::ImageSetNotFound, format!("there is no image set {id}")),
+    }
+}
+
+/// Deletes a set.
+///
+/// # Errors
+/// A refusal where it is not there, or a job uses it; else as [`ServiceError`].
+pub async fn delete(context: &Context, id: ImageSetId) -> Result<(), ServiceError> {
+    let mut conn = context.db.connection().await?;
+    match image_sets::delete(&mut conn, id).await {
+        Ok(true) => Ok(()),
+        Ok(false) => refuse(Code::ImageSetNotFound, format!("there is no image set {id}")),
+        Err(error) if error.is_constraint("live_job_has_its_inputs") => {
+            refuse(Code::ImageSetInUse, format!("a job that is not done uses image set {id}"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

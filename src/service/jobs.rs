@@ -1,0 +1,111 @@
+//! Jobs: submitted, looked at, cancelled.
+
+use serde_json::{Map, Value};
+
+use super::idempotency::Idempotency;
+use super::submission::Submission;
+use super::{Context, ServiceError, refuse};
+use crate::db::jobs::{self, JobRow, NewJob};
+use crate::db::keys::AnswerRow;
+use crate::db::{Connection, DbError, commit};
+use crate::ids::JobId;
+use crate::jobs::cancel::{self, Cancelling};
+use crate::jobs::{JobsError, submit as queue};
+use crate::problem::Code;
+
+/// What a submission came to.
+#[derive(Debug)]
+pub enum Submitted {
+    /// A job, durable from now on.
+    Job(Box<JobRow>),
+    /// The answer to the same request made before.
+    Before(AnswerRow),
+}
+
+/// Submits a job. `answer` writes the response's body, which is stored under the Idempotency-Key in the same transaction.
+///
+/// # Errors
+/// All faults of the body, or what does not fit between model, images and wishes, as a refusal; else as
+/// [`ServiceError`].
+pub async fn submit(
+    context: &Context,
+    body: &Map<String, Value>,
+    key: Option<&Idempotency>,
+    answer: impl Fn(&JobRow) -> String + Send,
+) -> Result<Submitted, ServiceError> {
+    let mut tx = context.db.begin().await?;
+    if let Some(key) = key
+        && let Some(before) = key.begin(&mut tx).await?
+    {
+        return Ok(Submitted::Before(before));
+    }
+    let row = insert(&mut tx, &Submission::read(body)?).await?;
+    if let Some(key) = key {
+        key.remember(&mut tx, 202, Some(&format!("/v1/jobs/{}", row.id)), &answer(&row)).await?;
+    }
+    commit(tx).await?;
+    Ok(Submitted::Job(Box::new(row)))
+}
+
+async fn insert(conn: &mut Connection, submission: &Submission) -> Result<JobRow, ServiceError> {
+    let blocks = submission.check(conn).await?;
+    let blocks: Vec<&str> = blocks.iter().map(String::as_str).collect();
+    let id = JobId::new();
+    let config = serde_json::to_value(&submission.config).map_err(std::io::Error::other)?;
+    let job = NewJob {
+        id,
+        model: submission.model,
+        images: Some(submission.images),
+        config: &config,
+        metadata: &submission.metadata,
+        deadline_seconds: submission.deadline_seconds as f64,
+    };
+    queue::submit(conn, &job, &blocks).await.map_err(|error| deleted_meanwhile(error, submission))?;
+    match jobs::get(conn, id).await? {
+        Some(row) => Ok(row),
+        None => refuse(Code::Internal, "the job that was just stored is not there"),
+    }
+}
+
+/// An input that was there when it was checked, and is not any more.
+fn deleted_meanwhile(error: JobsError, submission: &Submission) -> ServiceError {
+    let refused = match &error {
+        JobsError::Db(DbError::Constraint { name, .. }) if name == "job_uses_model_fkey" => {
+            refuse(Code::ModelNotFound, format!("there is no model {}", submission.model))
+        }
+        JobsError::Db(DbError::Constraint { name, .. }) if name == "job_uses_images_fkey" => {
+            refuse(Code::ImageSetNotFound, format!("there is no image set {}", submission.images))
+        }
+        _ => Ok(()),
+    };
+    refused.err().unwrap_or_else(|| error.into())
+}
+
+/// One job.
+///
+/// # Errors
+/// A refusal where it is not there; else as [`ServiceError`].
+pub async fn get(context: &Context, id: JobId) -> Result<JobRow, ServiceError> {
+    let mut conn = context.db.connection().await?;
+    match jobs::get(&mut conn, id).await? {
+        Some(row) => Ok(row),
+        None => refuse(Code::JobNotFound, format!("there is no job {id}")),
+    }
+}
+
+/// Cancels a job; the flag is true where it has ended.
+///
+/// # Errors
+/// A refusal where it is not there, or ended otherwise; else as [`ServiceError`].
+pub async fn cancel(context: &Context, id: JobId) -> Result<bool, ServiceError> {
+    match cancel::request(&context.db, id).await {
+        Ok(Cancelling::Cancelled) => Ok(true),
+        Ok(Cancelling::Requested) => Ok(false),
+        Ok(Cancelling::Done(status)) => {
+            let status = serde_json::to_value(status).unwrap_or_default();
+            refuse(Code::JobDone, format!("job {id} is {} already", status.as_str().unwrap_or("done")))
+        }
+        Err(JobsError::NoSuchJob(_)) => refuse(Code::JobNotFound, format!("there is no job {id}")),
+        Err(error) => Err(error.into()),
+    }
+}

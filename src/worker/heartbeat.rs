@@ -1,0 +1,91 @@
+//! Keeps a lease while its task computes, off the thread that computes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use super::watch::{Reason, Watch};
+use crate::db::Db;
+use crate::ids::JobId;
+use crate::jobs::claim::Claim;
+use crate::jobs::lease::{self, Standing};
+use crate::jobs::{HEARTBEAT, JobsError, LEASE, POLL};
+
+/// How often progress and events are carried to the database.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// Renews the lease every [`HEARTBEAT`], looks every [`POLL`] and whenever a cancellation is told whether to stop, and
+/// carries progress and events, until `done` or `stop`. `told` hears which jobs are to be cancelled.
+pub(super) async fn keep(
+    db: &Db,
+    claim: &Claim,
+    watch: &Arc<Watch>,
+    mut told: broadcast::Receiver<JobId>,
+    done: CancellationToken,
+    stop: CancellationToken,
+) {
+    let mut renewed = Instant::now();
+    let mut looked = Instant::now();
+    loop {
+        let mut look_now = false;
+        tokio::select! {
+            () = tokio::time::sleep(FLUSH) => {}
+            concerns_us = hear(&mut told, claim.job) => look_now = concerns_us,
+            () = stop.cancelled(), if watch.stopped().is_none() => watch.stop(Reason::Stopping),
+            () = done.cancelled() => break,
+        }
+        flush(db, claim, watch).await;
+        let asked = Instant::now();
+        let standing = if renewed.elapsed() >= HEARTBEAT {
+            lease::renew(db, claim).await.inspect(|_| renewed = asked)
+        } else if look_now || looked.elapsed() >= POLL {
+            lease::look(db, claim).await
+        } else {
+            continue;
+        };
+        looked = Instant::now();
+        judge(standing, renewed, watch);
+    }
+    flush(db, claim, watch).await;
+}
+
+/// True where the job that is to be cancelled is ours, or where something was missed.
+async fn hear(told: &mut broadcast::Receiver<JobId>, ours: JobId) -> bool {
+    match told.recv().await {
+        Ok(job) => job == ours,
+        Err(RecvError::Lagged(_)) => true,
+        Err(RecvError::Closed) => std::future::pending().await,
+    }
+}
+
+fn judge(standing: Result<Standing, JobsError>, renewed: Instant, watch: &Watch) {
+    match standing {
+        Ok(Standing::Held) => {}
+        Ok(Standing::CancelRequested) => watch.stop(Reason::Cancelled),
+        Ok(Standing::Lost) => watch.stop(Reason::Lost),
+        // By then another worker may have the task; the fence keeps us from harm, but the work would be for nothing.
+        Err(error) if renewed.elapsed() >= LEASE => {
+            tracing::warn!("the lease could not be renewed in time: {error}");
+            watch.stop(Reason::Lost);
+        }
+        Err(error) => tracing::warn!("no heartbeat this time: {error}"),
+    }
+}
+
+/// Carries what the computation said. What the database does not take is lost: it is for people to look at.
+async fn flush(db: &Db, claim: &Claim, watch: &Watch) {
+    while let Some((kind, detail)) = watch.take_event() {
+        if let Err(error) = lease::tell_event(db, claim, &kind, &detail).await {
+            tracing::debug!("an event was lost: {error}");
+            return;
+        }
+    }
+    if let Some((phase, step, steps)) = watch.take_progress()
+        && let Err(error) = lease::tell_progress(db, claim, phase, step, steps).await
+    {
+        tracing::debug!("progress was lost: {error}");
+    }
+}

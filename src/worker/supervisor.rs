@@ -1,0 +1,105 @@
+//! Starts worker processes, starts them again when they die, and ends them.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::slots::Slot;
+use crate::children::{self, Child};
+use crate::db::Db;
+use crate::ids::WorkerId;
+use crate::jobs::rescue;
+
+/// How long a worker may take to give its task back and end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Wait before the first restart; doubled for each death in a row.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// Longest wait before a restart.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// A worker that lived this long did not die of how it was started.
+const HEALTHY: Duration = Duration::from_secs(60);
+
+/// How worker processes are started.
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    /// This program.
+    pub program: PathBuf,
+    /// What the workers connect to.
+    pub database_url: String,
+    /// For letting the leases of a dead worker run out.
+    pub db: Db,
+}
+
+impl Supervisor {
+    /// Keeps a worker running in every slot until `stop`, then ends them all; returns when none is left.
+    pub async fn run(self, slots: Vec<Slot>, stop: CancellationToken) {
+        let mut running = JoinSet::new();
+        for slot in slots {
+            running.spawn(self.clone().keep(slot, stop.clone()));
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    async fn keep(self, slot: Slot, stop: CancellationToken) {
+        let mut wait = FIRST_WAIT;
+        while !stop.is_cancelled() {
+            let started = Instant::now();
+            let id = WorkerId::new();
+            match children::spawn(self.command(slot, id), Signal::SIGKILL).await {
+                Ok(mut child) => {
+                    tokio::select! {
+                        status = child.wait() => self.died(slot, id, &child, status).await,
+                        () = stop.cancelled() => return self.end(id, child).await,
+                    }
+                }
+                Err(error) => tracing::error!(device = %slot.device, "a worker cannot be started: {error}"),
+            }
+            wait = if started.elapsed() >= HEALTHY { FIRST_WAIT } else { wait };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn command(&self, slot: Slot, id: WorkerId) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("worker").args(["--device", &slot.device.to_string(), "--threads", &slot.threads.to_string()]);
+        command.args(["--id", &id.to_string()]);
+        // Not as an argument: everybody on the host can read those, and the URL may hold a password.
+        command.env("DATABASE_URL", &self.database_url);
+        command.stdin(std::process::Stdio::null());
+        command
+    }
+
+    /// A worker ended without being asked: its leases need not run out by themselves, for its process is known to be dead.
+    async fn died(&self, slot: Slot, id: WorkerId, child: &Child, status: Option<std::process::ExitStatus>) {
+        child.kill_group();
+        let status = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
+        tracing::error!(worker = %id, device = %slot.device, pid = child.pid().as_raw(), %status, "a worker died; starting another");
+        if let Err(error) = rescue::worker_died(&self.db, id).await {
+            tracing::warn!("its leases run out by themselves: {error}");
+        }
+    }
+
+    async fn end(&self, id: WorkerId, mut child: Child) {
+        child.signal(Signal::SIGTERM);
+        if tokio::time::timeout(PATIENCE, child.wait()).await.is_err() {
+            tracing::warn!(worker = %id, "a worker does not end; killing it");
+            child.kill_group();
+            child.wait().await;
+            if let Err(error) = rescue::worker_died(&self.db, id).await {
+                tracing::warn!("its leases run out by themselves: {error}");
+            }
+        }
+        // Whatever the worker had started itself.
+        child.kill_group();
+    }
+}

@@ -1,0 +1,135 @@
+//! One claimed task, from its inputs to its end in the database.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use super::tasks::{Failure, Opening, Work};
+use super::watch::{Reason, Watch};
+use super::{Worker, heartbeat};
+use crate::compress::Fault;
+use crate::compress::pipeline::Bench;
+use crate::db::DbError;
+use crate::ids::JobId;
+use crate::jobs::claim::Claim;
+use crate::jobs::complete::{Completion, Done, complete};
+use crate::jobs::{JobsError, LEASE, POLL, cancel, fail, lease};
+use crate::problem::{Code, Problem};
+use crate::service::faults;
+
+/// A job's bench, kept for the next task of the same job: opening it decodes network and images.
+pub(super) struct KeptBench {
+    job: JobId,
+    bench: Bench,
+}
+
+/// Runs a task and ends it; the bench is for the next one.
+pub(super) async fn run(worker: &Worker, claim: &Claim, kept: Option<KeptBench>) -> Option<KeptBench> {
+    let started = Instant::now();
+    let watch = Arc::new(Watch::default());
+    let done = CancellationToken::new();
+    let told = worker.wake_ups.cancelled.subscribe();
+    let beats = heartbeat::keep(&worker.db, claim, &watch, told, done.clone(), worker.stop.clone());
+    let computing = async {
+        let result = compute(worker, claim, kept, Arc::clone(&watch)).await;
+        done.cancel();
+        result
+    };
+    let ((), (result, bench)) = tokio::join!(beats, computing);
+    let job = claim.job;
+    let kind = claim.kind.as_str();
+    match end(worker, claim, &watch, result).await {
+        Ok(how) => {
+            tracing::info!(%job, task = kind, block = claim.block, attempt = claim.attempt, seconds = started.elapsed().as_secs_f64(), "{how}")
+        }
+        Err(JobsError::LeaseLost) => tracing::warn!(%job, task = kind, "the lease was lost; the result is dropped"),
+        Err(error) => tracing::error!(%job, task = kind, "the task could not be ended: {error}"),
+    }
+    bench
+}
+
+type Computed = (Result<Done, Failure>, Option<KeptBench>);
+
+async fn compute(worker: &Worker, claim: &Claim, kept: Option<KeptBench>, watch: Arc<Watch>) -> Computed {
+    let inputs = async {
+        let source = match kept.filter(|kept| kept.job == claim.job) {
+            Some(kept) => Source::Kept(Box::new(kept.bench)),
+            None => Source::Stored(Opening::fetch(&worker.db, claim.job).await?),
+        };
+        Ok::<_, JobsError>((source, Work::fetch(&worker.db, claim).await?))
+    };
+    let (source, work) = match inputs.await {
+        Ok(inputs) => inputs,
+        Err(error) => return (Err(error.into()), None),
+    };
+    let (job, device, probe) = (claim.job, worker.device, worker.probe.clone());
+    let computing = tokio::task::spawn_blocking(move || {
+        let bench = match source {
+            Source::Kept(bench) => *bench,
+            Source::Stored(opening) => match opening.open(device, probe) {
+                Ok(bench) => bench,
+                Err(error) => return (Err(error.into()), None),
+            },
+        };
+        (work.run(&bench, &*watch), Some(KeptBench { job, bench }))
+    });
+    computing.await.unwrap_or_else(|panic| (Err(panic.into()), None))
+}
+
+/// Where the bench of a task comes from.
+enum Source {
+    Kept(Box<Bench>),
+    Stored(Opening),
+}
+
+/// Tells the database how the task went; a word for the log.
+async fn end(
+    worker: &Worker,
+    claim: &Claim,
+    watch: &Watch,
+    result: Result<Done, Failure>,
+) -> Result<&'static str, JobsError> {
+    let db = &worker.db;
+    match (watch.stopped(), result) {
+        (Some(Reason::Lost), _) => Err(JobsError::LeaseLost),
+        (Some(Reason::Cancelled), _) => patiently(|| cancel::acknowledge(db, claim)).await.map(|()| "cancelled"),
+        (_, Ok(done)) => match patiently(|| complete(db, claim, &done)).await? {
+            Completion::Stored => Ok("done"),
+            Completion::Cancelled => Ok("cancelled"),
+        },
+        (Some(Reason::Stopping), Err(_)) => match patiently(|| lease::release(db, claim)).await? {
+            true => Ok("released"),
+            false => Err(JobsError::LeaseLost),
+        },
+        (None, Err(failure)) => {
+            let (problem, may_pass) = match failure {
+                Failure::Compress(error) => (faults::problem(&error), error.fault() == Fault::Internal),
+                ours => (Problem::new(Code::Internal, ours.to_string()), true),
+            };
+            tracing::warn!(job = %claim.job, task = claim.kind.as_str(), "failed: {}", problem.detail);
+            match patiently(|| fail::fail(db, claim, &problem, may_pass)).await? {
+                fail::Verdict::Retried => Ok("failed, to be tried again"),
+                fail::Verdict::JobFailed => Ok("failed, and its job with it"),
+                fail::Verdict::Cancelled => Ok("cancelled"),
+            }
+        }
+    }
+}
+
+/// Tries again while the database does not answer, as long as the lease may still be ours.
+async fn patiently<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, JobsError>
+where
+    F: Future<Output = Result<T, JobsError>>,
+{
+    let since = Instant::now();
+    loop {
+        match attempt().await {
+            Err(JobsError::Db(DbError::Unavailable(reason))) if since.elapsed() < LEASE => {
+                tracing::warn!("waiting for the database: {reason}");
+                tokio::time::sleep(POLL).await;
+            }
+            result => return result,
+        }
+    }
+}

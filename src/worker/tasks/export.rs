@@ -1,0 +1,77 @@
+//! *export*: the student's file, read back and verified, and the report: what the customer gets.
+
+use std::collections::BTreeMap;
+
+use super::finetune::{BEFORE, STUDENT};
+use super::{Failure, select};
+use crate::compress::observer::{Observer, Phase};
+use crate::compress::pipeline::{self, Bench, Costs, Exported, FinetuneSummary, Finetuned, Selection};
+use crate::compress::report::Outcome;
+use crate::db::tasks::TaskRow;
+use crate::db::{Db, JobOutcome, TaskKind, tasks};
+use crate::jobs::claim::Claim;
+use crate::jobs::complete::{Done, File, Finished};
+use crate::jobs::{JobsError, store};
+
+/// What was found out and made before.
+pub(in crate::worker) struct Input {
+    found: select::Input,
+    selection: Selection,
+    finetuned: Option<(FinetuneSummary, Vec<u8>, Vec<u8>)>,
+    costs: Costs,
+}
+
+impl Input {
+    pub(super) async fn fetch(db: &Db, claim: &Claim, before: &[TaskRow]) -> Result<Self, JobsError> {
+        let finetuned = match super::results(before, TaskKind::Finetune)?.pop() {
+            Some(summary) => Some((summary, blob(db, claim, STUDENT).await?, blob(db, claim, BEFORE).await?)),
+            None => None,
+        };
+        let (found, selection) = (select::Input::from(before)?, super::result(before, TaskKind::Select)?);
+        Ok(Self { found, selection, finetuned, costs: costs(before) })
+    }
+}
+
+async fn blob(db: &Db, claim: &Claim, name: &str) -> Result<Vec<u8>, JobsError> {
+    let mut conn = db.connection().await?;
+    let sha256 = tasks::blob(&mut conn, claim.job, TaskKind::Finetune, name).await?;
+    drop(conn);
+    store::read(db, &sha256.ok_or_else(|| super::missing(name))?).await
+}
+
+/// Seconds that the tasks before this one took; scores may have run side by side.
+fn costs(before: &[TaskRow]) -> Costs {
+    let mut phases: BTreeMap<Phase, f64> = BTreeMap::new();
+    for task in before {
+        if let Some(seconds) = task.seconds {
+            *phases.entry(task.kind.phase()).or_default() += seconds;
+        }
+    }
+    Costs { phases }
+}
+
+pub(super) fn run(bench: &Bench, input: &Input, obs: &dyn Observer) -> Result<Done, Failure> {
+    let made;
+    let (summary, student, before) = match &input.finetuned {
+        Some((summary, student, before)) => (summary, student, before),
+        // No fine-tuning was wanted: the student is what is left after dropping.
+        None => {
+            let Finetuned { summary, student, before_finetune } = pipeline::finetune(bench, &input.selection, obs)?;
+            made = (summary, student, before_finetune);
+            (&made.0, &made.1, &made.2)
+        }
+    };
+    let select::Input { measured, scores } = &input.found;
+    let Exported { report, artifacts } =
+        pipeline::export(bench, measured, scores, &input.selection, summary, student, before, &input.costs, obs)?;
+    let outcome = match report.outcome {
+        Outcome::TargetMet => JobOutcome::TargetMet,
+        Outcome::TargetUnreachable => JobOutcome::TargetUnreachable,
+    };
+    let text = serde_json::to_string(&report)?;
+    let artifacts =
+        artifacts.into_iter().map(|file| File { name: file.name, media_type: file.media_type, bytes: file.bytes });
+    let last = Finished { outcome, report: text, artifacts: artifacts.collect() };
+    let names: Vec<&str> = last.artifacts.iter().map(|file| file.name.as_str()).collect();
+    Ok(Done { result: serde_json::json!({ "artifacts": names }), blobs: Vec::new(), last: Some(last) })
+}

@@ -1,0 +1,32 @@
+//! *finetune*: the student recovers. Its bytes wait in the database for the export.
+
+use super::Failure;
+use crate::compress::observer::Observer;
+use crate::compress::pipeline::{self, Bench, Selection};
+use crate::db::TaskKind;
+use crate::db::tasks::TaskRow;
+use crate::jobs::JobsError;
+use crate::jobs::complete::Done;
+
+/// Blob: the student as ONNX.
+pub(super) const STUDENT: &str = "student";
+
+/// Blob: the student as dropped, as ONNX.
+pub(super) const BEFORE: &str = "before_finetune";
+
+/// What was chosen before.
+pub(in crate::worker) struct Input {
+    selection: Selection,
+}
+
+impl Input {
+    pub(super) fn from(before: &[TaskRow]) -> Result<Self, JobsError> {
+        Ok(Self { selection: super::result(before, TaskKind::Select)? })
+    }
+}
+
+pub(super) fn run(bench: &Bench, input: &Input, obs: &dyn Observer) -> Result<Done, Failure> {
+    let finetuned = pipeline::finetune(bench, &input.selection, obs)?;
+    let blobs = vec![(STUDENT, finetuned.student), (BEFORE, finetuned.before_finetune)];
+    Ok(Done { blobs, ..super::done(&finetuned.summary)? })
+}

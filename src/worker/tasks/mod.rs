@@ -1,0 +1,138 @@
+//! What a worker does for each kind of task: the inputs it fetches first, and the call into the core.
+
+mod export;
+mod finetune;
+mod measure;
+mod score;
+mod select;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::compress::CompressError;
+use crate::compress::config::JobConfig;
+use crate::compress::latency::Probe;
+use crate::compress::observer::Observer;
+use crate::compress::pipeline::Bench;
+use crate::db::tasks::TaskRow;
+use crate::db::{Db, TaskKind, image_sets, jobs, models, tasks};
+use crate::exec::Device;
+use crate::ids::JobId;
+use crate::images::{ImageSet, Limits};
+use crate::jobs::claim::Claim;
+use crate::jobs::complete::Done;
+use crate::jobs::{JobsError, store};
+
+/// Why a task brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The core says why, and who is at fault.
+    #[error(transparent)]
+    Compress(#[from] CompressError),
+    /// The result cannot be stored.
+    #[error("the result is no JSON: {0}")]
+    Result(#[from] serde_json::Error),
+    /// The inputs could not be fetched.
+    #[error(transparent)]
+    Inputs(#[from] JobsError),
+    /// The computing thread panicked.
+    #[error("{0}")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// One task's work with its inputs.
+pub(super) enum Work {
+    Measure,
+    Score { block: String },
+    Select(select::Input),
+    Finetune(finetune::Input),
+    Export(export::Input),
+}
+
+impl Work {
+    /// Fetches what the tasks before left for this one.
+    pub(super) async fn fetch(db: &Db, claim: &Claim) -> Result<Self, JobsError> {
+        let mut conn = db.connection().await?;
+        let before = tasks::of_job(&mut conn, claim.job).await?;
+        drop(conn);
+        Ok(match claim.kind {
+            TaskKind::Measure => Self::Measure,
+            TaskKind::Score => Self::Score { block: claim.block.clone().unwrap_or_default() },
+            TaskKind::Select => Self::Select(select::Input::from(&before)?),
+            TaskKind::Finetune => Self::Finetune(finetune::Input::from(&before)?),
+            TaskKind::Export => Self::Export(export::Input::fetch(db, claim, &before).await?),
+        })
+    }
+
+    /// Computes; on a thread that may block.
+    pub(super) fn run(&self, bench: &Bench, obs: &dyn Observer) -> Result<Done, Failure> {
+        match self {
+            Self::Measure => measure::run(bench, obs),
+            Self::Score { block } => score::run(bench, block, obs),
+            Self::Select(input) => select::run(bench, input, obs),
+            Self::Finetune(input) => finetune::run(bench, input, obs),
+            Self::Export(input) => export::run(bench, input, obs),
+        }
+    }
+}
+
+/// A job's network, images and wishes as stored.
+pub(super) struct Opening {
+    model: Vec<u8>,
+    archive: Vec<u8>,
+    labels: Option<Vec<u8>>,
+    config: JobConfig,
+}
+
+impl Opening {
+    /// Fetches them.
+    pub(super) async fn fetch(db: &Db, job: JobId) -> Result<Self, JobsError> {
+        let mut conn = db.connection().await?;
+        let job = jobs::get(&mut conn, job).await?.ok_or(JobsError::NoSuchJob(job))?;
+        let model = models::get(&mut conn, job.model).await?.ok_or_else(|| missing("model"))?;
+        let images = job.images.ok_or_else(|| missing("image set"))?;
+        let images = image_sets::get(&mut conn, images).await?.ok_or_else(|| missing("image set"))?;
+        drop(conn);
+        let labels = match &images.labels_sha256 {
+            Some(sha256) => Some(store::read(db, sha256).await?),
+            None => None,
+        };
+        let model = store::read(db, &model.sha256).await?;
+        let archive = store::read(db, &images.sha256).await?;
+        Ok(Self { model, archive, labels, config: read(job.config, "config")? })
+    }
+
+    /// Decodes and prepares.
+    pub(super) fn open(self, device: Device, probe: Probe) -> Result<Bench, CompressError> {
+        let mut images = ImageSet::from_zip_bytes(&self.archive, &Limits::default())?;
+        if let Some(labels) = &self.labels {
+            images = images.with_labels(labels)?;
+        }
+        Bench::open(&self.model, &images, &self.config, device, probe)
+    }
+}
+
+/// The results of the tasks of one kind.
+fn results<T: DeserializeOwned>(before: &[TaskRow], kind: TaskKind) -> Result<Vec<T>, JobsError> {
+    let of_kind = before.iter().filter(|task| task.kind == kind);
+    of_kind.filter_map(|task| task.result.clone()).map(|result| read(result, kind.as_str())).collect()
+}
+
+/// The result of the only task of a kind.
+fn result<T: DeserializeOwned>(before: &[TaskRow], kind: TaskKind) -> Result<T, JobsError> {
+    results(before, kind)?.pop().ok_or_else(|| missing(kind.as_str()))
+}
+
+fn read<T: DeserializeOwned>(value: serde_json::Value, what: &str) -> Result<T, JobsError> {
+    serde_json::from_value(value)
+        .map_err(|error| JobsError::Io(std::io::Error::other(format!("stored {what}: {error}"))))
+}
+
+fn missing(what: &str) -> JobsError {
+    JobsError::Io(std::io::Error::other(format!("the job's {what} is not there")))
+}
+
+/// A task's result as it is stored.
+fn done(result: &impl Serialize) -> Result<Done, Failure> {
+    Ok(Done { result: serde_json::to_value(result)?, ..Done::default() })
+}

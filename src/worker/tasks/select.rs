@@ -1,0 +1,26 @@
+//! *select*: which blocks go, by the measurement and all scores.
+
+use super::Failure;
+use crate::compress::observer::Observer;
+use crate::compress::pipeline::{self, Bench, BlockScore, Measured};
+use crate::db::TaskKind;
+use crate::db::tasks::TaskRow;
+use crate::jobs::JobsError;
+use crate::jobs::complete::Done;
+
+/// What was found out before.
+pub(in crate::worker) struct Input {
+    pub(super) measured: Measured,
+    pub(super) scores: Vec<BlockScore>,
+}
+
+impl Input {
+    pub(super) fn from(before: &[TaskRow]) -> Result<Self, JobsError> {
+        let measured = super::result(before, TaskKind::Measure)?;
+        Ok(Self { measured, scores: super::results(before, TaskKind::Score)? })
+    }
+}
+
+pub(super) fn run(bench: &Bench, input: &Input, obs: &dyn Observer) -> Result<Done, Failure> {
+    super::done(&pipeline::select(bench, &input.measured, &input.scores, obs)?)
+}
