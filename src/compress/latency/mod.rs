@@ -85,7 +85,7 @@ impl Default for Plan {
         Self {
             warmup_runs: 5,
             warmup_seconds: 0.5,
-            pairs: 60,
+            pairs: 200,
             min_pairs: 3,
             max_seconds: 20.0,
             rounds: 5,
