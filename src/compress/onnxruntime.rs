@@ -122,18 +122,6 @@ fn environment() -> Result<Environment, OnnxRuntimeError> {
     Ok(current.insert(environment).clone())
 }
 
-/// Version of the library, as its file name tells it (`libonnxruntime.so.1.32.0`), else what the library says of itself.
-pub fn version() -> Result<String, OnnxRuntimeError> {
-    let file = library()?.canonicalize().ok();
-    let name = file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-    let version = name.as_deref().and_then(|name| name.rsplit_once(".so.")).map(|(_, version)| version.to_owned());
-    if let Some(version) = version {
-        return Ok(version);
-    }
-    init()?;
-    Ok(ort::info().to_owned())
-}
-
 /// Where ONNX Runtime's library is: `$ORT_DYLIB_PATH` where that is set, else `../lib` beside the executable (an installed
 /// layout), else where `scripts/setup` put it when this binary was built. The error lists each place looked at.
 pub fn library() -> Result<PathBuf, OnnxRuntimeError> {
