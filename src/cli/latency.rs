@@ -37,7 +37,7 @@ pub struct Args {
     /// Runs of each network, at most
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(3..=100_000))]
     runs: u32,
-    /// Seconds of measuring, at most (three runs in each of five rounds are always taken)
+    /// Seconds of measuring, at most (three runs in each of six rounds are always taken)
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
     /// Seed of the input values and of the intervals
