@@ -43,12 +43,12 @@ impl Db {
     /// Connects to `url`, for example `postgres://user:password@host/practised`.
     ///
     /// # Errors
-    /// Where the URL cannot be read or the server does not answer within ten seconds.
+    /// Where the URL cannot be read or the server does not answer within five seconds.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, DbError> {
         let options = PgPoolOptions::new()
             .max_connections(connections)
             // A customer rather gets a 503 soon than an answer late.
-            .acquire_timeout(Duration::from_secs(10))
+            .acquire_timeout(Duration::from_secs(5))
             .max_lifetime(Duration::from_secs(30 * 60));
         Ok(Self { pool: options.connect(url).await? })
     }

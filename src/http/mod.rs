@@ -26,7 +26,6 @@ mod results;
 mod upload;
 
 use std::any::Any;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -69,8 +68,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where the listener breaks.
 pub async fn serve(listener: TcpListener, app: App) -> std::io::Result<()> {
     let stop = app.stop.clone();
-    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let server = axum::serve(listener, router(app)).with_graceful_shutdown(stop.clone().cancelled_owned());
     let drained = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
@@ -87,7 +85,7 @@ pub fn router(app: App) -> Router {
         let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
         tracing::span!(Level::INFO, "request", method = %request.method(), path = request.uri().path(), id)
     });
-    Router::new()
+    let routes = Router::new()
         .merge(models::router())
         .merge(image_sets::router())
         .merge(jobs::router())
@@ -96,7 +94,10 @@ pub fn router(app: App) -> Router {
         .merge(error_pages::router())
         .merge(health::router())
         .fallback(nothing_here)
-        .with_state(app)
+        .with_state(app);
+    // Around the routes as a whole: only outside of them does an answer to a wrong method have its Allow header.
+    Router::new()
+        .fallback_service(routes)
         // Every body is counted where it is read: uploads while they are spooled, JSON while it is collected.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))

@@ -11,4 +11,8 @@ mod method;
 mod onnx_roundtrip;
 mod onnxruntime;
 mod operators;
+mod private_postgres;
+mod queries;
+mod queue;
+mod service;
 mod support;

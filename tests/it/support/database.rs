@@ -1,0 +1,79 @@
+//! A private PostgreSQL for one test, and rows to start from.
+
+use practised::db::jobs::NewJob;
+use practised::db::{Db, commit, image_sets, models};
+use practised::ids::{ImageSetId, JobId, ModelId, WorkerId};
+use practised::jobs::private_postgres::{self, PrivatePostgres};
+use practised::jobs::{store, submit};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::cluster;
+
+/// A migrated database that ends with the test.
+pub struct Database {
+    pub db: Db,
+    pub dir: TempDir,
+    postgres: Option<PrivatePostgres>,
+}
+
+impl Database {
+    pub async fn start() -> Self {
+        let dir = cluster::data_dir("").await;
+        let postgres = private_postgres::start(dir.path()).await.expect("a private PostgreSQL starts");
+        let db = Db::connect(&postgres.url(), 20).await.expect("it takes connections");
+        db.migrate().await.expect("the migrations run");
+        Self { db, dir, postgres: Some(postgres) }
+    }
+
+    pub async fn stop(mut self) {
+        self.db.close().await;
+        if let Some(postgres) = self.postgres.take() {
+            postgres.stop().await;
+        }
+    }
+
+    /// A model with these bytes; nothing looks into them here.
+    pub async fn model(&self, bytes: &[u8]) -> ModelId {
+        let mut tx = self.db.begin().await.expect("begins");
+        let sha256 = store::put_bytes(&mut tx, bytes).await.expect("stored");
+        let id = ModelId::new();
+        let row = models::insert(&mut tx, id, &sha256, Some("tiny.onnx"), bytes.len() as i64, &json!({})).await;
+        row.expect("inserted").expect("new");
+        commit(tx).await.expect("committed");
+        id
+    }
+
+    pub async fn image_set(&self, bytes: &[u8]) -> ImageSetId {
+        let mut tx = self.db.begin().await.expect("begins");
+        let sha256 = store::put_bytes(&mut tx, bytes).await.expect("stored");
+        let id = ImageSetId::new();
+        image_sets::insert(&mut tx, id, &sha256, None, bytes.len() as i64).await.expect("inserted");
+        commit(tx).await.expect("committed");
+        id
+    }
+
+    /// A job on a model and an image set of its own that scores `blocks`.
+    pub async fn job(&self, config: Value, blocks: &[&str]) -> JobId {
+        self.job_with_deadline(config, blocks, 3600.0).await
+    }
+
+    pub async fn job_with_deadline(&self, config: Value, blocks: &[&str], deadline_seconds: f64) -> JobId {
+        let id = JobId::new();
+        let model = self.model(id.to_string().as_bytes()).await;
+        let images = Some(self.image_set(format!("images of {id}").as_bytes()).await);
+        let mut tx = self.db.begin().await.expect("begins");
+        let job = NewJob { id, model, images, config: &config, metadata: &json!({}), deadline_seconds };
+        submit::submit(&mut tx, &job, blocks).await.expect("submitted");
+        commit(tx).await.expect("committed");
+        id
+    }
+
+    /// A registered worker.
+    pub async fn worker(&self) -> WorkerId {
+        let id = WorkerId::new();
+        let mut conn = self.db.connection().await.expect("a connection");
+        practised::db::workers::register(&mut conn, id, "host", 1, "cpu", "0").await.expect("registered");
+        id
+    }
+}

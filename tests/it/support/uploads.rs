@@ -1,0 +1,35 @@
+//! Images and archives as customers send them.
+
+use std::io::{Cursor, Write};
+
+use image::{ImageFormat, RgbImage};
+use rand::{Rng, SeedableRng};
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+/// A square PNG of random colours.
+pub fn png(side: u32, seed: u64) -> Vec<u8> {
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let image = RgbImage::from_fn(side, side, |_, _| image::Rgb(random.random()));
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, ImageFormat::Png).expect("a PNG");
+    bytes.into_inner()
+}
+
+/// A zip of these files.
+pub fn zip(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        zip.start_file(*name, SimpleFileOptions::default()).expect("an entry");
+        zip.write_all(bytes).expect("its bytes");
+    }
+    zip.finish().expect("a zip").into_inner()
+}
+
+/// A zip of `count` different square images.
+pub fn image_zip(count: usize, side: u32) -> Vec<u8> {
+    let names: Vec<String> = (0..count).map(|index| format!("{index:03}.png")).collect();
+    let files: Vec<(&str, Vec<u8>)> =
+        names.iter().zip(0..).map(|(name, seed)| (name.as_str(), png(side, seed))).collect();
+    zip(&files)
+}
