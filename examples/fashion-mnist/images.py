@@ -53,7 +53,7 @@ def class_balanced(labels, per_class, rng):
 
 def png(pixels):
     buffer = io.BytesIO()
-    Image.fromarray(pixels, mode="L").save(buffer, "PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
