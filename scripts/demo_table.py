@@ -68,17 +68,11 @@ def block_rows(report):
 
 
 def latency_rows(report):
-    latency = report.get("latency") or {}
-    setting = f"{latency.get('engine', '?')}, batch {latency.get('batch', '?')}, threads {latency.get('threads', '?')}"
     for name in ("median_ms", "p90_ms"):
-        before, after = (dig(latency, who, name) for who in ("teacher", "student"))
-        yield (
-            f"latency {name.removesuffix('_ms')}, {setting}",
-            measured(before, milliseconds),
-            "",
-            measured(after, milliseconds),
-        )
-    yield ("latency reduction [95 %]", "", "", measured(latency.get("reduction"), percent))
+        before, after = (dig(report, "latency", who, name) for who in ("teacher", "student"))
+        what = name.removesuffix("_ms")
+        yield (f"latency, {what}", measured(before, milliseconds), "", measured(after, milliseconds))
+    yield ("latency reduction [95 %]", "", "", measured(dig(report, "latency", "reduction"), percent))
 
 
 def quality_rows(report, before, after):
@@ -109,6 +103,14 @@ def quality_rows(report, before, after):
         measured(dig(after, "top1", "teacher"), percent),
         measured(dig(before, "top1", "student"), percent),
         measured(dig(after, "top1", "student"), percent),
+    )
+
+
+def latency_line(report):
+    latency = report.get("latency") or {}
+    known = {name: latency.get(name, "?") for name in ("engine", "device", "batch", "threads", "basis", "pairs", "rounds")}
+    return "latency {engine} on {device}, batch {batch}, threads {threads}, {basis} time, {pairs} pairs in {rounds} rounds".format(
+        **known
     )
 
 
@@ -153,6 +155,7 @@ def main():
     print(f"outcome {report.get('outcome', DASH)}")
     for warning in report.get("warnings") or []:
         print(f"warning {warning.get('detail')}")
+    print(latency_line(report))
     for line in time_lines(report, args.seconds):
         print(line)
     print("files   " + ", ".join(sorted(f"{args.folder}/{path.name}" for path in args.folder.glob("[!.]*"))))
