@@ -81,10 +81,12 @@ fn compress_leaves_a_smaller_network_that_evaluate_and_the_report_agree_about() 
         assert_eq!(report["reproduce"]["seed"], 3);
         assert_eq!(report["reproduce"]["config"]["recoverability"]["method"], "adapters");
         assert_eq!(report["quality"]["images"], json!({"fit": 16, "held_out": 8, "synthetic": 0}));
-        let scored = report["blocks"].as_array().expect("blocks").iter().filter(|block| block["recoverability"].is_object());
+        let scored =
+            report["blocks"].as_array().expect("blocks").iter().filter(|block| block["recoverability"].is_object());
         assert_eq!(scored.count(), net.droppable().len(), "every candidate is scored");
-        let kept: Value = serde_json::from_slice(&std::fs::read(desk.path().join("out/report.json")).expect("a report"))
-            .expect("JSON");
+        let kept: Value =
+            serde_json::from_slice(&std::fs::read(desk.path().join("out/report.json")).expect("a report"))
+                .expect("JSON");
         assert_eq!(kept, report);
 
         let student = std::fs::read(desk.path().join("out/student.onnx")).expect("a student");
@@ -150,8 +152,14 @@ fn bad_input_is_named_with_the_way_out_and_leaves_nothing() {
         (&["check", "weights.pt"], "torch.onnx.export"),
         (&["check", "text.onnx"], "not an ONNX file"),
         (&["compress", "model.onnx", "--images", "small.zip", "--out", "gone"], "5×5"),
-        (&["compress", "model.onnx", "--images", "images.zip", "--job", "wrong.json", "--out", "gone"], "did you mean \"target\"?"),
-        (&["compress", "model.onnx", "--images", "images.zip", "--latency-reduction", "22", "--out", "gone"], "0.2 is 20 %"),
+        (
+            &["compress", "model.onnx", "--images", "images.zip", "--job", "wrong.json", "--out", "gone"],
+            "did you mean \"target\"?",
+        ),
+        (
+            &["compress", "model.onnx", "--images", "images.zip", "--latency-reduction", "22", "--out", "gone"],
+            "0.2 is 20 %",
+        ),
     ];
     for (args, expected) in cases {
         let (code, said) = desk.refused(args);

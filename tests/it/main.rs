@@ -1,6 +1,7 @@
 //! Integration tests: one binary, because each one links libtorch.
 
 mod agreement;
+mod command_line;
 mod exec;
 mod graph;
 mod graph_shapes;
