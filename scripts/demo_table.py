@@ -79,7 +79,7 @@ def quality_rows(report, before, after):
     quality = report.get("quality") or {}
     unrecovered = quality.get("before_finetune")
     held_out = f"{dig(quality, 'images', 'held_out') or '?'} held-out images"
-    test = f"{after.get('images', '?')} test images"
+    test = f"{measured(after.get('images'), count)} test images"
     yield (
         f"agreement, {held_out}",
         "",
