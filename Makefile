@@ -7,16 +7,20 @@ target_dir := $(or $(CARGO_TARGET_DIR),target)
 # The real folder, not the link: cargo rebuilds libtorch's bindings whenever this path changes.
 libtorch = $$(realpath .local/libtorch)
 cargo = LIBTORCH=$(libtorch) cargo
+# Tests work on networks of a few kilobytes, where a second thread per operator only gets in the way.
+one_thread = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test build setup lint clean
+.PHONY: demo test lint build setup clean
 
 ## Sets up, builds, and runs one job through the HTTP service on the example network.
 demo: build
 	scripts/demo
 
-## Sets up and runs every check: format, clippy, unit and integration tests.
+## Sets up and runs every check: format, clippy, unit and integration tests, documentation.
+##
+## `cargo test` and not one process per test: loading libtorch takes longer than most tests.
 test: lint
-	$(cargo) nextest run --locked
+	$(one_thread) $(cargo) test --locked --all-targets
 	$(cargo) test --locked --doc --quiet
 
 lint: setup

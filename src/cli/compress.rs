@@ -73,8 +73,6 @@ fn compress(args: &Args) -> Result<(), Failure> {
     let model = files::read(&args.model)?;
     let config = config::parse(&job(args)?, &[])?;
     let images = files::read_images(&args.images, None)?;
-    let out = |error: std::io::Error| Failure::input("file_unwritable", format!("{}: {error}", args.out.display()));
-    std::fs::create_dir_all(&args.out).map_err(out)?;
     let bench = Bench::open(
         &model,
         &images,
@@ -83,6 +81,8 @@ fn compress(args: &Args) -> Result<(), Failure> {
         Probe::current().map_err(crate::compress::CompressError::from)?,
     )?;
     let exported = run_steps(&bench, &config, &Progress::new())?;
+    let out = |error: std::io::Error| Failure::input("file_unwritable", format!("{}: {error}", args.out.display()));
+    std::fs::create_dir_all(&args.out).map_err(out)?;
     for artifact in &exported.artifacts {
         files::write(&args.out.join(&artifact.name), &artifact.bytes)?;
     }

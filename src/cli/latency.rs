@@ -1,12 +1,16 @@
 //! `practised latency`: one network, or two interleaved, measured as a job measures them.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
 
 use crate::compress::latency::{
-    Basis, Engine, HostLock, LatencyConfig, LatencyError, Model, Plan, Probe, Samples, Source, measure, model_inputs,
-    run_child as serve_one_request,
+    Basis, Engine, Exclusive, HostLock, LatencyConfig, LatencyError, Model, Plan, Probe, Samples, Source, measure,
+    model_inputs, run_child as serve_one_request,
 };
 
 /// Arguments of `practised latency`.
@@ -31,9 +35,9 @@ pub struct Args {
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     size: Option<(usize, usize)>,
     /// Runs of each network, at most
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(3..=100_000))]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(3..=100_000))]
     runs: u32,
-    /// Seconds of measuring, at most (three runs in each of five rounds are always taken)
+    /// Seconds of measuring, at most (three runs in each of six rounds are always taken)
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
     /// Seed of the input values and of the intervals
@@ -89,13 +93,33 @@ fn measured(args: &Args) -> Result<Samples, LatencyError> {
     let config = LatencyConfig { engine, batch: args.batch as usize, threads: args.threads as usize };
     let plan =
         Plan { pairs: args.runs as usize, max_seconds: args.seconds.max(0.0), seed: args.seed, ..Plan::default() };
-    let never = || false;
-    let _alone = HostLock::of_host().exclusive(&|| {
-        static SAID: std::sync::Once = std::sync::Once::new();
-        SAID.call_once(|| eprintln!("waiting until nothing else is computed on this host"));
+    let _alone = wait_for_the_host()?;
+    let spinner = ProgressBar::new_spinner().with_message("measuring");
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    let measured = measure(&Probe::current()?, &models, &config, &plan, &|| false);
+    spinner.finish_and_clear();
+    measured.map_err(|error| with_path(error, args))
+}
+
+fn wait_for_the_host() -> Result<Exclusive, LatencyError> {
+    let said = Cell::new(false);
+    HostLock::of_host().exclusive(&|| {
+        if !said.replace(true) {
+            eprintln!("waiting until nothing else is computed on this host");
+        }
         false
-    })?;
-    measure(&Probe::current()?, &models, &config, &plan, &never)
+    })
+}
+
+/// Labels are ours; a message names the file.
+fn with_path(error: LatencyError, args: &Args) -> LatencyError {
+    match error {
+        LatencyError::Model { label, engine, detail } => {
+            let path = labelled(args).find(|(known, _)| *known == label).map(|(_, path)| path.display().to_string());
+            LatencyError::Model { label: path.unwrap_or(label), engine, detail }
+        }
+        other => other,
+    }
 }
 
 fn model<'a>(path: &'a Path, label: &'a str, args: &Args) -> Result<Model<'a>, LatencyError> {
@@ -113,7 +137,7 @@ fn table(args: &Args, samples: &Samples) -> String {
             continue;
         };
         let name = path.display().to_string();
-        let name: String = name.chars().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect();
+        let name: String = name.chars().skip(name.chars().count().saturating_sub(40)).collect();
         let (median, p90, p99) = (wall.median_ms, wall.p90_ms, wall.p99_ms);
         lines.push(format!("{name:<40} {median:>10.3} {p90:>10.3} {p99:>10.3} {:>12.3}", cpu.median_ms));
     }

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::graph::{Attribute, Graph, Node, TensorData};
+use tch::{Kind, Tensor};
 
+use crate::graph::{Attribute, Node, TensorData};
+
+use super::CompressError;
+use super::edit::position;
 use super::sites::{Side, Site};
+use super::student::Student;
 
 /// An adapter that stands in a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,28 +20,31 @@ pub struct Adapter {
     pub weight: String,
 }
 
-/// Puts an adapter at every site. The graph computes what it did, until the adapters are fitted.
-pub fn insert(graph: &Graph, sites: &[Site]) -> (Graph, Vec<Adapter>) {
-    let mut graph = graph.clone();
-    let adapters = sites.iter().map(|site| insert_one(&mut graph, site)).collect();
-    (graph, adapters)
+/// Puts an adapter at every site of a copy of the student, which computes what it did until the adapters are fitted.
+pub fn insert(student: &Student, sites: &[Site]) -> Result<(Student, Vec<Adapter>), CompressError> {
+    let mut adapted = student.copy()?;
+    let adapters = sites.iter().map(|site| insert_one(&mut adapted, site)).collect::<Result<_, _>>()?;
+    Ok((adapted, adapters))
 }
 
-fn insert_one(graph: &mut Graph, site: &Site) -> Adapter {
-    let at = graph.nodes.iter().position(|node| node.output() == site.conv).expect("a site names a node of its graph");
+fn insert_one(student: &mut Student, site: &Site) -> Result<Adapter, CompressError> {
+    let at = position(&student.graph, &site.conv).expect("a site names a node of its graph");
     let side = if site.side == Side::Pre { "pre" } else { "post" };
     let weight = format!("practised/{side}-adapter/{}", site.conv);
-    graph.initializers.insert(weight.clone(), Arc::new(identity(site.channels)));
+    student.graph.initializers.insert(weight.clone(), Arc::new(identity(site.channels)));
+    let channels = site.channels as i64;
+    let start = Tensor::f_eye(channels, (Kind::Float, student.params.device()))?;
+    student.params.set(&weight, start.f_reshape([channels, channels, 1, 1])?);
     let output = format!("{weight}/output");
     match site.side {
         Side::Pre => {
-            let node = pointwise(&graph.nodes[at].inputs[0], &weight, &output);
-            graph.nodes[at].inputs[0] = output;
-            graph.nodes.insert(at, node);
+            let node = pointwise(&student.graph.nodes[at].inputs[0], &weight, &output);
+            student.graph.nodes[at].inputs[0] = output;
+            student.graph.nodes.insert(at, node);
         }
-        Side::Post => super::edit::insert_behind(graph, at, pointwise(&site.conv, &weight, &output)),
+        Side::Post => student.insert_behind(at, pointwise(&site.conv, &weight, &output)),
     }
-    Adapter { site: site.clone(), weight }
+    Ok(Adapter { site: site.clone(), weight })
 }
 
 fn pointwise(input: &str, weight: &str, output: &str) -> Node {

@@ -14,7 +14,7 @@ use crate::exec::{BatchNorm, Executor, Params, RunOptions};
 use crate::graph::{Attribute, Graph, Node, TensorData};
 
 use super::CompressError;
-use super::edit::{insert_behind, own_input, position};
+use super::edit::{own_input, position};
 use super::network::Network;
 use super::samples::Samples;
 use super::student::Student;
@@ -52,7 +52,7 @@ pub fn make(
     samples: &Samples,
 ) -> Result<(Student, Vec<Made>), CompressError> {
     let mut new = student.copy()?;
-    let convs = bare_convolutions(&new.graph, &network.tap.values);
+    let convs = bare_convolutions(&new.graph, &new.taps);
     let statistics = statistics(network, teacher, samples, &convs)?;
     let mut made = Vec::new();
     for conv in convs {
@@ -128,7 +128,7 @@ fn make_one(student: &mut Student, conv: String, statistics: &Statistics) -> Res
     for (which, tensor) in parameters {
         set(student, &made.parameter(which), &tensor)?;
     }
-    insert_behind(&mut student.graph, at, node(&made));
+    student.insert_behind(at, node(&made));
     Ok(made)
 }
 
@@ -196,9 +196,7 @@ fn fold_one(student: &mut Student, made: &Made) -> Result<(), CompressError> {
 }
 
 fn remove(student: &mut Student, made: &Made) {
-    student.graph.nodes.retain(|node| node.output() != made.output);
-    let inputs = student.graph.nodes.iter_mut().flat_map(|node| &mut node.inputs);
-    inputs.filter(|input| **input == made.output).for_each(|input| input.clone_from(&made.conv));
+    student.bypass(&made.conv, &made.output);
     for which in ["scale", "shift", "mean", "variance"] {
         student.graph.initializers.shift_remove(&made.parameter(which));
         student.params.remove(&made.parameter(which));

@@ -26,20 +26,20 @@ pub struct Answers {
 
 impl Forward {
     /// Features only: what training needs.
-    pub fn features(network: &Network, graph: &crate::graph::Graph) -> Result<Self, CompressError> {
-        Self::plan(network, graph, &[])
+    pub fn features(network: &Network, student: &Student) -> Result<Self, CompressError> {
+        Self::plan(network, student, &[])
     }
 
     /// Features and the first output: what measuring quality needs.
-    pub fn answers(network: &Network, graph: &crate::graph::Graph) -> Result<Self, CompressError> {
-        Self::plan(network, graph, &[&network.graph.outputs[0].name])
+    pub fn answers(network: &Network, student: &Student) -> Result<Self, CompressError> {
+        Self::plan(network, student, &[&network.graph.outputs[0].name])
     }
 
-    fn plan(network: &Network, graph: &crate::graph::Graph, extra: &[&str]) -> Result<Self, CompressError> {
-        let mut to: Vec<&str> = network.tap.values.iter().map(String::as_str).collect();
+    fn plan(network: &Network, student: &Student, extra: &[&str]) -> Result<Self, CompressError> {
+        let mut to: Vec<&str> = student.taps.iter().map(String::as_str).collect();
         let taps = to.len();
         to.extend(extra);
-        let executor = Executor::new(graph, &[&network.input.name], &to)?;
+        let executor = Executor::new(&student.graph, &[&network.input.name], &to)?;
         Ok(Self { executor, input: network.input.name.clone(), taps })
     }
 
@@ -80,7 +80,7 @@ pub fn evaluate(
     samples: &Samples,
     indices: &[i64],
 ) -> Result<f64, CompressError> {
-    let answers = Forward::features(network, &student.graph)?.all(&student.params, samples, indices)?;
+    let answers = Forward::features(network, student)?.all(&student.params, samples, indices)?;
     finite(feature_loss(&answers.features, &teacher.features)?.f_double_value(&[])?)
 }
 

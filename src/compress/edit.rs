@@ -2,16 +2,7 @@
 //! [`crate::graph::patch::Patch`].
 
 use crate::exec::Params;
-use crate::graph::{Graph, Node};
-
-/// Puts `node`, which reads the first output of the node at `at`, behind it: every other reader of that output reads the
-/// new node's output instead.
-pub fn insert_behind(graph: &mut Graph, at: usize, node: Node) {
-    let (from, to) = (graph.nodes[at].output().to_owned(), node.output().to_owned());
-    let readers = graph.nodes[at + 1..].iter_mut().flat_map(|reader| &mut reader.inputs);
-    readers.filter(|input| **input == from).for_each(|input| input.clone_from(&to));
-    graph.nodes.insert(at + 1, node);
-}
+use crate::graph::Graph;
 
 /// Index of the node that writes a value first.
 pub fn position(graph: &Graph, output: &str) -> Option<usize> {

@@ -72,7 +72,7 @@ pub fn verify(
 ) -> Result<f64, CompressError> {
     let read = onnx::decode(file)?;
     let graph = fold(&free_batch(&read.graph), &network.input_shapes())?;
-    let student = Student::of(graph, device)?;
+    let student = Student::of(graph, Vec::new(), device)?;
     let in_memory = outputs(network, &student, images)?;
     let in_runtime = answer::outputs(&network.input, &network.graph.outputs, file, images)?;
     let mut worst = 0.0f64;

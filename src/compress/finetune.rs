@@ -83,13 +83,13 @@ struct Run {
 
 impl Run {
     fn new(setting: &Setting, mut student: Student, made: &[Made]) -> Result<Self, CompressError> {
-        let names = moving(&student, &setting.network.tap.values, made);
+        let names = moving(&student, made);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let best = Best { loss: f64::INFINITY, params: student.params.deep_copy()? };
         Ok(Self {
             sgd: Sgd::new(student.params.trainable(&names)?),
-            teacher_forward: Forward::features(setting.network, &setting.teacher.graph)?,
-            student_forward: Forward::features(setting.network, &student.graph)?,
+            teacher_forward: Forward::features(setting.network, setting.teacher)?,
+            student_forward: Forward::features(setting.network, &student)?,
             batches: Batches::new(
                 &setting.samples.fit,
                 setting.samples.training_batch(),
@@ -150,7 +150,7 @@ impl Run {
         let student = if rolled_back {
             start.copy()?
         } else {
-            batchnorm::fold_back(&Student { graph: self.student.graph, params: self.best.params }, made)?
+            batchnorm::fold_back(&Student { params: self.best.params, ..self.student }, made)?
         };
         let report = FinetuneReport {
             recipe: "paper".into(),
@@ -165,8 +165,8 @@ impl Run {
 }
 
 /// All weights ahead of the taps but the biases that a BatchNormalization behind them would take away again.
-fn moving(student: &Student, taps: &[String], made: &[Made]) -> Vec<String> {
-    let mut names = trainable::weights(&student.graph, taps);
+fn moving(student: &Student, made: &[Made]) -> Vec<String> {
+    let mut names = trainable::weights(&student.graph, &student.taps);
     let is_made = |output: &str| made.iter().any(|norm| norm.conv == output);
     let convs = student.graph.nodes.iter().filter(|node| node.is("Conv") && is_made(node.output()));
     let idle: Vec<&str> = convs.filter_map(|node| node.input(2)).collect();

@@ -6,7 +6,6 @@
 use tch::{Kind, Tensor};
 
 use crate::exec::Params;
-use crate::graph::Graph;
 
 use super::CompressError;
 use super::adapter::Adapter;
@@ -14,9 +13,9 @@ use super::edit::{own_input, position};
 use super::sites::Side;
 use super::student::Student;
 
-/// The student without the adapters, computing what it computed with them: `plain` is its graph before they came.
-pub fn merge(plain: &Graph, adapted: &Student, adapters: &[Adapter]) -> Result<Student, CompressError> {
-    let mut graph = plain.clone();
+/// The student without the adapters, computing what it computed with them: `plain` is the student before they came.
+pub fn merge(plain: &Student, adapted: &Student, adapters: &[Adapter]) -> Result<Student, CompressError> {
+    let mut graph = plain.graph.clone();
     let mut params = adapted.params.deep_copy()?;
     for adapter in adapters {
         let at = position(&graph, &adapter.site.conv).expect("a site names a node of its graph");
@@ -32,7 +31,7 @@ pub fn merge(plain: &Graph, adapted: &Student, adapters: &[Adapter]) -> Result<S
     for adapter in adapters {
         params.remove(&adapter.weight);
     }
-    Ok(Student { graph, params })
+    Ok(Student { graph, params, taps: plain.taps.clone() })
 }
 
 /// `weight` is (M, C, kH, kW), `a` is (M, M) behind a writer and (C, C) ahead of a reader.

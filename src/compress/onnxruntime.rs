@@ -69,7 +69,7 @@ impl Session {
     /// Loads a network from the bytes of an ONNX file, to run on `threads` threads, one operator after the other, with all of
     /// ONNX Runtime's optimisations. Idle threads sleep: spinning would disturb whatever else is measured.
     pub fn open(bytes: &[u8], threads: usize) -> Result<Self, OnnxRuntimeError> {
-        let environment = init()?;
+        let environment = environment()?;
         let network = |error: ort::Error| OnnxRuntimeError::Network(error.to_string());
         let mut builder = builder(&environment, threads.max(1)).map_err(network)?;
         Ok(Self { session: builder.commit_from_memory(bytes).map_err(network)? })
@@ -100,7 +100,11 @@ impl Session {
 /// Loads the library and sets ONNX Runtime up, once for the process; repeated where it failed before.
 ///
 /// Its messages go to the log at debug level: what goes wrong comes back as an error anyway. Telemetry is off.
-pub fn init() -> Result<Environment, OnnxRuntimeError> {
+pub fn init() -> Result<(), OnnxRuntimeError> {
+    environment().map(drop)
+}
+
+fn environment() -> Result<Environment, OnnxRuntimeError> {
     static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
     let mut current = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(environment) = current.as_ref() {
@@ -118,18 +122,6 @@ pub fn init() -> Result<Environment, OnnxRuntimeError> {
     Ok(current.insert(environment).clone())
 }
 
-/// Version of the library, as its file name tells it (`libonnxruntime.so.1.32.0`), else what the library says of itself.
-pub fn version() -> Result<String, OnnxRuntimeError> {
-    let file = library()?.canonicalize().ok();
-    let name = file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-    let version = name.as_deref().and_then(|name| name.rsplit_once(".so.")).map(|(_, version)| version.to_owned());
-    if let Some(version) = version {
-        return Ok(version);
-    }
-    init()?;
-    Ok(ort::info().to_owned())
-}
-
 /// Where ONNX Runtime's library is: `$ORT_DYLIB_PATH` where that is set, else `../lib` beside the executable (an installed
 /// layout), else where `scripts/setup` put it when this binary was built. The error lists each place looked at.
 pub fn library() -> Result<PathBuf, OnnxRuntimeError> {
@@ -143,6 +135,12 @@ pub fn library() -> Result<PathBuf, OnnxRuntimeError> {
     let places: Vec<(PathBuf, &str)> =
         beside.map(|path| (path, "installed")).into_iter().chain([(built, "set up")]).collect();
     first_file(&places)
+}
+
+/// The library's version, such as `1.32.0`, by the name of the file that [`library`] leads to; `None` where it has none.
+pub fn version() -> Option<String> {
+    let file = library().ok()?.canonicalize().ok()?;
+    Some(file.file_name()?.to_str()?.strip_prefix("libonnxruntime.so.")?.to_owned())
 }
 
 fn first_file(places: &[(PathBuf, &str)]) -> Result<PathBuf, OnnxRuntimeError> {
@@ -208,6 +206,12 @@ mod tests {
         let text = first_file(&places).unwrap_err().to_string();
         assert!(text.contains("/nowhere/a.so (installed), /nowhere/b.so (set up)"), "{text}");
         assert!(text.contains("scripts/setup"), "{text}");
+    }
+
+    #[test]
+    fn the_version_is_three_numbers() {
+        let version = version().expect("scripts/setup keeps the file's full name");
+        assert_eq!(version.split('.').filter(|part| part.parse::<u32>().is_ok()).count(), 3, "{version}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use tch::Tensor;
 
 use crate::exec::{BatchNorm, Device, Executor, RunOptions};
+use crate::graph::Node;
 
 use super::CompressError;
 use super::adapter::{self, Adapter};
@@ -65,12 +66,11 @@ pub fn by_adapters(
     let plain = Student::dropped(setting.network, &[block], setting.device)?;
     let plain_loss = setting.loss(&plain)?;
     let sites = sites::find(&plain.graph, &block.entry);
-    let (graph, adapters) = adapter::insert(&plain.graph, &sites);
-    let mut adapted = Student::of(graph, setting.device)?;
+    let (mut adapted, adapters) = adapter::insert(&plain, &sites)?;
     let mut fitted = Fitted { recovered: plain_loss, plain: plain_loss, adapters: adapters.len(), teacher_forwards: 0 };
     if !adapters.is_empty() && iterations > 0 {
         fitted.teacher_forwards = fit(setting, block, &mut adapted, &adapters, iterations, observer)?;
-        let merged = merge(&plain.graph, &adapted, &adapters)?;
+        let merged = merge(&plain, &adapted, &adapters)?;
         check_merge(setting, &adapted, &merged)?;
         fitted.recovered = setting.loss(&merged)?;
     }
@@ -109,7 +109,7 @@ fn fit(
 ) -> Result<u64, CompressError> {
     let names: Vec<&str> = adapters.iter().map(|adapter| adapter.weight.as_str()).collect();
     let mut sgd = Sgd::new(adapted.params.trainable(&names)?);
-    let pair = Pair::plan(setting, &adapted.graph, &names)?;
+    let pair = Pair::plan(setting, adapted, &names)?;
     let purpose = format!("score/{}", block.name);
     let mut batches = Batches::new(
         &setting.samples.fit,
@@ -137,16 +137,15 @@ struct Pair {
 }
 
 impl Pair {
-    fn plan(setting: &Setting, student: &crate::graph::Graph, adapters: &[&str]) -> Result<Self, CompressError> {
-        let taps = &setting.network.tap.values;
-        let is_adapter = |node: &crate::graph::Node| node.input(1).is_some_and(|weight| adapters.contains(&weight));
-        let first = student.nodes.iter().position(is_adapter).unwrap_or(0);
-        let shared = cut::values_at(student, first, taps);
-        let wanted: Vec<String> = shared.iter().chain(taps).cloned().collect();
+    fn plan(setting: &Setting, student: &Student, adapters: &[&str]) -> Result<Self, CompressError> {
+        let is_adapter = |node: &Node| node.input(1).is_some_and(|weight| adapters.contains(&weight));
+        let first = student.graph.nodes.iter().position(is_adapter).unwrap_or(0);
+        let shared = cut::values_at(&student.graph, first, &student.taps);
+        let wanted: Vec<String> = shared.iter().chain(&setting.teacher.taps).cloned().collect();
         let input = setting.network.input.name.as_str();
         Ok(Self {
             teacher: Executor::new(&setting.network.graph, &[input], &names(&wanted))?,
-            student: Executor::new(student, &names(&shared), &names(taps))?,
+            student: Executor::new(&student.graph, &names(&shared), &names(&student.taps))?,
             shared,
         })
     }
@@ -171,7 +170,7 @@ fn names(values: &[String]) -> Vec<&str> {
 fn check_merge(setting: &Setting, adapted: &Student, merged: &Student) -> Result<(), CompressError> {
     let few = &setting.samples.fit[..setting.samples.fit.len().min(8)];
     let features = |student: &Student| -> Result<Vec<Tensor>, CompressError> {
-        Ok(Forward::features(setting.network, &student.graph)?.all(&student.params, setting.samples, few)?.features)
+        Ok(Forward::features(setting.network, student)?.all(&student.params, setting.samples, few)?.features)
     };
     for (before, after) in features(adapted)?.iter().zip(&features(merged)?) {
         let difference = relative_difference(before, after)?;

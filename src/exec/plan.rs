@@ -48,7 +48,8 @@ impl Plan {
         let needed = needed_nodes(graph, from, to)?;
         let mut builder = Builder::new(graph, from);
         let (mut steps, mut refused) = (Vec::new(), Vec::new());
-        let read = read_values(graph);
+        let mut read = read_values(graph);
+        read.extend(to);
         for node in needed {
             let spec = Spec::new(graph, node, &read);
             match ops::build(&spec) {
@@ -182,4 +183,72 @@ fn needed_nodes<'a>(graph: &'a Graph, from: &[&str], to: &[&str]) -> Result<Vec<
         }
     }
     Ok(graph.nodes.iter().zip(needed).filter_map(|(node, needed)| needed.then_some(node)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{DataType, ValueInfo, ValueType};
+
+    #[test]
+    fn a_value_lives_until_its_last_reader_and_only_its_only_reader_may_overwrite_it() {
+        // x → Conv → c; c → Relu → r; r + x → s; s → Relu → y. And c is read once, x twice, r by an Add.
+        let plan = Plan::new(&graph(), &["x"], &["y"]).unwrap();
+        let [conv, relu, add, last] = plan.steps.as_slice() else { panic!("four steps") };
+        let number = |step: &Step| step.outputs[0].unwrap();
+        assert!(conv.free.is_empty());
+        assert_eq!(relu.free, [number(conv)]);
+        assert_eq!(add.free, [number(relu), 0]);
+        assert_eq!(last.free, [number(add)]);
+        assert_eq!([conv.reuse, relu.reuse, add.reuse, last.reuse], [None, Some(0), None, Some(0)]);
+    }
+
+    #[test]
+    fn a_tap_is_kept_and_never_overwritten() {
+        let plan = Plan::new(&graph(), &["x"], &["c", "y"]).unwrap();
+        let conv = plan.steps[0].outputs[0].unwrap();
+        assert!(plan.steps.iter().all(|step| !step.free.contains(&conv)));
+        assert_eq!(plan.steps[1].reuse, None);
+    }
+
+    #[test]
+    fn a_plan_can_be_shared_between_threads_and_weights_can_move_to_one() {
+        fn shared<T: Send + Sync>() {}
+        fn moved<T: Send>() {}
+        shared::<super::super::Executor>();
+        moved::<super::super::Params>();
+    }
+
+    #[test]
+    fn an_optional_output_that_nobody_computes_cannot_be_tapped() {
+        let mut graph = graph();
+        graph.nodes.push(node("Dropout", &["y"], &["d", "mask"]));
+        assert!(Plan::new(&graph, &["x"], &["d"]).is_ok());
+        let error = Plan::new(&graph, &["x"], &["mask"]).err().unwrap().to_string();
+        assert!(error.contains("\"mask\" is read"), "{error}");
+    }
+
+    fn graph() -> Graph {
+        let weight = crate::graph::TensorData::from_f32(&[2, 2, 1, 1], &[0.0; 4]);
+        let info =
+            |name: &str| ValueInfo { name: name.to_owned(), ty: ValueType { dtype: DataType::Float32, shape: None } };
+        Graph {
+            opsets: [(String::new(), 17)].into(),
+            inputs: vec![info("x")],
+            outputs: vec![info("y")],
+            nodes: vec![
+                node("Conv", &["x", "w"], &["c"]),
+                node("Relu", &["c"], &["r"]),
+                node("Add", &["r", "x"], &["s"]),
+                node("Relu", &["s"], &["y"]),
+            ],
+            initializers: [("w".to_owned(), weight.into())].into_iter().collect(),
+            ..Graph::default()
+        }
+    }
+
+    fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> Node {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Node { op: op.to_owned(), inputs: owned(inputs), outputs: owned(outputs), ..Node::default() }
+    }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::error::{EXPORT_AGAIN, GraphError, Problem};
+use super::error::{EXPORT_AGAIN, GraphError, MOST_PROBLEMS, Problem};
 use super::fold::InputShapes;
 use super::infer::{self, Effort};
-use super::model::{Graph, TensorData};
+use super::model::{Graph, Node, TensorData};
 use super::order;
+use super::shape::MOST_DIMS;
 
 /// Every value that is read is written once by a graph input, an initializer or a node; outputs are written; nothing
 /// is cyclic; tensors hold what their sizes say; shapes agree. Lists all problems at once.
@@ -20,19 +21,17 @@ pub fn check(graph: &Graph) -> Result<(), GraphError> {
 pub(super) fn structure(graph: &Graph) -> Result<(), GraphError> {
     let mut problems = Vec::new();
     let written = written(graph, &mut problems);
-    for node in &graph.nodes {
-        for name in node.inputs.iter().filter(|name| !name.is_empty() && !written.contains(name.as_str())) {
-            problems.push(Problem::at(node, format!("reads `{name}`, which nothing writes"), MISSING));
-        }
-    }
-    for output in graph.outputs.iter().filter(|output| !written.contains(output.name.as_str())) {
-        problems.push(Problem::of(&output.name, "is an output of the network, but nothing writes it", EXPORT_AGAIN));
-    }
+    let mute = graph.nodes.iter().filter(|node| node.outputs.iter().all(String::is_empty));
+    let mute = mute.map(|node| Problem::at(node, "has no output", EXPORT_AGAIN));
+    let lost = graph.nodes.iter().flat_map(|node| missing(node, &written));
+    let unwritten =
+        graph.outputs.iter().filter(|output| !written.contains(output.name.as_str())).map(|output| {
+            Problem::of(&output.name, "is an output of the network, but nothing writes it", EXPORT_AGAIN)
+        });
+    let sizes = graph.initializers.iter().filter_map(|(name, tensor)| size_problem(name, tensor));
+    problems.extend(mute.chain(lost).chain(unwritten).chain(sizes).take(MOST_PROBLEMS));
     if graph.outputs.is_empty() {
         problems.push(Problem::of(&graph.name, "the network has no output", EXPORT_AGAIN));
-    }
-    for (name, tensor) in &graph.initializers {
-        problems.extend(size_problem(name, tensor));
     }
     if let Err(cycle) = order::order(graph) {
         problems.extend(cycle.problems);
@@ -48,16 +47,13 @@ fn written<'a>(graph: &'a Graph, problems: &mut Vec<Problem>) -> BTreeSet<&'a st
     let mut names = BTreeSet::new();
     let inputs = graph.inputs.iter().map(|input| input.name.as_str());
     for name in inputs.chain(graph.initializers.keys().map(String::as_str)) {
-        if !names.insert(name) {
+        if !names.insert(name) && problems.len() < MOST_PROBLEMS {
             problems.push(Problem::of(name, "two graph inputs or initializers have this name", EXPORT_AGAIN));
         }
     }
     for node in &graph.nodes {
-        if node.outputs.iter().all(String::is_empty) {
-            problems.push(Problem::at(node, "has no output", EXPORT_AGAIN));
-        }
         for name in node.outputs.iter().filter(|name| !name.is_empty()) {
-            if !names.insert(name) {
+            if !names.insert(name) && problems.len() < MOST_PROBLEMS {
                 problems.push(Problem::at(node, format!("writes `{name}`, which is already written"), EXPORT_AGAIN));
             }
         }
@@ -65,10 +61,21 @@ fn written<'a>(graph: &'a Graph, problems: &mut Vec<Problem>) -> BTreeSet<&'a st
     names
 }
 
+fn missing<'a>(node: &'a Node, written: &BTreeSet<&str>) -> impl Iterator<Item = Problem> + use<'a> {
+    let lost: Vec<&String> =
+        node.inputs.iter().filter(|name| !name.is_empty() && !written.contains(name.as_str())).collect();
+    lost.into_iter().map(|name| Problem::at(node, format!("reads `{name}`, which nothing writes"), MISSING))
+}
+
 fn size_problem(name: &str, tensor: &TensorData) -> Option<Problem> {
+    if tensor.dims.len() > MOST_DIMS {
+        return Some(Problem::of(name, format!("has more than {MOST_DIMS} dimensions"), EXPORT_AGAIN));
+    }
     let elements = tensor.dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
     let bytes = elements.and_then(|n| n.checked_mul(tensor.dtype.size().unwrap_or(0)));
-    let fits = tensor.dtype.size().is_none() || bytes == Some(tensor.bytes.len());
+    if tensor.dtype.size().is_none() || bytes == Some(tensor.bytes.len()) {
+        return None;
+    }
     let detail = format!("holds {} bytes, which do not fill its shape {:?}", tensor.bytes.len(), tensor.dims);
-    (!fits).then(|| Problem::of(name, detail, EXPORT_AGAIN))
+    Some(Problem::of(name, detail, EXPORT_AGAIN))
 }

@@ -29,6 +29,9 @@ pub struct Problem {
 /// The way out of a file that contradicts itself.
 pub(crate) const EXPORT_AGAIN: &str = "the file contradicts itself: export the network again; onnx.checker.check_model(path, full_check=True) shows the same";
 
+/// More are not listed: a made-up file can have millions.
+pub(crate) const MOST_PROBLEMS: usize = 1000;
+
 impl Problem {
     /// A problem of one node.
     pub fn at(node: &Node, detail: impl Into<String>, hint: impl Into<String>) -> Self {

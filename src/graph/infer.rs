@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::error::Problem;
+use super::error::{EXPORT_AGAIN, MOST_PROBLEMS, Problem};
 use super::fold::InputShapes;
-use super::model::{Dim, Graph, Node, TensorData};
+use super::model::{DataType, Dim, Graph, Node, Shape, TensorData, ValueType};
 use super::shape::context::{Context, Trouble, show};
 use super::shape::dims::may_equal;
-use super::shape::fact::{Fact, Known, MOST_ITEMS};
-use super::shape::ops;
+use super::shape::fact::{Fact, Item, Known, MOST_ITEMS};
+use super::shape::{MOST_DIMS, ops};
 use super::value;
 
 /// What a walk found.
@@ -41,7 +41,7 @@ impl Inferred {
 
 /// Walks the nodes in `order`.
 pub(crate) fn infer(graph: &Graph, order: &[usize], inputs: &InputShapes, effort: Effort) -> Inferred {
-    let mut walk = Walk { graph, effort, budget: budget(graph, effort), facts: HashMap::new(), problems: Vec::new() };
+    let mut walk = Walk { graph, effort, budget: budget(graph), facts: HashMap::new(), problems: Vec::new() };
     walk.enter(inputs);
     order.iter().for_each(|i| walk.visit(&graph.nodes[*i]));
     Inferred { facts: walk.facts, problems: walk.problems }
@@ -49,13 +49,15 @@ pub(crate) fn infer(graph: &Graph, order: &[usize], inputs: &InputShapes, effort
 
 /// Bytes of constants that may be computed: transposing or casting every weight must fit, a made-up tensor of a hundred
 /// gigabytes must not.
-fn budget(graph: &Graph, effort: Effort) -> usize {
-    const SMALL: usize = 64 << 10;
+fn budget(graph: &Graph) -> usize {
     const ROOM: usize = 64 << 20;
     let in_nodes = graph.nodes.iter().filter_map(|node| node.attrs.tensor("value"));
     let given: usize = graph.initializers.values().chain(in_nodes).map(|tensor| tensor.bytes.len()).sum();
-    if effort == Effort::Shapes { SMALL } else { given.saturating_mul(2).saturating_add(ROOM) }
+    given.saturating_mul(2).saturating_add(ROOM)
 }
+
+/// The largest constant that a shape can depend on.
+const LARGEST_SHAPE: usize = 64 << 10;
 
 struct Walk<'a> {
     graph: &'a Graph,
@@ -70,31 +72,34 @@ impl Walk<'_> {
         for input in &self.graph.inputs {
             let mut fact = Fact::of_type(&input.ty);
             if let Some(shape) = shapes.get(&input.name) {
-                let fits = fact.shape.as_ref().is_none_or(|own| {
-                    own.len() == shape.len() && own.iter().zip(shape).all(|(own, given)| may_equal(own, given))
-                });
-                if !fits {
-                    let own = show(fact.shape.as_deref().unwrap_or_default());
-                    let detail = format!("takes shape {own}, not {}", show(shape));
-                    self.problems.push(Problem::of(
-                        &input.name,
-                        detail,
-                        "give the size that the network was exported for",
-                    ));
-                }
+                self.refuse_misfit(&input.name, fact.shape.as_ref(), shape);
                 fact.shape = Some(shape.clone());
+            }
+            if fact.shape.as_ref().is_some_and(|shape| shape.len() > MOST_DIMS) {
+                self.note(Problem::of(&input.name, format!("has more than {MOST_DIMS} dimensions"), EXPORT_AGAIN));
+                fact.shape = None;
             }
             self.facts.insert(input.name.clone(), fact);
         }
         for name in shapes.keys().filter(|name| !self.graph.inputs.iter().any(|input| input.name == **name)) {
-            self.problems.push(Problem::of(
-                name,
-                "is given a shape, but the network has no such input",
-                "check the name",
-            ));
+            self.note(Problem::of(name, "is given a shape, but the network has no such input", "check the name"));
         }
         for (name, tensor) in &self.graph.initializers {
             self.facts.insert(name.clone(), Fact::of_tensor(tensor));
+        }
+    }
+
+    fn refuse_misfit(&mut self, input: &str, own: Option<&Shape>, given: &Shape) {
+        let fits = |own: &&Shape| own.len() == given.len() && own.iter().zip(given).all(|(a, b)| may_equal(a, b));
+        if let Some(own) = own.filter(|own| !fits(own)) {
+            let detail = format!("takes shape {}, not {}", show(own), show(given));
+            self.note(Problem::of(input, detail, "give the size that the network was exported for"));
+        }
+    }
+
+    fn note(&mut self, problem: Problem) {
+        if self.problems.len() < MOST_PROBLEMS {
+            self.problems.push(problem);
         }
     }
 
@@ -105,10 +110,10 @@ impl Walk<'_> {
             context.report(trouble);
             (Vec::new(), 0)
         });
-        let troubles = context.troubles.into_inner();
-        self.problems.extend(troubles.into_iter().map(|Trouble { detail, hint }| Problem::at(node, detail, hint)));
-        // Shapes alone take what they need, a little at a time.
-        self.budget -= if self.effort == Effort::Shapes { 0 } else { charged };
+        for Trouble { detail, hint } in context.troubles.into_inner() {
+            self.note(Problem::at(node, detail, hint));
+        }
+        self.budget -= charged;
         outputs.resize_with(node.outputs.len(), Fact::default);
         for (name, fact) in node.outputs.iter().zip(outputs).filter(|(name, _)| !name.is_empty()) {
             self.facts.insert(name.clone(), fact);
@@ -120,6 +125,9 @@ impl Walk<'_> {
         let own = c.node.domain.is_empty() || c.node.domain == "ai.onnx";
         let Some(infer) = ops::infer(&c.node.op).filter(|_| own) else { return Ok((self.declared(c.node), 0)) };
         let mut outputs = infer(c)?;
+        if outputs.iter().any(|fact| fact.shape.as_ref().is_some_and(|shape| shape.len() > MOST_DIMS)) {
+            return Err(format!("makes a tensor of more than {MOST_DIMS} dimensions").into());
+        }
         let Some(evaluate) = value::evaluate(&c.node.op) else { return Ok((outputs, 0)) };
         let Some(bytes) = self.affordable(c, &outputs)? else { return Ok((outputs, 0)) };
         let values = evaluate(c, &outputs)?;
@@ -131,39 +139,43 @@ impl Walk<'_> {
 
     /// What the file says about the outputs of an operator that is not in the table.
     fn declared(&self, node: &Node) -> Vec<Fact> {
-        let declared = |name: &String| self.graph.values.get(name).map(Fact::of_type).unwrap_or_default();
+        let sane = |ty: &&ValueType| ty.shape.as_ref().is_none_or(|shape| shape.len() <= MOST_DIMS);
+        let declared = |name| self.graph.values.get(name).filter(sane).map(Fact::of_type).unwrap_or_default();
         node.outputs.iter().map(declared).collect()
     }
 
     /// Bytes that the outputs would take as constants; `None` where they are not worth or not possible to compute.
     fn affordable(&self, c: &Context, outputs: &[Fact]) -> Result<Option<usize>, Trouble> {
         let constant = c.inputs.iter().flatten().all(|fact| fact.tensor().is_some());
-        let mut bytes = 0usize;
-        for output in outputs {
-            let Some(dims) = output.dims() else { return Ok(None) };
-            let size = output.dtype.and_then(|dtype| dtype.size()).unwrap_or(1);
-            bytes = bytes.saturating_add(span(&dims).saturating_mul(size));
-        }
-        let given = c.inputs.iter().flatten().filter_map(|fact| fact.tensor());
-        // An empty tensor may have huge sizes beside its zero.
-        let hollow = given.filter(|tensor| tensor.is_empty()).any(|tensor| span(&tensor.dims) > MOST_ITEMS);
-        // Shape and Size look at no element of their input.
-        let of_shape = matches!(c.node.op.as_str(), "Shape" | "Size");
         // A constant under another name costs nothing.
-        if of_shape || constant && c.node.op == "Identity" {
+        if constant && c.node.op == "Identity" {
             return Ok(Some(0));
         }
-        let limit = if constant { self.budget } else { 8 * MOST_ITEMS };
-        if !hollow && bytes <= limit {
-            return Ok(Some(if constant { bytes } else { 0 }));
+        let (mut bytes, mut elements) = (0usize, 0usize);
+        for output in outputs {
+            let Some(dims) = output.dims() else { return Ok(None) };
+            let size = if constant { output.dtype.and_then(DataType::size).unwrap_or(1) } else { size_of::<Item>() };
+            elements = elements.saturating_add(span(&dims));
+            bytes = bytes.saturating_add(span(&dims).saturating_mul(size));
         }
-        if hollow || !constant || self.effort == Effort::Shapes {
+        // Shape and Size look at no element of their input, which may be as large as it likes.
+        let of_shape = matches!(c.node.op.as_str(), "Shape" | "Size");
+        let mut given = c.inputs.iter().flatten().filter_map(|fact| fact.tensor());
+        // An empty tensor may have huge sizes beside its zero.
+        let hollow = given.any(|tensor| tensor.is_empty() && span(&tensor.dims) > MOST_ITEMS);
+        let partial = !constant && elements > MOST_ITEMS;
+        let beyond_shapes = self.effort == Effort::Shapes && bytes > LARGEST_SHAPE;
+        if !of_shape && (hollow || partial || beyond_shapes) {
             return Ok(None);
         }
-        Err(Trouble {
-            detail: format!("computes {bytes} bytes from constants alone"),
-            hint: "no network needs that; export it again without this node".to_owned(),
-        })
+        match bytes <= self.budget {
+            true => Ok(Some(bytes)),
+            false if !constant || self.effort == Effort::Shapes => Ok(None),
+            false => Err(Trouble {
+                detail: format!("computes {bytes} bytes from constants alone"),
+                hint: "no network needs that; export it again without this node".to_owned(),
+            }),
+        }
     }
 }
 

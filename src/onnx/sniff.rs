@@ -101,16 +101,19 @@ enum Outline {
 
 /// Walks the top-level fields without looking into them.
 fn outline(bytes: &[u8]) -> Outline {
+    // No varint is longer; one that does not end here is none.
+    const LONGEST: usize = 10;
     let mut rest = bytes;
     while !rest.is_empty() {
-        let Some(tag) = varint(&mut rest) else { return Outline::CutOff("a field's tag") };
+        let stopped = |rest: &[u8], field| if rest.len() < LONGEST { Outline::CutOff(field) } else { Outline::Foreign };
+        let Some(tag) = varint(&mut rest) else { return stopped(rest, "a field's tag") };
         let Some((_, wire, name)) = FIELDS.iter().find(|(number, _, _)| *number == tag >> 3) else {
             return Outline::Foreign;
         };
         if *wire != tag & 7 {
             return Outline::Foreign;
         }
-        let Some(value) = varint(&mut rest) else { return Outline::CutOff(name) };
+        let Some(value) = varint(&mut rest) else { return stopped(rest, name) };
         if *wire == 0 {
             continue;
         }

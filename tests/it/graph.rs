@@ -284,6 +284,19 @@ fn a_made_up_tensor_of_a_hundred_gigabytes_is_refused_unallocated() {
 }
 
 #[test]
+fn many_tensors_that_are_large_together_are_refused_as_well() {
+    let mut graph = Graph { inputs: vec![value("x", &[1])], outputs: vec![value("y", &[4096])], ..opset(18) };
+    graph.initializers.insert("size".into(), Arc::new(TensorData::from_i64(&[1], &[4096])));
+    let names: Vec<String> = (0..5000).map(|i| format!("zeros_{i}")).collect();
+    graph.nodes = names.iter().map(|name| node("ConstantOfShape", &["size"], name)).collect();
+    let all: Vec<&str> = std::iter::once("x").chain(names.iter().map(String::as_str)).collect();
+    graph.nodes.push(node("Sum", &all, "y"));
+    check(&graph).expect("the shapes agree");
+    let error = fold(&graph, &InputShapes::new()).expect_err("80 MB from 8 bytes").to_string();
+    assert!(error.contains("`zeros_4999`: computes 16384 bytes from constants alone"), "{error}");
+}
+
+#[test]
 fn operators_that_nobody_knows_keep_the_types_that_the_file_declares() {
     let mut graph = Graph { inputs: vec![value("x", &[1, 4])], outputs: vec![value("y", &[1, 4])], ..opset(18) };
     graph.nodes.push(Node { domain: "com.acme".into(), ..node("Magic", &["x"], "m") });

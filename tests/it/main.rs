@@ -1,12 +1,15 @@
 //! Integration tests: one binary, because each one links libtorch.
 
 mod agreement;
+mod command_line;
 mod exec;
 mod graph;
+mod graph_shapes;
 mod images;
 mod latency;
 mod layering;
 mod method;
+mod onnx_roundtrip;
 mod onnxruntime;
 mod operators;
 mod private_postgres;

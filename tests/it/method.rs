@@ -3,6 +3,7 @@
 use practised::compress::adapter;
 use practised::compress::batchnorm;
 use practised::compress::block::Block;
+use practised::compress::distill::Forward;
 use practised::compress::export;
 use practised::compress::merge::merge;
 use practised::compress::network::Network;
@@ -11,7 +12,7 @@ use practised::compress::recoverability::relative_difference;
 use practised::compress::samples::Samples;
 use practised::compress::sites::{self, Side};
 use practised::compress::student::Student;
-use practised::exec::Device;
+use practised::exec::{BatchNorm as Statistics, Device};
 use practised::onnx;
 use rand::Rng;
 use tch::{Kind, Tensor};
@@ -87,6 +88,22 @@ fn the_features_are_what_enters_global_pooling() {
     }
 }
 
+#[test]
+fn the_tap_of_a_student_moves_where_the_last_block_goes() {
+    for net in forms() {
+        let network = load(&net);
+        let images = images(3, &net);
+        let last = network.block("layer2.1").expect("the last block");
+        let dropped = Student::dropped(&network, &[last], Device::Cpu).expect("drops");
+        assert_ne!(dropped.taps, network.tap.values);
+        let features = |student: &Student| {
+            let forward = Forward::features(&network, student).expect("plans");
+            forward.run(&student.params, &images, Statistics::Running).expect("runs").remove(0)
+        };
+        assert_close(&features(&silenced(&network, last)), &features(&dropped), 1e-5, "features");
+    }
+}
+
 /// The branch of a block with nothing in it: dropping must compute exactly this.
 fn silenced(network: &Network, block: &Block) -> Student {
     let mut student = Student::teacher(network, Device::Cpu).expect("the teacher runs");
@@ -159,8 +176,7 @@ fn merged_adapters_compute_what_they_computed_apart() {
             let plain = Student::dropped(&network, &[block], Device::Cpu).expect("drops");
             let sites = sites::find(&plain.graph, &block.entry);
             assert!(!sites.is_empty(), "{} of {net:?} has no site", block.name);
-            let (graph, adapters) = adapter::insert(&plain.graph, &sites);
-            let mut adapted = Student::of(graph, Device::Cpu).expect("runs");
+            let (mut adapted, adapters) = adapter::insert(&plain, &sites).expect("inserts");
             assert_close(&outputs(&network, &plain, &images), &outputs(&network, &adapted, &images), 1e-6, "at start");
             for adapter in &adapters {
                 let identity = adapted.params.get(&adapter.weight).expect("a weight");
@@ -168,7 +184,7 @@ fn merged_adapters_compute_what_they_computed_apart() {
                 adapted.params.set(&adapter.weight, moved);
             }
             let apart = outputs(&network, &adapted, &images);
-            let merged = merge(&plain.graph, &adapted, &adapters).expect("merges");
+            let merged = merge(&plain, &adapted, &adapters).expect("merges");
             assert_close(&apart, &outputs(&network, &merged, &images), 1e-4, &block.name);
             let moved = relative_difference(&outputs(&network, &plain, &images), &apart).expect("same shape");
             assert!(moved > 1e-2, "the adapters did change something: {moved:.2e}");

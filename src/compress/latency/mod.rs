@@ -1,5 +1,5 @@
-//! Measured latency (method, section 8): networks are run interleaved, A B C A B C …, in a child process that runs the
-//! engine and nothing else, and a latency reduction comes with its interval.
+//! Measured latency (method, section 8): networks are run interleaved in a child process that runs the engine and
+//! nothing else, and a latency reduction comes with its interval.
 //!
 //! * [`measure`] starts the child and gives the raw samples;
 //! * [`Samples`] turns them into medians and reductions;
@@ -65,6 +65,7 @@ pub struct Plan {
     /// Seconds of sampling over all rounds; ends sampling early where networks are slow.
     pub max_seconds: f64,
     /// Rounds: each is a fresh process with its own memory layout, since two occasions differ more than two samples do.
+    /// Networks are loaded in turned order in every second one, so an even number is best.
     pub rounds: usize,
     /// Bytes of model files that one process may hold; more are measured in groups, each beside the first network.
     pub resident_bytes: u64,
@@ -85,10 +86,10 @@ impl Default for Plan {
         Self {
             warmup_runs: 5,
             warmup_seconds: 0.5,
-            pairs: 60,
+            pairs: 200,
             min_pairs: 3,
             max_seconds: 20.0,
-            rounds: 5,
+            rounds: 6,
             resident_bytes: 1 << 30,
             timeout_seconds: 600.0,
             seed: 0,

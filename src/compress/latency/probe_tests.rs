@@ -81,6 +81,20 @@ fn the_answer_is_the_last_line_whatever_a_library_prints_before_it() {
 }
 
 #[test]
+fn every_network_is_loaded_first_as_often_as_last() {
+    // A process in which whatever is loaded second takes twice as long.
+    let answer = r#"{"answer":"measured","engine_version":"1","wall_ns":[[1],[2]],"cpu_ns":[[1],[2]]}"#;
+    let (_dir, probe) = script(&format!("echo '{answer}'"));
+    let model = |label| Model { label, source: Source::Bytes(b"x"), inputs: Vec::new() };
+    let plan = Plan { rounds: 2, ..Plan::default() };
+    let samples = measure(&probe, &[model("a"), model("b")], &LatencyConfig::default(), &plan, &|| false);
+    let samples = samples.expect("an answer");
+    let times = |label| samples.rounds.iter().map(|round| round.get(label).expect("measured").wall_ns[0]).collect();
+    let (a, b): (Vec<u64>, Vec<u64>) = (times("a"), times("b"));
+    assert_eq!((a, b), (vec![1, 2], vec![2, 1]));
+}
+
+#[test]
 fn a_failed_network_is_named() {
     let (_dir, probe) = script(r#"echo '{"answer":"model_failed","label":"a","detail":"operator Foo"}'"#);
     let error = measure_one(&probe, Plan::default(), &|| false).expect_err("a network failed");

@@ -51,7 +51,7 @@ pub(super) fn version(engine: Engine, threads: usize) -> Result<String, Failure>
     match engine {
         Engine::OnnxRuntime => {
             onnxruntime::init().map_err(|e| Failure::Engine(e.to_string()))?;
-            Ok(onnxruntime_version())
+            Ok(onnxruntime::version().unwrap_or_else(|| ort::info().to_owned()))
         }
         Engine::Torch => {
             exec::set_threads(threads);
@@ -130,14 +130,6 @@ fn seeded(input: &Input, seed: u64) -> Values {
     let count = input.dims.iter().product();
     let data = (0..count).map(|_| random.random_range(-1.0..1.0)).collect();
     Values { input: input.clone(), data }
-}
-
-/// From the name of the library's file, which carries it (`libonnxruntime.so.1.32.0`), else what the library says.
-fn onnxruntime_version() -> String {
-    let file = onnxruntime::library().ok().and_then(|path| path.canonicalize().ok());
-    let name = file.as_deref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
-    let version = name.as_deref().and_then(|name| name.rsplit_once(".so.")).map(|(_, version)| version.to_owned());
-    version.unwrap_or_else(|| ort::info().to_owned())
 }
 
 #[cfg(test)]

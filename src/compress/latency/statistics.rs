@@ -72,8 +72,8 @@ impl Figure {
 
 /// Fewer pairs say nothing about their spread.
 const MIN_PAIRS: usize = 3;
-/// Enough that the ends of an interval hold to about a twentieth of its width.
-const RESAMPLES: usize = 2000;
+/// Enough that chance moves the ends of an interval by about a fiftieth of its width.
+const RESAMPLES: usize = 1000;
 
 /// Percentiles of a network's samples in nanoseconds; `None` without a sample.
 pub(super) fn timing(ns: &[u64]) -> Option<Timing> {

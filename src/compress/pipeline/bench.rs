@@ -85,7 +85,7 @@ impl Bench {
         if let Some(answers) = self.answers.get() {
             return Ok(answers);
         }
-        let forward = Forward::answers(&self.network, &self.teacher.graph)?;
+        let forward = Forward::answers(&self.network, &self.teacher)?;
         let ask = |indices: &[i64]| forward.all(&self.teacher.params, &self.samples, indices);
         let held_out = (!self.samples.held_out.is_empty()).then(|| ask(&self.samples.held_out)).transpose()?;
         let fit = ask(&self.samples.fit)?;

@@ -112,7 +112,7 @@ fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u
         size: SizeReport { teacher: size(&bench.model)?, student: size(student)? },
         cost: CostReport::default(),
         warnings: warnings(bench, found.measured, found.selection, found.summary, outcome, &reduction),
-        reproduce: reproduce(bench, student, onnxruntime::version()?),
+        reproduce: reproduce(bench, student, onnxruntime::version()),
     })
 }
 
@@ -199,7 +199,7 @@ fn cost(bench: &Bench, found: &Found, costs: &Costs, verify: f64) -> CostReport 
     }
 }
 
-fn reproduce(bench: &Bench, student: &[u8], onnxruntime: String) -> Reproduce {
+fn reproduce(bench: &Bench, student: &[u8], onnxruntime: Option<String>) -> Reproduce {
     Reproduce {
         version: env!("CARGO_PKG_VERSION").into(),
         seed: bench.config.seed,
@@ -208,7 +208,7 @@ fn reproduce(bench: &Bench, student: &[u8], onnxruntime: String) -> Reproduce {
         images_sha256: bench.images_sha256.clone(),
         student_sha256: sha256(student),
         libtorch: "2.11.0".into(),
-        onnxruntime,
+        onnxruntime: onnxruntime.unwrap_or_else(|| "unknown".into()),
         device: bench.device.to_string(),
     }
 }

@@ -113,7 +113,7 @@ impl Files {
 }
 
 fn answers(bench: &Bench, student: &Student) -> Result<Answers, CompressError> {
-    Forward::answers(&bench.network, &student.graph)?.all(&student.params, &bench.samples, bench.samples.deciding())
+    Forward::answers(&bench.network, student)?.all(&student.params, &bench.samples, bench.samples.deciding())
 }
 
 fn top1(bench: &Bench, teacher: &Answers, before: &Answers, after: &Answers) -> Result<Option<Top1>, CompressError> {

@@ -169,7 +169,7 @@ pub(super) fn median_ms(samples: &latency::Samples) -> f64 {
 fn curve_point(bench: &Bench, set: &Candidate) -> Result<CurvePoint, CompressError> {
     let setting = bench.setting()?;
     let student = Student::dropped(&bench.network, &set.blocks, bench.device)?;
-    let forward = Forward::answers(&bench.network, &student.graph)?;
+    let forward = Forward::answers(&bench.network, &student)?;
     let answers = forward.all(&student.params, &bench.samples, bench.samples.deciding())?;
     let quality = quality::compare(&answers, setting.deciding())?;
     Ok(CurvePoint {

@@ -85,12 +85,12 @@ pub(super) fn range(_: &Spec) -> Built {
     one(|call| {
         let kind = call.tensor(0)?.f_kind()?;
         if matches!(kind, Kind::Float | Kind::Double) {
-            let [start, limit, delta] = three(call, |tensor| host_floats(tensor))?;
+            let [start, limit, delta] = three(call, host_floats)?;
             let count = ((limit - start) / delta).ceil().max(0.0);
             let steps = Tensor::f_arange(count as i64, (kind, call.device))?;
             return Ok(steps.f_mul_scalar(delta)?.f_add_scalar(start)?);
         }
-        let [start, limit, delta] = three(call, |tensor| host_ints(tensor))?;
+        let [start, limit, delta] = three(call, host_ints)?;
         if delta == 0 {
             return fail("a step of 0");
         }

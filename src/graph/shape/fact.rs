@@ -40,13 +40,19 @@ pub(crate) enum Item {
 /// No shape has more elements than this; partly known tensors are shapes and what is computed from them.
 pub(crate) const MOST_ITEMS: usize = 4096;
 
+const LONGEST_NAME: usize = 128;
+
 impl Fact {
     pub fn new(dtype: Option<DataType>, shape: Option<Shape>) -> Self {
         Self { dtype, shape, known: None }
     }
 
+    /// What the file declares; absurdly long names of sizes are left out, since every value would repeat them.
     pub fn of_type(ty: &ValueType) -> Self {
-        Self::new(Some(ty.dtype), ty.shape.clone())
+        let mut shape = ty.shape.clone();
+        let long = |size: &&mut Dim| matches!(size, Dim::Symbol(name) if name.len() > LONGEST_NAME);
+        shape.iter_mut().flatten().filter(long).for_each(|size| *size = Dim::Unknown);
+        Self::new(Some(ty.dtype), shape)
     }
 
     pub fn of_tensor(tensor: &Arc<TensorData>) -> Self {

@@ -7,4 +7,4 @@ pub(crate) mod ops;
 pub(crate) mod symbol;
 
 /// No tensor of a network has more dimensions; a file that claims more only wants memory.
-pub(crate) const MOST_DIMS: usize = 64;
+pub(crate) const MOST_DIMS: usize = 16;

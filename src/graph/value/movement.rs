@@ -168,18 +168,14 @@ impl Source {
     fn pick(&self, dims: &[usize], index: &[usize], fill: Option<Option<Arc<TensorData>>>) -> Option<Known> {
         match self {
             Self::Tensor(tensor) => {
-                let size = tensor.dtype.size()?;
-                let fill = fill.flatten().map_or(vec![0; size], |value| value.bytes.clone());
-                let mut bytes = Vec::with_capacity(index.len() * size);
-                for at in index {
-                    bytes.extend_from_slice(if *at == FILL {
-                        &fill
-                    } else {
-                        &tensor.bytes[at * size..(at + 1) * size]
-                    });
-                }
-                let fits = bytes.len() == index.len() * size;
-                fits.then(|| Known::Tensor(Arc::new(TensorData { dtype: tensor.dtype, dims: dims.to_vec(), bytes })))
+                let fill = fill.flatten().map_or(Vec::new(), |value| value.bytes.clone());
+                let bytes = match tensor.dtype.size()? {
+                    1 => pick_bytes::<1>(&tensor.bytes, index, &fill),
+                    2 => pick_bytes::<2>(&tensor.bytes, index, &fill),
+                    4 => pick_bytes::<4>(&tensor.bytes, index, &fill),
+                    _ => pick_bytes::<8>(&tensor.bytes, index, &fill),
+                };
+                Some(Known::Tensor(Arc::new(TensorData { dtype: tensor.dtype, dims: dims.to_vec(), bytes: bytes? })))
             }
             Self::Items(items) => {
                 let fill = match fill.flatten() {
@@ -219,6 +215,14 @@ impl Source {
             Self::Items(items) => Some(items),
         }
     }
+}
+
+/// Elements of `N` bytes; `None` where the fill is of another size.
+fn pick_bytes<const N: usize>(bytes: &[u8], index: &[usize], fill: &[u8]) -> Option<Vec<u8>> {
+    let fill: [u8; N] = if fill.is_empty() { [0; N] } else { fill.try_into().ok()? };
+    let (elements, _) = bytes.as_chunks::<N>();
+    let picked: Vec<[u8; N]> = index.iter().map(|at| if *at == FILL { fill } else { elements[*at] }).collect();
+    Some(picked.into_flattened())
 }
 
 fn strides(dims: &[usize]) -> Vec<usize> {

@@ -1,0 +1,184 @@
+//! The command line, through the real binary: what it prints, the files it leaves, and its exit codes.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use practised::onnx;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::networks::{Batch, BatchNorm, TinyResNet};
+use crate::support::uploads::image_zip;
+
+/// A folder with a network, images and a job in it.
+struct Desk {
+    folder: TempDir,
+}
+
+impl Desk {
+    fn new(net: &TinyResNet) -> Self {
+        let desk = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        desk.put("model.onnx", &net.bytes());
+        desk.put("images.zip", &image_zip(24, net.pixels as u32));
+        let job = json!({
+            "recoverability": {"iterations": 5},
+            "finetune": {"steps": 10},
+            "target": {"blocks": 1},
+            "seed": 3,
+        });
+        desk.put("job.json", job.to_string().as_bytes());
+        desk
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.path().join(name), bytes).expect("writes");
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_practised"));
+        command.args(args).current_dir(self.path()).output().expect("the binary runs")
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let output = self.run(args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON on stdout")
+    }
+
+    /// Exit code and what was said.
+    fn refused(&self, args: &[&str]) -> (i32, String) {
+        let output = self.run(args);
+        (output.status.code().expect("an exit code"), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+const COMPRESS: [&str; 9] =
+    ["compress", "model.onnx", "--images", "images.zip", "--job", "job.json", "--out", "out", "--json"];
+
+#[test]
+fn check_lists_the_blocks_as_a_table_and_as_json() {
+    let net = TinyResNet { blocks: 3, ..TinyResNet::default() };
+    let desk = Desk::new(&net);
+    let checked = desk.json(&["check", "model.onnx", "--json"]);
+    let blocks = checked["blocks"].as_array().expect("blocks");
+    let droppable = blocks.iter().filter(|block| block["droppable"] == true).map(|block| block["name"].as_str());
+    assert_eq!(droppable.map(|name| name.expect("a name").to_owned()).collect::<Vec<_>>(), net.droppable());
+    let table = String::from_utf8(desk.run(&["check", "model.onnx"]).stdout).expect("text");
+    assert!(table.contains("5 droppable blocks of 6 residual additions"), "{table}");
+    assert!(table.contains("projection shortcut"), "{table}");
+}
+
+#[test]
+fn compress_leaves_a_smaller_network_that_evaluate_and_the_report_agree_about() {
+    for bn in [BatchNorm::Kept, BatchNorm::Folded] {
+        let net = TinyResNet { bn, ..TinyResNet::default() };
+        let desk = Desk::new(&net);
+        let report = desk.json(&COMPRESS);
+        assert_eq!(report["reproduce"]["seed"], 3);
+        assert_eq!(report["reproduce"]["config"]["recoverability"]["method"], "adapters");
+        assert_eq!(report["quality"]["images"], json!({"fit": 16, "held_out": 8, "synthetic": 0}));
+        let scored =
+            report["blocks"].as_array().expect("blocks").iter().filter(|block| block["recoverability"].is_object());
+        assert_eq!(scored.count(), net.droppable().len(), "every candidate is scored");
+        let kept: Value =
+            serde_json::from_slice(&std::fs::read(desk.path().join("out/report.json")).expect("a report"))
+                .expect("JSON");
+        assert_eq!(kept, report);
+
+        let student = std::fs::read(desk.path().join("out/student.onnx")).expect("a student");
+        let nodes = onnx::decode(&student).expect("decodes").graph.nodes.len();
+        let dropped = report["dropped_blocks"].as_array().expect("names").len();
+        if report["outcome"] == "target_met" {
+            assert_eq!(dropped, 1);
+            assert!(nodes < net.graph().nodes.len(), "the block's nodes are gone");
+            let curve = report["curve"].as_array().expect("a curve");
+            assert_eq!(curve.len(), 1);
+            assert_eq!(curve[0]["feature_loss"], report["quality"]["before_finetune"]["feature_loss"]);
+            let (before, after) = (&report["quality"]["before_finetune"], &report["quality"]);
+            let loss = |quality: &Value| quality["feature_loss"].as_f64().expect("a loss");
+            assert!(loss(after) <= loss(before), "what does not help is rolled back");
+        } else {
+            // Where the host is too noisy for so small a network to show a gain, nothing may be claimed.
+            assert_eq!((dropped, nodes), (0, net.graph().nodes.len()));
+        }
+        let samples = std::fs::read_to_string(desk.path().join("out/latency_samples.csv")).expect("samples");
+        let pairs = report["latency"]["pairs"].as_u64().expect("pairs") as usize;
+        assert_eq!(samples.lines().count(), 1 + 2 * pairs, "raw samples of teacher and student are kept");
+
+        let images = ["--images", "images.zip", "--json"];
+        let itself = desk.json(&[&["evaluate", "model.onnx", "model.onnx"][..], &images].concat());
+        assert_eq!((&itself["agreement"]["value"], &itself["output_mse"]), (&json!(1.0), &json!(0.0)));
+        let compared = desk.json(&[&["evaluate", "model.onnx", "out/student.onnx"][..], &images].concat());
+        assert_eq!(compared["images"], 24);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_scores() {
+    let desk = Desk::new(&TinyResNet::default());
+    let recoverability = |report: &Value| -> Vec<Value> {
+        report["blocks"].as_array().expect("blocks").iter().map(|block| block["recoverability"].clone()).collect()
+    };
+    let (once, twice) = (desk.json(&COMPRESS), desk.json(&COMPRESS));
+    assert_eq!(recoverability(&once), recoverability(&twice));
+}
+
+#[test]
+fn a_fixed_batch_is_compressed_at_that_batch() {
+    let net = TinyResNet { batch: Batch::Fixed(2), ..TinyResNet::default() };
+    let desk = Desk::new(&net);
+    let (code, said) = desk.refused(&COMPRESS);
+    assert_eq!(code, 2);
+    assert!(said.contains("batch is fixed at 2"), "{said}");
+    let report = desk.json(&[&COMPRESS[..], &["--batch", "2"]].concat());
+    assert_eq!(report["latency"]["batch"], 2);
+    let student = std::fs::read(desk.path().join("out/student.onnx")).expect("a student");
+    assert_eq!(onnx::decode(&student).expect("decodes").graph.inputs, net.graph().inputs, "the input is as it came");
+}
+
+#[test]
+fn bad_input_is_named_with_the_way_out_and_leaves_nothing() {
+    let desk = Desk::new(&TinyResNet::default());
+    desk.put("weights.pt", b"\x80\x02}q\x00.");
+    desk.put("text.onnx", b"this is no network at all, only words");
+    desk.put("small.zip", &image_zip(3, 5));
+    desk.put("wrong.json", br#"{"taget": {"blocks": 1}}"#);
+    let cases: [(&[&str], &str); 6] = [
+        (&["check", "absent.onnx"], "absent.onnx"),
+        (&["check", "weights.pt"], "torch.onnx.export"),
+        (&["check", "text.onnx"], "not an ONNX file"),
+        (&["compress", "model.onnx", "--images", "small.zip", "--out", "gone"], "5×5"),
+        (
+            &["compress", "model.onnx", "--images", "images.zip", "--job", "wrong.json", "--out", "gone"],
+            "did you mean \"target\"?",
+        ),
+        (
+            &["compress", "model.onnx", "--images", "images.zip", "--latency-reduction", "22", "--out", "gone"],
+            "0.2 is 20 %",
+        ),
+    ];
+    for (args, expected) in cases {
+        let (code, said) = desk.refused(args);
+        assert_eq!(code, 2, "{args:?}: {said}");
+        assert!(said.contains(expected), "{args:?}: {said}");
+    }
+    assert!(!desk.path().join("gone").exists(), "nothing half-written stays");
+}
+
+#[test]
+fn a_network_without_a_droppable_block_says_what_was_looked_at() {
+    let desk = Desk::new(&TinyResNet { blocks: 1, ..TinyResNet::default() });
+    let job = json!({"exclude_blocks": ["layer1.0"]});
+    desk.put("job.json", job.to_string().as_bytes());
+    let (code, said) = desk.refused(&COMPRESS);
+    assert_eq!(code, 2);
+    assert!(said.contains("exclude_blocks"), "{said}");
+    desk.put("job.json", json!({"exclude_blocks": ["layer1.9"]}).to_string().as_bytes());
+    let (code, said) = desk.refused(&COMPRESS);
+    assert_eq!(code, 2);
+    assert!(said.contains("did you mean \"layer1.0\"?"), "{said}");
+}
