@@ -76,7 +76,8 @@ mod tests {
         let ramp = Tensor::arange(96, (Kind::Float, Device::Cpu)).view([1, 1, 1, 96]).expand([4, 3, 96, 96], false);
         let seen = views(&ramp, &[0.0; 3], &mut stream(2, "views")).expect("views");
         assert_eq!(seen.size(), [4, 3, 96, 96]);
-        assert!(seen.min().double_value(&[]) >= 0.0 && seen.max().double_value(&[]) <= 95.0);
+        // Interpolation rounds.
+        assert!(seen.min().double_value(&[]) >= -1e-3 && seen.max().double_value(&[]) <= 95.001);
         let spread = |i: i64| (seen.get(i).max() - seen.get(i).min()).double_value(&[]);
         assert!((0..4).any(|i| spread(i) < 94.0), "some view shows less than the whole");
     }
