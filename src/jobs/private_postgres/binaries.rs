@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::owner::Owner;
-use super::error::{PrivatePostgresError, at};
 use super::as_owner;
+use super::error::{PrivatePostgresError, at};
+use super::owner::Owner;
 
 /// A folder with `postgres` and `initdb`.
 #[derive(Debug, Clone)]

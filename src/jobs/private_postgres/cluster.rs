@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::unistd::{Uid, User};
 
 use super::binaries::Binaries;
-use super::owner::Owner;
 use super::error::{PrivatePostgresError, at};
+use super::owner::Owner;
 use super::{NAME, last_lines};
 
 /// How long the server of a `serve` that was killed may take to end.

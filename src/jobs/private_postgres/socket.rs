@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::owner::Owner;
 use super::error::{PrivatePostgresError, at};
+use super::owner::Owner;
 use crate::jobs::store::sha256_hex;
 
 /// A socket's path, with its closing zero, has to fit into `sockaddr_un`.
