@@ -12,6 +12,7 @@
 //! | `/healthz`, `/readyz` | `health` |
 
 mod download;
+mod drain;
 mod error;
 mod error_pages;
 mod events;
