@@ -35,15 +35,13 @@ pub fn find(graph: &Graph) -> Tap {
 fn of_output(graph: &Graph, tree: &Dominators, output: &str) -> (String, String) {
     let on_the_way: Vec<&Node> = tree.chain(output).map(|index| &graph.nodes[index]).collect();
     let entering = |node: &Node| data_inputs(graph, node).first().map(|value| (*value).to_owned());
-    if let Some(node) = on_the_way.iter().find(|node| is_global_pooling(graph, node)) {
-        if let Some(value) = entering(node) {
-            return (value, format!("the input of global pooling ({})", node.label()));
-        }
+    let pooling = on_the_way.iter().find(|node| is_global_pooling(graph, node));
+    if let Some((node, value)) = pooling.and_then(|node| Some((node, entering(node)?))) {
+        return (value, format!("the input of global pooling ({})", node.label()));
     }
-    if let Some(node) = on_the_way.iter().find(|node| node.is("Gemm") || node.is("MatMul")) {
-        if let Some(value) = entering(node) {
-            return (value, format!("the input of the last linear layer ({})", node.label()));
-        }
+    let linear = on_the_way.iter().find(|node| node.is("Gemm") || node.is("MatMul"));
+    if let Some((node, value)) = linear.and_then(|node| Some((node, entering(node)?))) {
+        return (value, format!("the input of the last linear layer ({})", node.label()));
     }
     (output.to_owned(), "the output itself: no global pooling and no linear layer leads to it".into())
 }

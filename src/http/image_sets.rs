@@ -121,8 +121,9 @@ async fn upload(State(app): State<App>, headers: HeaderMap, request: Request) ->
 async fn upload_of_form(request: Request, app: &App, limit: u64) -> Result<Upload, HttpError> {
     let limits = &app.context.limits.images;
     let mut form = form(request, app).await?;
-    let (mut archive, mut labels, mut images): (Option<Spooled>, Option<Vec<u8>>, Vec<(String, Spooled)>) =
-        (None, None, Vec::new());
+    let mut archive: Option<Spooled> = None;
+    let mut labels: Option<Vec<u8>> = None;
+    let mut images: Vec<(String, Spooled)> = Vec::new();
     let mut total = 0;
     while let Some(field) = next_field(&mut form).await? {
         match field.name().unwrap_or_default() {

@@ -55,7 +55,7 @@ async fn compute(worker: &Worker, claim: &Claim, kept: Option<KeptBench>, watch:
     let inputs = async {
         let source = match kept.filter(|kept| kept.job == claim.job) {
             Some(kept) => Source::Kept(Box::new(kept.bench)),
-            None => Source::Stored(Opening::fetch(&worker.db, claim.job).await?),
+            None => Source::Stored(Box::new(Opening::fetch(&worker.db, claim.job).await?)),
         };
         Ok::<_, JobsError>((source, Work::fetch(&worker.db, claim).await?))
     };
@@ -80,7 +80,7 @@ async fn compute(worker: &Worker, claim: &Claim, kept: Option<KeptBench>, watch:
 /// Where the bench of a task comes from.
 enum Source {
     Kept(Box<Bench>),
-    Stored(Opening),
+    Stored(Box<Opening>),
 }
 
 /// Tells the database how the task went; a word for the log.

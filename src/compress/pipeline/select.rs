@@ -74,7 +74,7 @@ pub fn select(
     let chosen = met.map_or(tried.len(), |index| index + 1);
     let _beside_others = Yielding::new(observer)?;
     let curve = tried[..chosen].iter().map(|set| curve_point(bench, set)).collect::<Result<Vec<_>, _>>()?;
-    let last = tried.into_iter().take(chosen).last();
+    let last = chosen.checked_sub(1).and_then(|index| tried.into_iter().nth(index));
     Ok(Selection {
         ranking,
         dropped: last.iter().flat_map(|set| &set.blocks).map(|block| block.name.clone()).collect(),

@@ -46,7 +46,7 @@ pub(super) enum Work {
     Score { block: String },
     Select(select::Input),
     Finetune(finetune::Input),
-    Export(export::Input),
+    Export(Box<export::Input>),
 }
 
 impl Work {
@@ -60,7 +60,7 @@ impl Work {
             TaskKind::Score => Self::Score { block: claim.block.clone().unwrap_or_default() },
             TaskKind::Select => Self::Select(select::Input::from(&before)?),
             TaskKind::Finetune => Self::Finetune(finetune::Input::from(&before)?),
-            TaskKind::Export => Self::Export(export::Input::fetch(db, claim, &before).await?),
+            TaskKind::Export => Self::Export(Box::new(export::Input::fetch(db, claim, &before).await?)),
         })
     }
 
