@@ -2,11 +2,12 @@
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::drain;
 use crate::db::DbError;
 use crate::jobs::JobsError;
 use crate::problem::{Code, Problem};
@@ -97,11 +98,15 @@ impl IntoResponse for HttpError {
 pub(super) async fn finish(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let id = request.headers().get(super::REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let mut response = next.run(request).await;
+    let waits_for_our_word = request.headers().contains_key(EXPECT);
+    let (parts, body) = request.into_parts();
+    let (body, lender) = drain::lend(body);
+    let mut response = next.run(Request::from_parts(parts, body)).await;
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
+    lender.drain(waits_for_our_word).await;
     let problem = response.extensions_mut().remove::<Problem>();
     let problem = problem.unwrap_or_else(|| by_status(status, response.headers()));
     let problem = Problem { instance: Some(path), request_id: id, ..problem };

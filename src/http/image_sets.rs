@@ -1,5 +1,6 @@
 //! `/v1/image-sets`: the tiny set goes in; what was refused is listed with its reasons.
 
+use axum::extract::multipart::Field;
 use axum::extract::{Request, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
@@ -117,45 +118,64 @@ async fn upload(State(app): State<App>, headers: HeaderMap, request: Request) ->
     Ok((StatusCode::CREATED, [(LOCATION, location)], idempotency::json(body)).into_response())
 }
 
-/// `archive=@` with an optional `labels=@`, or repeated `image=@` with an optional `labels=@`.
 async fn upload_of_form(request: Request, app: &App, limit: u64) -> Result<Upload, HttpError> {
-    let limits = &app.context.limits.images;
     let mut form = form(request, app).await?;
-    let mut archive: Option<Spooled> = None;
-    let mut labels: Option<Vec<u8>> = None;
-    let mut images: Vec<(String, Spooled)> = Vec::new();
-    let mut total = 0;
+    let mut parts = Parts::default();
     while let Some(field) = next_field(&mut form).await? {
+        parts.take(field, app, limit).await?;
+    }
+    parts.into_upload(app, limit).await
+}
+
+/// `archive=@` with an optional `labels=@`, or repeated `image=@` with an optional `labels=@`.
+#[derive(Debug, Default)]
+struct Parts {
+    archive: Option<Spooled>,
+    labels: Option<Vec<u8>>,
+    images: Vec<(String, Spooled)>,
+    image_bytes: u64,
+}
+
+impl Parts {
+    async fn take(&mut self, field: Field<'_>, app: &App, limit: u64) -> Result<(), HttpError> {
+        let limits = &app.context.limits.images;
         match field.name().unwrap_or_default() {
-            "archive" if archive.is_none() => archive = Some(spool_field(field, app, limit, "image archive").await?),
-            "labels" if labels.is_none() => labels = Some(read_field(field, limits.labels_bytes, "labels file").await?),
+            "archive" if self.archive.is_none() => {
+                self.archive = Some(spool_field(field, app, limit, "image archive").await?);
+            }
+            "labels" if self.labels.is_none() => {
+                self.labels = Some(read_field(field, limits.labels_bytes, "labels file").await?);
+            }
             "image" => {
-                let name = field.file_name().map_or_else(|| format!("image-{:05}", images.len() + 1), str::to_owned);
+                let name =
+                    field.file_name().map_or_else(|| format!("image-{:05}", self.images.len() + 1), str::to_owned);
                 let image = spool_field(field, app, limits.entry_bytes, "image").await?;
-                total += image.size;
-                if total > limit || images.len() >= limits.entries {
+                self.image_bytes += image.size;
+                if self.image_bytes > limit || self.images.len() >= limits.entries {
                     return Err(too_large("image set", limit).into());
                 }
-                images.push((name, image));
+                self.images.push((name, image));
             }
-            other => {
-                let other = other.to_owned();
-                return Err(unexpected(&other, "one \"archive\" or several \"image\", and at most one \"labels\""));
-            }
+            other => return Err(unexpected(other, "one \"archive\" or several \"image\", and at most one \"labels\"")),
         }
+        Ok(())
     }
-    let archive = match (archive, images.is_empty()) {
-        (Some(archive), true) => archive,
-        (None, false) => {
-            let dir = app.context.spool.clone();
-            app.context.decode(move || image_sets::pack(&dir, &images, limit)).await??
-        }
-        _ => {
-            let detail = "the form needs one \"archive\" or at least one \"image\", and not both";
-            return Err(Problem::new(Code::InvalidMultipart, detail).into());
-        }
-    };
-    Ok(Upload { archive, labels })
+
+    async fn into_upload(self, app: &App, limit: u64) -> Result<Upload, HttpError> {
+        let Self { archive, labels, images, .. } = self;
+        let archive = match (archive, images.is_empty()) {
+            (Some(archive), true) => archive,
+            (None, false) => {
+                let dir = app.context.spool.clone();
+                app.context.decode(move || image_sets::pack(&dir, &images, limit)).await??
+            }
+            _ => {
+                let detail = "the form needs one \"archive\" or at least one \"image\", and not both";
+                return Err(Problem::new(Code::InvalidMultipart, detail).into());
+            }
+        };
+        Ok(Upload { archive, labels })
+    }
 }
 
 async fn list(State(app): State<App>, Params(params): Params<ListParams>) -> Result<Json<List<ImageSet>>, HttpError> {

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -21,6 +22,7 @@ use crate::db::jobs as rows;
 use crate::db::jobs::JobRow;
 use crate::db::{JobOutcome, JobStatus};
 use crate::ids::{ImageSetId, JobId, ModelId};
+use crate::problem::Problem;
 use crate::service::jobs::{self, Submitted};
 
 pub(super) fn router() -> Router<App> {
@@ -42,11 +44,11 @@ struct Job {
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_position: Option<i64>,
     outcome: Option<JobOutcome>,
-    error: Option<Value>,
+    error: Option<Stored<Problem>>,
     cancel_requested: bool,
     model: ModelId,
     images: Option<ImageSetId>,
-    config: Config,
+    config: Stored<JobConfig>,
     metadata: Value,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
@@ -64,17 +66,22 @@ struct Progress {
     total: i64,
 }
 
-/// The resolved wishes, in the order in which they are documented; as stored where another version wrote them.
+/// Stored JSON with its fields in the order in which they are documented, or as it is where another version wrote it.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Config {
-    Known(Box<JobConfig>),
+enum Stored<T> {
+    Known(Box<T>),
     Other(Value),
+}
+
+impl<T: DeserializeOwned> From<&Value> for Stored<T> {
+    fn from(value: &Value) -> Self {
+        T::deserialize(value).map_or_else(|_| Self::Other(value.clone()), |known| Self::Known(Box::new(known)))
+    }
 }
 
 impl From<&JobRow> for Job {
     fn from(row: &JobRow) -> Self {
-        let config = serde_json::from_value(row.config.clone());
         Self {
             object: "job",
             id: row.id,
@@ -84,11 +91,11 @@ impl From<&JobRow> for Job {
             progress: Progress { done: row.progress_done, total: row.progress_total },
             queue_position: None,
             outcome: row.outcome,
-            error: row.error.clone(),
+            error: row.error.as_ref().map(Stored::from),
             cancel_requested: row.cancel_requested_at.is_some(),
             model: row.model,
             images: row.images,
-            config: config.map_or_else(|_| Config::Other(row.config.clone()), |config| Config::Known(Box::new(config))),
+            config: Stored::from(&row.config),
             metadata: row.metadata.clone(),
             created_at: row.created_at,
             started_at: row.started_at,

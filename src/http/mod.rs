@@ -12,6 +12,7 @@
 //! | `/healthz`, `/readyz` | `health` |
 
 mod download;
+mod drain;
 mod error;
 mod error_pages;
 mod events;
@@ -81,7 +82,8 @@ pub async fn serve(listener: TcpListener, app: App) -> std::io::Result<()> {
 
 /// All routes, with what every answer gets.
 pub fn router(app: App) -> Router {
-    let trace = TraceLayer::new_for_http().make_span_with(|request: &Request<axum::body::Body>| {
+    // Failures are logged where they are found, with their reasons.
+    let trace = TraceLayer::new_for_http().on_failure(()).make_span_with(|request: &Request<axum::body::Body>| {
         let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
         tracing::span!(Level::INFO, "request", method = %request.method(), path = request.uri().path(), id)
     });

@@ -31,21 +31,15 @@ fn fault(part: &Value) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::Unsupported;
+    use crate::images;
 
     #[test]
-    fn every_unsupported_operator_is_listed_with_its_node() {
-        let node = |name: &str| Unsupported {
-            node: name.to_owned(),
-            op: "NonMaxSuppression".to_owned(),
-            domain: String::new(),
-            reason: "unknown operator".to_owned(),
-            hint: "export without postprocessing".to_owned(),
-        };
-        let told = problem(&CompressError::Unsupported(vec![node("a"), node("b")]));
-        assert_eq!((told.code.as_str(), told.status), ("operators_unsupported", 422));
-        let nodes: Vec<_> = told.errors.iter().map(|fault| (fault.node.as_deref(), fault.detail.as_str())).collect();
-        assert_eq!(nodes, [(Some("a"), "unknown operator"), (Some("b"), "unknown operator")]);
+    fn every_part_of_an_error_keeps_its_place() {
+        let fault = |field| images::Fault { field, detail: "nonsense".to_owned(), hint: "give a number" };
+        let told = problem(&ImageError::Preprocess(vec![fault("mean"), fault("std")]).into());
+        assert_eq!((told.code.as_str(), told.status), ("invalid_preprocess", 422));
+        let places: Vec<_> = told.errors.iter().map(|fault| fault.pointer.as_deref()).collect();
+        assert_eq!(places, [Some("/preprocess/mean"), Some("/preprocess/std")]);
     }
 
     #[test]

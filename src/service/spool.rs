@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::{ServiceError, refuse};
 use crate::jobs::store::hex;
@@ -24,7 +24,8 @@ pub struct Spool {
 /// A file that is complete.
 #[derive(Debug)]
 pub struct Spooled {
-    file: NamedTempFile,
+    /// Closed, because a form may bring thousands.
+    path: TempPath,
     /// Hash of its bytes, in hex.
     pub sha256: String,
     /// Bytes.
@@ -63,14 +64,14 @@ impl Spool {
             return refuse(Code::EmptyBody, format!("the {} is empty; send the file's bytes", self.what));
         }
         self.file.flush().map_err(disk)?;
-        Ok(Spooled { file: self.file, sha256: hex(&self.hash.finalize()), size: self.size })
+        Ok(Spooled { path: self.file.into_temp_path(), sha256: hex(&self.hash.finalize()), size: self.size })
     }
 }
 
 impl Spooled {
     /// Where it is until it is dropped.
     pub fn path(&self) -> &Path {
-        self.file.path()
+        &self.path
     }
 }
 

@@ -228,7 +228,11 @@ impl Drop for TestApp {
 /// A running `practised serve` and where it listens.
 fn launch(dir: &Path, mark: &str, args: &[&str]) -> (Child, String) {
     let log = File::options().create(true).append(true).open(dir.join("serve.log")).expect("a log");
+    // A temporary folder of its own: the lock on the host for measuring is there, and tests do not wait for each other.
+    let temporary = dir.join("tmp");
+    fs::create_dir_all(&temporary).expect("made");
     let mut serve = Command::new(env!("CARGO_BIN_EXE_practised"))
+        .env("TMPDIR", temporary)
         .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(dir.join("data"))
         .args(args)
