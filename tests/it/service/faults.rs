@@ -24,7 +24,7 @@ async fn a_job_survives_the_death_of_its_worker() {
     let app = TestApp::with_worker().await;
     let mut job = app.quick_job().await;
     // Long enough to be hit, short enough to be waited for.
-    job["recoverability"]["iterations"] = 150.into();
+    job["recoverability"]["iterations"] = 40.into();
     let id = app.submit(&job).await;
     until_it_scores(&app, &id).await;
     let victim = worker(&app).await;

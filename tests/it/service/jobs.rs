@@ -11,7 +11,8 @@ use crate::support::service::TestApp;
 #[tokio::test]
 async fn a_network_goes_in_and_comes_back_smaller_with_a_report() {
     let app = TestApp::with_worker().await;
-    let job = app.quick_job().await;
+    let mut job = app.quick_job().await;
+    job.as_object_mut().expect("an object").remove("exclude_blocks");
     let answer = app.post_json("/v1/jobs", &job).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     let id = answer.id();
