@@ -5,9 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::as_owner;
 use super::error::{PrivatePostgresError, at};
 use super::owner::Owner;
+use super::{as_owner, last_lines};
+
+/// Where `scripts/setup` puts PostgreSQL on machines without one.
+const FETCHED: &str = env!("PRACTISED_POSTGRES");
 
 /// A folder with `postgres` and `initdb`.
 #[derive(Debug, Clone)]
@@ -19,12 +22,18 @@ pub(super) struct Binaries {
 
 impl Binaries {
     /// The first folder that has them, in this order: `$PG_BIN_DIR`, Debian's (newest first), PATH, what `scripts/setup`
-    /// fetched. For a cluster that is there already, the first one of its version.
-    pub(super) fn find(data_version: Option<&str>, cluster: &Path) -> Result<Self, PrivatePostgresError> {
+    /// fetched. For a cluster that is there already, the first one of its version. What the owner cannot reach is passed
+    /// over, except for what `scripts/setup` fetched, which [`Self::within_reach`] copies.
+    pub(super) fn find(
+        data_version: Option<&str>,
+        cluster: &Path,
+        owner: &Owner,
+    ) -> Result<Self, PrivatePostgresError> {
         let looked = candidates();
-        let found: Vec<Binaries> = looked.iter().filter_map(|dir| Self::in_dir(dir)).collect();
+        let usable = |binaries: &Binaries| binaries.dir == Path::new(FETCHED) || owner.reaches(&binaries.dir);
+        let found: Vec<Binaries> = looked.iter().filter_map(|dir| Self::in_dir(dir)).filter(usable).collect();
         if found.is_empty() {
-            return Err(PrivatePostgresError::NoBinaries { looked });
+            return Err(PrivatePostgresError::NoBinaries { looked, user: owner.name().to_owned() });
         }
         let fits = |binaries: &&Binaries| data_version.is_none_or(|version| version == binaries.major);
         if let Some(fitting) = found.iter().find(fits) {
@@ -42,31 +51,17 @@ impl Binaries {
         dir.join("initdb").exists().then(|| Self { dir: dir.to_owned(), major })
     }
 
-    /// These, or, where the owner cannot reach them (fetched into a private home, say), a copy in the data directory.
+    /// These, or, where the owner cannot reach them, a copy in the data directory.
     pub(super) fn within_reach(self, owner: &Owner, data_dir: &Path) -> Result<Self, PrivatePostgresError> {
-        let real = self.dir.canonicalize().map_err(at(&self.dir))?;
-        if owner.first_obstacle(&real).is_none() {
+        if owner.reaches(&self.dir) {
             return Ok(self);
         }
-        let copy = data_dir.join(format!("postgres-{}", self.major));
+        let copy = data_dir.join(format!("postgresql-{}", self.major));
         if !copy.join("bin/initdb").exists() {
-            let half = data_dir.join(format!("postgres-{}.half", self.major));
-            let prefix = real.parent().unwrap_or(&real);
-            let copied = Command::new("cp").arg("-rL").arg(prefix).arg(&half).status();
-            match copied {
-                Ok(status) if status.success() => fs::rename(&half, &copy).map_err(at(&copy))?,
-                Ok(status) => {
-                    // A half-made copy would be taken for a folder to copy into the next time.
-                    let _ = fs::remove_dir_all(&half);
-                    let said = format!("copying {} to where {} can reach it", prefix.display(), owner.name());
-                    return Err(PrivatePostgresError::Failed {
-                        program: "cp".into(),
-                        status: status.to_string(),
-                        said,
-                    });
-                }
-                Err(error) => return Err(at(prefix)(error)),
-            }
+            // The whole installation: the programs find their libraries and files beside themselves.
+            let installation = self.dir.parent().unwrap_or(&self.dir);
+            let installation = installation.canonicalize().map_err(at(installation))?;
+            copy_whole(&installation, &copy)?;
         }
         Ok(Self { dir: copy.join("bin"), major: self.major })
     }
@@ -84,6 +79,20 @@ impl Binaries {
     }
 }
 
+/// Copies a folder into one beside the target that is renamed when it is complete.
+fn copy_whole(from: &Path, to: &Path) -> Result<(), PrivatePostgresError> {
+    let half = to.with_extension("half");
+    if half.exists() {
+        fs::remove_dir_all(&half).map_err(at(&half))?;
+    }
+    let output = Command::new("cp").arg("-a").arg(from).arg(&half).output().map_err(at(from))?;
+    if output.status.success() {
+        return fs::rename(&half, to).map_err(at(to));
+    }
+    let said = last_lines(&String::from_utf8_lossy(&output.stderr));
+    Err(PrivatePostgresError::Failed { program: "cp".into(), status: output.status.to_string(), said })
+}
+
 /// `postgres (PostgreSQL) 17.6 (Debian …)` → `17`.
 fn major(version: &str) -> Option<String> {
     let number = version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
@@ -94,7 +103,7 @@ fn candidates() -> Vec<PathBuf> {
     let mut dirs: Vec<PathBuf> = env::var_os("PG_BIN_DIR").map(PathBuf::from).into_iter().collect();
     dirs.extend(debian());
     dirs.extend(env::var_os("PATH").iter().flat_map(env::split_paths).filter(|dir| dir.join("postgres").exists()));
-    dirs.push(PathBuf::from(env!("PRACTISED_POSTGRES")));
+    dirs.push(PathBuf::from(FETCHED));
     dirs
 }
 

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 pub enum PrivatePostgresError {
     /// No binaries.
     #[error(
-        "no PostgreSQL found (looked in {}); install it (Debian: apt install postgresql), set PG_BIN_DIR, run \
+        "no PostgreSQL that {user} can run found (looked in {}); install it (Debian: apt install postgresql), set PG_BIN_DIR, run \
          scripts/setup, or give --database-url",
         looked.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     NoBinaries {
         /// Folders without them.
         looked: Vec<PathBuf>,
+        /// Who is to run it.
+        user: String,
     },
     /// The data is of another major version.
     #[error(

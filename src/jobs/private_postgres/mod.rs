@@ -36,11 +36,12 @@ const NAME: &str = "practised";
 const START: Duration = Duration::from_secs(60);
 
 /// What differs from PostgreSQL's own defaults.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "max_connections=100",
     "logging_collector=off",
+    "log_checkpoints=off",
     "log_min_messages=warning",
     "timezone=UTC",
 ];
@@ -69,7 +70,8 @@ pub async fn start(data_dir: &Path) -> Result<PrivatePostgres, PrivatePostgresEr
     let owner = Owner::of_this_process()?;
     owner.require_reach(data_dir)?;
     let cluster = data_dir.join("postgres");
-    let binaries = Binaries::find(cluster::version(&cluster)?.as_deref(), &cluster)?.within_reach(&owner, data_dir)?;
+    let binaries = Binaries::find(cluster::version(&cluster)?.as_deref(), &cluster, &owner)?;
+    let binaries = binaries.within_reach(&owner, data_dir)?;
     cluster::ensure(&cluster, &binaries, &owner).await?;
     let socket = socket::SocketDir::make(data_dir, &owner)?;
     let recipe =

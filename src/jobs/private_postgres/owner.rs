@@ -61,8 +61,13 @@ impl Owner {
         }
     }
 
+    /// True where the owner can pass to a file or folder, links followed.
+    pub(super) fn reaches(&self, path: &Path) -> bool {
+        path.canonicalize().is_ok_and(|real| self.first_obstacle(&real).is_none())
+    }
+
     /// The outermost folder on the way to `path` that the owner cannot pass.
-    pub(super) fn first_obstacle<'a>(&self, path: &'a Path) -> Option<&'a Path> {
+    fn first_obstacle<'a>(&self, path: &'a Path) -> Option<&'a Path> {
         let mut folders: Vec<&Path> = path.ancestors().collect();
         folders.reverse();
         folders.into_iter().find(|folder| !self.may_pass(folder))
