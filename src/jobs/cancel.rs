@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::claim::Claim;
-use super::{JobsError, listen};
+use super::{JobsError, listen, lock, lock_unfinished};
 use crate::db::jobs::{Ending, JobRow};
 use crate::db::{Connection, Db, JobStatus, TaskState, admin, commit, events, jobs, tasks};
 use crate::ids::JobId;
@@ -25,7 +25,7 @@ pub enum Cancelling {
 /// [`JobsError::NoSuchJob`], else as [`JobsError`].
 pub async fn request(db: &Db, id: JobId) -> Result<Cancelling, JobsError> {
     let mut tx = db.begin().await?;
-    let job = jobs::lock(&mut tx, id).await?.ok_or(JobsError::NoSuchJob(id))?;
+    let job = lock(&mut tx, id).await?;
     if job.status.is_done() {
         let cancelled = job.status == JobStatus::Cancelled;
         return Ok(if cancelled { Cancelling::Cancelled } else { Cancelling::Done(job.status) });
@@ -45,8 +45,8 @@ pub async fn request(db: &Db, id: JobId) -> Result<Cancelling, JobsError> {
 /// [`JobsError::LeaseLost`] where the lease moved on; else as [`JobsError`].
 pub async fn acknowledge(db: &Db, claim: &Claim) -> Result<(), JobsError> {
     let mut tx = db.begin().await?;
-    let job = jobs::lock(&mut tx, claim.job).await?.ok_or(JobsError::NoSuchJob(claim.job))?;
-    if job.status.is_done() || !tasks::end(&mut tx, claim.task, claim.lease, TaskState::Cancelled).await? {
+    let job = lock_unfinished(&mut tx, claim).await?;
+    if !tasks::end(&mut tx, claim.task, claim.lease, TaskState::Cancelled).await? {
         return Err(JobsError::LeaseLost);
     }
     end_where_nobody_works(&mut tx, &job).await?;

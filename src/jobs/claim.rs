@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{JobsError, LEASE, MAX_ATTEMPTS, cancel};
+use super::{JobsError, LEASE, MAX_ATTEMPTS, cancel, lock};
 use crate::db::{Db, TaskKind, commit, events, jobs, tasks};
 use crate::ids::{JobId, TaskId, WorkerId};
 
@@ -41,7 +41,7 @@ pub async fn claim(db: &Db, worker: WorkerId) -> Result<Option<Claim>, JobsError
 /// The job's side of a claim. False where the job ended, or was asked to, between the two.
 async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, JobsError> {
     let mut tx = db.begin().await?;
-    let job = jobs::lock(&mut tx, claim.job).await?.ok_or(JobsError::NoSuchJob(claim.job))?;
+    let job = lock(&mut tx, claim.job).await?;
     if job.status.is_done() || job.cancel_requested_at.is_some() {
         drop(tx);
         // Where the job's end took the lease away already, there is nothing left to say.

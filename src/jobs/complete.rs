@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::claim::Claim;
 use super::flow::{self, Next};
-use super::{JobsError, cancel, listen, store};
+use super::{JobsError, cancel, listen, lock_unfinished, store};
 use crate::db::artifacts::{self, ArtifactRow};
 use crate::db::jobs::{Ending, JobRow};
 use crate::db::{Connection, Db, JobOutcome, JobStatus, TaskKind, admin, commit, events, jobs, tasks};
@@ -60,10 +60,7 @@ pub async fn complete(db: &Db, claim: &Claim, done: &Done) -> Result<Completion,
     let mut tx = db.begin().await?;
     // Bytes first: copying them may take a while, and nobody waits for a blob as for the job's row.
     let blobs = put_all(&mut tx, done).await?;
-    let job = jobs::lock(&mut tx, claim.job).await?.ok_or(JobsError::NoSuchJob(claim.job))?;
-    if job.status.is_done() {
-        return Err(JobsError::LeaseLost);
-    }
+    let job = lock_unfinished(&mut tx, claim).await?;
     if job.cancel_requested_at.is_some() {
         drop(tx);
         cancel::acknowledge(db, claim).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::claim::Claim;
-use super::{JobsError, MAX_ATTEMPTS, cancel, to_json};
+use super::{JobsError, MAX_ATTEMPTS, cancel, lock_unfinished, to_json};
 use crate::db::jobs::Ending;
 use crate::db::{Connection, Db, JobStatus, TaskState, commit, events, jobs, tasks};
 use crate::ids::JobId;
@@ -28,10 +28,7 @@ pub enum Verdict {
 /// [`JobsError::LeaseLost`] where the lease moved on; else as [`JobsError`].
 pub async fn fail(db: &Db, claim: &Claim, problem: &Problem, may_pass: bool) -> Result<Verdict, JobsError> {
     let mut tx = db.begin().await?;
-    let job = jobs::lock(&mut tx, claim.job).await?.ok_or(JobsError::NoSuchJob(claim.job))?;
-    if job.status.is_done() {
-        return Err(JobsError::LeaseLost);
-    }
+    let job = lock_unfinished(&mut tx, claim).await?;
     if job.cancel_requested_at.is_some() {
         drop(tx);
         cancel::acknowledge(db, claim).await?;

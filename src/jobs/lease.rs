@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::claim::Claim;
-use super::{JobsError, LEASE};
+use super::{JobsError, LEASE, lock};
 use crate::compress::observer::Phase;
 use crate::db::{Db, TaskKind, commit, events, jobs, tasks};
 
@@ -76,7 +76,7 @@ pub async fn tell_event(db: &Db, claim: &Claim, kind: &str, detail: &Value) -> R
 /// As [`JobsError`].
 pub async fn release(db: &Db, claim: &Claim) -> Result<bool, JobsError> {
     let mut tx = db.begin().await?;
-    jobs::lock(&mut tx, claim.job).await?.ok_or(JobsError::NoSuchJob(claim.job))?;
+    lock(&mut tx, claim.job).await?;
     if !tasks::release(&mut tx, claim.task, claim.lease).await? {
         return Ok(false);
     }

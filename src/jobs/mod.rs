@@ -18,8 +18,10 @@ pub mod submit;
 
 use std::time::Duration;
 
-use crate::db::DbError;
+use crate::db::jobs::JobRow;
+use crate::db::{Connection, DbError};
 use crate::ids::JobId;
+use claim::Claim;
 
 /// How long a claim lasts without a heartbeat.
 pub const LEASE: Duration = Duration::from_secs(45);
@@ -59,6 +61,17 @@ pub enum JobsError {
     /// A file of ours could not be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+/// Locks a job's row until the transaction ends; whatever changes a job or its tasks does so first.
+async fn lock(conn: &mut Connection, id: JobId) -> Result<JobRow, JobsError> {
+    crate::db::jobs::lock(conn, id).await?.ok_or(JobsError::NoSuchJob(id))
+}
+
+/// The same for the holder of a lease, which is lost where the job is done.
+async fn lock_unfinished(conn: &mut Connection, claim: &Claim) -> Result<JobRow, JobsError> {
+    let job = lock(conn, claim.job).await?;
+    if job.status.is_done() { Err(JobsError::LeaseLost) } else { Ok(job) }
 }
 
 /// What is stored as an error of a job: a problem as JSON.
