@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 
-use crate::exec::{BatchNorm, Executor, Params, RunOptions};
+use crate::exec::{BatchNorm, Executor, RunOptions};
 use crate::graph::{Attribute, Graph, Node, TensorData};
 
 use super::CompressError;
-use super::edit::{own_input, position};
+use super::edit::{own_input, position, wide};
 use super::network::Network;
 use super::samples::Samples;
 use super::student::Student;
@@ -201,11 +201,6 @@ fn remove(student: &mut Student, made: &Made) {
         student.graph.initializers.shift_remove(&made.parameter(which));
         student.params.remove(&made.parameter(which));
     }
-}
-
-fn wide(params: &Params, name: &str) -> Result<Tensor, CompressError> {
-    let tensor = params.get(name).expect("the weight of a node of the graph");
-    Ok(tensor.f_detach()?.f_to_kind(Kind::Double)?)
 }
 
 /// Sets a weight, in the graph as well where the graph does not know it yet.

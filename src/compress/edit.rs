@@ -1,8 +1,12 @@
 //! Small edits of the folded graph that never leave this process; what a customer gets is edited through
 //! [`crate::graph::patch::Patch`].
 
+use tch::{Kind, Tensor};
+
 use crate::exec::Params;
 use crate::graph::Graph;
+
+use super::CompressError;
 
 /// Index of the node that writes a value first.
 pub fn position(graph: &Graph, output: &str) -> Option<usize> {
@@ -24,4 +28,10 @@ pub fn own_input(graph: &mut Graph, params: &mut Params, at: usize, index: usize
     graph.initializers.insert(fresh.clone(), data);
     graph.nodes[at].inputs[index].clone_from(&fresh);
     fresh
+}
+
+/// A weight of the graph in f64, in which weights are merged and folded.
+pub fn wide(params: &Params, name: &str) -> Result<Tensor, CompressError> {
+    let tensor = params.get(name).expect("the weight of a node of the graph");
+    Ok(tensor.f_detach()?.f_to_kind(Kind::Double)?)
 }

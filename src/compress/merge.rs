@@ -5,11 +5,9 @@
 
 use tch::{Kind, Tensor};
 
-use crate::exec::Params;
-
 use super::CompressError;
 use super::adapter::Adapter;
-use super::edit::{own_input, position};
+use super::edit::{own_input, position, wide};
 use super::sites::Side;
 use super::student::Student;
 
@@ -42,9 +40,4 @@ fn merged_weight(weight: &Tensor, a: &Tensor, side: Side) -> Result<Tensor, Comp
     };
     let operands = if side == Side::Post { [a, weight] } else { [weight, a] };
     Ok(Tensor::f_einsum(equation, &operands, None::<i64>)?)
-}
-
-fn wide(params: &Params, name: &str) -> Result<Tensor, CompressError> {
-    let tensor = params.get(name).expect("the weight of a node of the graph");
-    Ok(tensor.f_detach()?.f_to_kind(Kind::Double)?)
 }

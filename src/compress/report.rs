@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::analyse::BlockInfo;
 use super::config::JobConfig;
 use super::latency::{Basis, Engine, Reduction, Timing};
 use super::observer::Phase;
@@ -96,19 +97,9 @@ impl Loss {
 /// One residual addition of the teacher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BlockRow {
-    /// Name, as a customer knows it.
-    pub name: String,
-    /// Kind of shortcut.
-    pub kind: String,
-    /// Whether it can be dropped exactly.
-    pub droppable: bool,
-    /// Why not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Multiply-accumulates of the branch for one image.
-    pub macs: u64,
-    /// Parameters of the branch.
-    pub parameters: u64,
+    /// What the file alone tells of it.
+    #[serde(flatten)]
+    pub info: BlockInfo,
     /// Feature loss left after recovery without this block (lower is better).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recoverability: Option<Recoverability>,

@@ -3,7 +3,7 @@
 //! On the graph with the block dropped, the stream is the value that stood ahead of the block. Post-adapters follow the
 //! ungrouped convolutions that write it, pre-adapters go ahead of the ungrouped convolutions that read it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{Graph, Node};
 
@@ -29,9 +29,7 @@ pub enum Side {
 
 /// Sites around `stream` in a graph whose block is already dropped, in graph order.
 pub fn find(graph: &Graph, stream: &str) -> Vec<Site> {
-    let producers: HashMap<&str, usize> =
-        graph.nodes.iter().enumerate().flat_map(|(i, n)| n.outputs.iter().map(move |o| (o.as_str(), i))).collect();
-    let writers = writers(graph, &producers, stream);
+    let writers = writers(graph, stream);
     let readers = readers(graph, stream);
     let mut sites: Vec<(usize, Site)> = Vec::new();
     sites.extend(writers.into_iter().filter_map(|conv| Some((conv, site(graph, conv, Side::Post)?))));
@@ -58,7 +56,8 @@ fn passes(node: &Node) -> bool {
 }
 
 /// Convolutions whose output reaches the stream through additions, normalisations and activations.
-fn writers(graph: &Graph, producers: &HashMap<&str, usize>, stream: &str) -> BTreeSet<usize> {
+fn writers(graph: &Graph, stream: &str) -> BTreeSet<usize> {
+    let producers = graph.producers();
     let mut found = BTreeSet::new();
     let mut seen = BTreeSet::new();
     let mut open = vec![stream];
@@ -108,11 +107,7 @@ fn readers(graph: &Graph, stream: &str) -> BTreeSet<usize> {
 }
 
 /// The padded value where a convolution reads it; a padded shortcut (more channels) ends the stream.
-fn conv_reader<'g>(
-    graph: &'g Graph,
-    consumers: &std::collections::BTreeMap<&str, Vec<usize>>,
-    pad: &'g Node,
-) -> Option<&'g str> {
+fn conv_reader<'g>(graph: &'g Graph, consumers: &BTreeMap<&str, Vec<usize>>, pad: &'g Node) -> Option<&'g str> {
     let readers = consumers.get(pad.output()).map(Vec::as_slice).unwrap_or_default();
     readers.iter().all(|reader| graph.nodes[*reader].is("Conv")).then(|| pad.output())
 }

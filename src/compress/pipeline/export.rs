@@ -134,20 +134,14 @@ fn outcome(config: &JobConfig, selection: &Selection, samples: &latency::Samples
 
 fn block_rows(bench: &Bench, found: &Found) -> Vec<BlockRow> {
     let row = |block: &crate::compress::block::Block| {
-        let info = block.info();
         let single = found.measured.reductions.get(&block.name);
         let score = found.scores.iter().find(|score| score.block == block.name);
         BlockRow {
+            info: block.info(),
             recoverability: score.map(|score| score.recoverability.clone()),
             latency_reduction: single.map(|single| single.reduction),
             score: found.selection.ranking.iter().find(|ranked| ranked.block == block.name).map(|ranked| ranked.score),
             dropped: found.selection.dropped.contains(&block.name),
-            name: info.name,
-            kind: info.kind,
-            droppable: info.droppable,
-            reason: info.reason,
-            macs: info.macs,
-            parameters: info.parameters,
         }
     };
     bench.network.blocks.iter().map(row).collect()
