@@ -1,25 +1,17 @@
 //! An image set's way from the upload to the tensor, through the public door.
 
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use std::path::PathBuf;
 
 use image::{ImageFormat, Rgb, RgbImage};
 use practised::images::{Chw, ImageSet, Limits, ModelInput, Preprocess};
-use zip::write::{SimpleFileOptions, ZipWriter};
+
+use crate::support::uploads::zip;
 
 fn jpeg(width: u32, height: u32, level: u8) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
     RgbImage::from_pixel(width, height, Rgb([level; 3])).write_to(&mut out, ImageFormat::Jpeg).expect("encodes");
     out.into_inner()
-}
-
-fn zip(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, bytes) in files {
-        writer.start_file(*name, SimpleFileOptions::default()).expect("a file starts");
-        writer.write_all(bytes).expect("a file is written");
-    }
-    writer.finish().expect("the zip closes").into_inner()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -151,21 +151,26 @@ fn a_missing_engine_is_our_failure_and_says_so() {
 #[test]
 fn a_killed_parent_leaves_no_child() {
     let dir = folder();
-    let mut parent = practised(dir.path())
-        .args(["latency", "deep.onnx", "--runs", "100000", "--seconds", "600"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary runs");
-    let child = wait_for(|| child_of(parent.id())).expect("the measuring process starts");
-    // It has to be past its first line before the kernel is told to end it with its parent.
-    wait_for(|| measuring(child).then_some(())).expect("it measures");
+    let (mut parent, child) = measure_for_long(dir.path());
     parent.kill().expect("the parent is killed");
     parent.wait().expect("and reaped");
     wait_for(|| (!Path::new(&format!("/proc/{child}")).exists()).then_some(())).expect("the child is gone");
     let left = fs::read_dir(dir.path()).expect("the folder").map(|file| file.expect("a file").file_name());
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with("practised-latency")).collect();
     assert!(left.is_empty(), "no temporary file either: {left:?}");
+}
+
+/// A command that measures for minutes, and its measuring process, which is past tying itself to its parent.
+fn measure_for_long(folder: &Path) -> (Child, u32) {
+    let parent = practised(folder)
+        .args(["latency", "deep.onnx", "--runs", "100000", "--seconds", "600"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let child = wait_for(|| child_of(parent.id())).expect("the measuring process starts");
+    wait_for(|| measuring(child).then_some(())).expect("it measures");
+    (parent, child)
 }
 
 fn wait_for<T>(found: impl Fn() -> Option<T>) -> Option<T> {
@@ -195,14 +200,7 @@ fn measuring(process: u32) -> bool {
 #[test]
 fn measuring_in_onnx_runtime_keeps_one_thread_busy_and_none_of_libtorch() {
     let dir = folder();
-    let mut parent = practised(dir.path())
-        .args(["latency", "deep.onnx", "--runs", "100000", "--seconds", "600"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary runs");
-    let child = wait_for(|| child_of(parent.id())).expect("the measuring process starts");
-    wait_for(|| measuring(child).then_some(())).expect("it measures");
+    let (mut parent, child) = measure_for_long(dir.path());
     sleep(Duration::from_millis(500));
     let ticks = cpu_ticks(child);
     parent.kill().expect("the parent is killed");
