@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::exec;
+
 /// Makes a trained residual CNN faster by dropping whole blocks and recovering on a few unlabelled images.
 #[derive(Debug, Parser)]
 #[command(name = "practised", version, arg_required_else_help = true)]
@@ -48,6 +50,9 @@ enum Command {
 impl Cli {
     /// Runs the subcommand: exit code 0 done, 2 the input or the usage is at fault, 1 our failure.
     pub fn run(self) -> ExitCode {
+        if self.command.computes() {
+            exec::wait_passively();
+        }
         match self.command {
             Command::Serve(args) => serve::run(args),
             Command::Worker(args) => worker::run(args),
@@ -58,6 +63,13 @@ impl Cli {
             Command::Latency(args) => latency::run(args),
             Command::LatencyChild(args) => latency::run_child(args),
         }
+    }
+}
+
+impl Command {
+    /// Whether this process runs networks in torch. Measuring latency is left as it is on a customer's device.
+    fn computes(&self) -> bool {
+        matches!(self, Self::Worker(_) | Self::Compress(_) | Self::Evaluate(_))
     }
 }
 

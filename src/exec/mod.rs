@@ -15,6 +15,7 @@ mod params;
 mod plan;
 mod support;
 mod tensor;
+mod threads;
 
 pub use device::Device;
 pub use error::ExecError;
@@ -23,13 +24,4 @@ pub use options::{BatchNorm, RunOptions};
 pub use params::Params;
 pub use support::{Unsupported, operators, unsupported};
 pub use tensor::{from_tensor, to_tensor};
-
-/// Sets how many CPU threads torch uses within one operator, for the whole process.
-pub fn set_threads(count: usize) {
-    tch::set_num_threads(i32::try_from(count.max(1)).unwrap_or(i32::MAX));
-}
-
-/// How many CPU threads torch uses within one operator.
-pub fn threads() -> usize {
-    tch::get_num_threads().max(1) as usize
-}
+pub use threads::{set_threads, threads, wait_as_by_default, wait_passively};
