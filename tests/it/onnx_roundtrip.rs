@@ -151,18 +151,7 @@ fn a_file_cut_off_anywhere_is_refused_or_whole() {
 
 #[test]
 fn weights_in_another_file_are_named_with_the_way_out() {
-    let location = StringStringEntryProto {
-        key: Some("location".into()),
-        value: Some("../../etc/passwd".into()),
-        ..Default::default()
-    };
-    let bytes = with_initializer(TensorProto {
-        name: Some("fc.weight".into()),
-        dims: vec![1000],
-        data_type: Some(1),
-        external_data: vec![location],
-        ..Default::default()
-    });
+    let bytes = with_weight_elsewhere(&TinyResNet::default().bytes(), "../../etc/passwd");
     let error = decode(&bytes).expect_err("nothing is read from elsewhere");
     assert!(matches!(&error, OnnxError::ExternalData { tensor, count: 1, .. } if tensor == "fc.weight"), "{error:?}");
     assert!(error.to_string().contains("external_data=False"), "{error}");

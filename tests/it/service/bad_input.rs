@@ -3,7 +3,7 @@
 use practised::onnx;
 use serde_json::{Value, json};
 
-use crate::support::networks::{Batch, TinyResNet};
+use crate::support::networks::{Batch, TinyResNet, with_weight_elsewhere};
 use crate::support::service::{Answer, TestApp};
 use crate::support::uploads;
 
@@ -45,6 +45,9 @@ async fn files_that_are_no_network() {
     says(&pickle, &["torch.onnx.export("]);
     let archive = uploads::zip(&[("model/data.pkl", b"\x80\x02.".to_vec()), ("model/version", b"3\n".to_vec())]);
     says(&post(&archive).await.problem(415, "pytorch_file"), &["torch.onnx.export("]);
+    let elsewhere = with_weight_elsewhere(&TinyResNet::default().bytes(), "model.onnx.data");
+    let problem = post(&elsewhere).await.problem(422, "external_data");
+    says(&problem, &["fc.weight", "model.onnx.data", "external_data=False"]);
     says(&post(b"").await.problem(400, "empty_body"), &["bytes"]);
     assert_empty(&app).await;
 }
@@ -173,6 +176,36 @@ async fn jobs_whose_body_has_faults() {
     let nothing = json!({ "images": "0190aaaa-0000-7000-8000-000000000000" });
     says(&post(nothing).await.problem(404, "image_set_not_found"), &["/images"]);
     assert_eq!(pointers(&post(json!({ "images": null })).await, "invalid_job")[0].0, "/images");
+    assert_eq!(app.get("/v1/jobs").await.json()["data"], json!([]));
+}
+
+#[tokio::test]
+async fn networks_with_nothing_to_drop_are_taken_and_their_jobs_refused_with_the_reasons() {
+    let app = TestApp::without_workers().await;
+    let images = app.upload_images(4, 8).await;
+    let submit = async |graph: &practised::graph::Graph| {
+        let uploaded = app.post_bytes("/v1/models", OCTETS, file(graph)).await;
+        assert_eq!(uploaded.status, 201, "{uploaded:?}");
+        assert_eq!(uploaded.json()["blocks"]["droppable"], 0);
+        let job = json!({ "model": uploaded.id(), "images": images });
+        app.post_json("/v1/jobs", &job).await.problem(422, "no_droppable_block")
+    };
+
+    let mut projection_only = tiny_graph();
+    let identity = TinyResNet::default().droppable().into_iter().map(|name| format!("{name}.add")).collect::<Vec<_>>();
+    projection_only
+        .nodes
+        .iter_mut()
+        .filter(|node| identity.contains(&node.name))
+        .for_each(|node| node.op = "Mul".into());
+    let problem = submit(&projection_only).await;
+    says(&problem, &["none of the 1 residual additions"]);
+    assert_eq!(problem["errors"][0]["node"], "layer2.0");
+    says(&problem["errors"][0], &["projection shortcut"]);
+
+    let mut plain = tiny_graph();
+    plain.nodes.iter_mut().filter(|node| node.op == "Add").for_each(|node| node.op = "Mul".into());
+    says(&submit(&plain).await, &["no residual addition"]);
     assert_eq!(app.get("/v1/jobs").await.json()["data"], json!([]));
 }
 

@@ -8,8 +8,10 @@
 
 use std::sync::Arc;
 
+use buffa::Message;
 use practised::graph::{Attribute, DataType, Dim, Graph, Node, TensorData, ValueInfo, ValueType};
 use practised::onnx;
+use practised::onnx::proto::{ModelProto, StringStringEntryProto};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -138,6 +140,21 @@ impl TinyResNet {
         let names = [1, 2].into_iter().flat_map(|stage| (0..self.blocks).map(move |b| (stage, b)));
         names.filter(|place| *place != (2, 0)).map(|(stage, block)| format!("layer{stage}.{block}")).collect()
     }
+}
+
+/// The file as `torch.onnx.export(…, dynamo=True)` writes large networks: the last layer's weight lies in another file.
+pub fn with_weight_elsewhere(file: &[u8], location: &str) -> Vec<u8> {
+    let mut model = ModelProto::decode(&mut &file[..]).expect("a file of ours");
+    let weights = &mut model.graph.get_or_insert_default().initializer;
+    let weight = weights.iter_mut().find(|tensor| tensor.name.as_deref() == Some("fc.weight"));
+    let weight = weight.expect("the head's weight");
+    weight.raw_data = None;
+    weight.external_data = vec![StringStringEntryProto {
+        key: Some("location".into()),
+        value: Some(location.to_owned()),
+        ..Default::default()
+    }];
+    model.encode_to_vec()
 }
 
 #[derive(Clone, Copy)]
