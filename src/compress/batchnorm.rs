@@ -1,4 +1,5 @@
-//! BatchNormalization for exports that had theirs folded into the convolutions (method §6, rule 2).
+//! BatchNormalization as recovery needs it (method §6, point 2): made where an export had it folded into the convolutions,
+//! renewed where a refit has moved what it normalises.
 //!
 //! The recipe trains with the statistics of each batch, so a folded convolution gets a BatchNormalization behind it that
 //! starts as the identity: its running statistics are what the teacher's convolution puts out on the images fitted on, its
@@ -6,15 +7,14 @@
 //! because folding has left some rows with tiny kernels that one step would overrun. On export all of it is folded back.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 
 use crate::exec::{BatchNorm, Executor, RunOptions};
-use crate::graph::{Attribute, Graph, Node, TensorData};
+use crate::graph::{Attribute, Graph, Node};
 
 use super::CompressError;
-use super::edit::{own_input, position, wide};
+use super::edit::{own_input, position, set_weight, wide};
 use super::network::Network;
 use super::samples::Samples;
 use super::student::Student;
@@ -51,9 +51,20 @@ pub fn make(
     student: &Student,
     samples: &Samples,
 ) -> Result<(Student, Vec<Made>), CompressError> {
+    make_behind(network, teacher, student, samples, 0)
+}
+
+/// As [`make`], for the convolutions from the node at `first` on; `source` is whose statistics they start with.
+pub fn make_behind(
+    network: &Network,
+    source: &Student,
+    student: &Student,
+    samples: &Samples,
+    first: usize,
+) -> Result<(Student, Vec<Made>), CompressError> {
     let mut new = student.copy()?;
-    let convs = bare_convolutions(&new.graph, &new.taps);
-    let statistics = statistics(network, teacher, samples, &convs)?;
+    let convs = bare_convolutions(&new.graph, &new.taps, first);
+    let statistics = statistics(network, source, samples, &convs)?;
     let mut made = Vec::new();
     for conv in convs {
         let statistics = &statistics[&conv];
@@ -62,33 +73,80 @@ pub fn make(
     Ok((new, made))
 }
 
-/// First outputs of the convolutions ahead of the taps whose only reader is not a BatchNormalization already.
-fn bare_convolutions(graph: &Graph, taps: &[String]) -> Vec<String> {
+/// Sets the running statistics of every BatchNormalization from the node at `first` on to what its input now has on the
+/// images fitted on, and brings the kernel rows of refitted convolutions to one norm; scales and shifts keep what the
+/// student computes: `γ' = γ·σ'/σ`, `β' = β + γ(μ' − μ)/σ`. Without this, training destroys a refit at once.
+pub fn renew(
+    network: &Network,
+    student: &mut Student,
+    samples: &Samples,
+    first: usize,
+    refitted: &[String],
+) -> Result<(), CompressError> {
+    let indices = ahead_of(&student.graph, &student.taps).into_iter().filter(|index| *index >= first);
+    let nodes = indices.map(|index| &student.graph.nodes[index]).filter(|node| node.is("BatchNormalization"));
+    let norms: Vec<(String, String)> = nodes.map(|node| (node.output().to_owned(), node.inputs[0].clone())).collect();
+    let inputs: Vec<String> = norms.iter().map(|(_, input)| input.clone()).collect();
+    if inputs.is_empty() {
+        return Ok(());
+    }
+    let statistics = statistics(network, student, samples, &inputs)?;
+    for (norm, input) in norms {
+        renew_one(student, &norm, &statistics[&input], refitted.contains(&input))?;
+    }
+    Ok(())
+}
+
+fn renew_one(student: &mut Student, norm: &str, now: &Statistics, refitted: bool) -> Result<(), CompressError> {
+    let at = position(&student.graph, norm).expect("a BatchNormalization of this graph");
+    let node = student.graph.nodes[at].clone();
+    let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
+    let scale = match refitted {
+        true => {
+            let conv = position(&student.graph, &node.inputs[0]).expect("the convolution ahead of it");
+            even_rows(student, conv)?
+        }
+        false => now.mean.ones_like(),
+    };
+    let names: Vec<String> = (1..=4).map(|i| own_input(&mut student.graph, &mut student.params, at, i)).collect();
+    let read = |index: usize| wide(&student.params, &names[index - 1]);
+    let (gamma, beta, mean, variance) = (read(1)?, read(2)?, read(3)?, read(4)?);
+    let (was, is) = ((variance + epsilon).sqrt(), (&now.variance * scale.square() + epsilon).sqrt());
+    let gain = gamma / was;
+    let parameters =
+        [&gain * is / &scale, beta + &gain * (&now.mean - mean), &now.mean * &scale, &now.variance * scale.square()];
+    names.iter().zip(&parameters).try_for_each(|(name, tensor)| set_weight(student, name, tensor))
+}
+
+/// First outputs of the convolutions ahead of the taps, from the node at `first` on, whose only reader is not a
+/// BatchNormalization already.
+fn bare_convolutions(graph: &Graph, taps: &[String], first: usize) -> Vec<String> {
     let consumers = graph.consumers();
     let normalised = |value: &str| {
         let readers = consumers.get(value).map(Vec::as_slice).unwrap_or_default();
         matches!(readers, [only] if graph.nodes[*only].is("BatchNormalization"))
     };
-    let nodes = ahead_of(graph, taps).into_iter().map(|index| &graph.nodes[index]);
+    let indices = ahead_of(graph, taps).into_iter().filter(|index| *index >= first);
+    let nodes = indices.map(|index| &graph.nodes[index]);
     nodes.filter(|node| node.is("Conv") && !normalised(node.output())).map(|node| node.output().to_owned()).collect()
 }
 
-/// What the teacher's convolutions put out on the images fitted on: the student's BatchNormalizations then start where the
-/// ones that were folded away stood.
+/// What these values of a network are on the images fitted on. Of the teacher's convolutions, they are where the
+/// BatchNormalizations that were folded away stood.
 fn statistics(
     network: &Network,
-    teacher: &Student,
+    source: &Student,
     samples: &Samples,
     convs: &[String],
 ) -> Result<BTreeMap<String, Statistics>, CompressError> {
     let input = network.input.name.as_str();
     let wanted: Vec<&str> = convs.iter().map(String::as_str).collect();
-    let executor = Executor::new(&teacher.graph, &[input], &wanted)?;
+    let executor = Executor::new(&source.graph, &[input], &wanted)?;
     let options = RunOptions { batch_norm: BatchNorm::Running };
     let mut sums: Vec<Option<(Tensor, Tensor, f64)>> = convs.iter().map(|_| None).collect();
     for chunk in samples.fit.chunks(samples.evaluation_batch()) {
-        let images = samples.select(chunk)?.f_to_device(teacher.params.device())?;
-        let values = tch::no_grad(|| executor.run(&teacher.params, &[(input, &images)], &options))?;
+        let images = samples.select(chunk)?.f_to_device(source.params.device())?;
+        let values = tch::no_grad(|| executor.run(&source.params, &[(input, &images)], &options))?;
         for (sum, value) in sums.iter_mut().zip(&values) {
             let (one, two, count) = sums_per_channel(value)?;
             *sum = Some(match sum.take() {
@@ -126,7 +184,7 @@ fn make_one(student: &mut Student, conv: String, statistics: &Statistics) -> Res
     let parameters =
         [("scale", gamma), ("shift", statistics.mean.shallow_clone()), ("mean", mean), ("variance", variance)];
     for (which, tensor) in parameters {
-        set(student, &made.parameter(which), &tensor)?;
+        set_weight(student, &made.parameter(which), &tensor)?;
     }
     student.insert_behind(at, node(&made));
     Ok(made)
@@ -141,11 +199,11 @@ fn even_rows(student: &mut Student, at: usize) -> Result<Tensor, CompressError> 
     let dead = norms.f_le_tensor(&(&mean * 1e-6))?;
     let scale = (&mean / &norms).f_where_self(&dead.f_logical_not()?, &norms.ones_like())?;
     let shape: Vec<i64> = student.params.get(&weight).map(Tensor::size).unwrap_or_default();
-    set(student, &weight, &(rows * scale.unsqueeze(1)).f_reshape(&shape)?)?;
+    set_weight(student, &weight, &(rows * scale.unsqueeze(1)).f_reshape(&shape)?)?;
     if student.graph.nodes[at].input(2).is_some() {
         let bias = own_input(&mut student.graph, &mut student.params, at, 2);
         let scaled = wide(&student.params, &bias)? * &scale;
-        set(student, &bias, &scaled)?;
+        set_weight(student, &bias, &scaled)?;
     }
     Ok(scale)
 }
@@ -181,14 +239,14 @@ fn fold_one(student: &mut Student, made: &Made) -> Result<(), CompressError> {
     let weight = student.graph.nodes[at].inputs[1].clone();
     let kernel = wide(&student.params, &weight)?;
     let rows = kernel.f_flatten(1, -1)? * factor.unsqueeze(1);
-    set(student, &weight, &rows.f_reshape(kernel.size())?)?;
+    set_weight(student, &weight, &rows.f_reshape(kernel.size())?)?;
     let bias_name = student.graph.nodes[at].input(2).map(str::to_owned);
     let bias = match &bias_name {
         Some(name) => wide(&student.params, name)?,
         None => mean.zeros_like(),
     };
     let name = bias_name.unwrap_or_else(|| format!("{weight}_bias"));
-    set(student, &name, &(beta + (bias - mean) * factor))?;
+    set_weight(student, &name, &(beta + (bias - mean) * factor))?;
     student.graph.nodes[at].inputs.resize(3, String::new());
     student.graph.nodes[at].inputs[2] = name;
     remove(student, made);
@@ -201,16 +259,4 @@ fn remove(student: &mut Student, made: &Made) {
         student.graph.initializers.shift_remove(&made.parameter(which));
         student.params.remove(&made.parameter(which));
     }
-}
-
-/// Sets a weight, in the graph as well where the graph does not know it yet.
-fn set(student: &mut Student, name: &str, tensor: &Tensor) -> Result<(), CompressError> {
-    let dims: Vec<usize> = tensor.size().iter().map(|size| *size as usize).collect();
-    let narrow = tensor.f_to_kind(Kind::Float)?;
-    if !student.graph.initializers.contains_key(name) {
-        let zeros = TensorData::from_f32(&dims, &vec![0.0; dims.iter().product()]);
-        student.graph.initializers.insert(name.to_owned(), Arc::new(zeros));
-    }
-    student.params.set(name, narrow);
-    Ok(())
 }

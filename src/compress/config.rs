@@ -55,13 +55,13 @@ impl Default for Target {
 pub struct RecoverabilityConfig {
     /// What is fitted.
     pub method: RecoverabilityMethod,
-    /// Steps of SGD per block; 0 measures the plain drop.
+    /// Steps of SGD per block, for adapters; 0 measures the plain drop.
     pub iterations: u32,
 }
 
 impl Default for RecoverabilityConfig {
     fn default() -> Self {
-        Self { method: RecoverabilityMethod::Adapters, iterations: 1000 }
+        Self { method: RecoverabilityMethod::default(), iterations: 1000 }
     }
 }
 
@@ -69,8 +69,10 @@ impl Default for RecoverabilityConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecoverabilityMethod {
-    /// The paper's: 1×1 adapters by SGD.
+    /// The convolution ahead of the gap, by least squares.
     #[default]
+    ClosedForm,
+    /// The paper's: 1×1 adapters by SGD.
     Adapters,
 }
 
@@ -96,12 +98,14 @@ impl Default for Finetuning {
 
 /// How the student recovers (paper §3.3).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(from = "FinetuneWishes")]
 pub struct FinetuneConfig {
     /// Which recipe.
     pub recipe: Recipe,
-    /// Steps of SGD.
+    /// Optimiser steps.
     pub steps: u32,
+    /// Whether the images of a batch are mixed with each other.
+    pub mixing: bool,
     /// Stops earlier, with the schedule squeezed to fit, when this many seconds are used up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_seconds: Option<u64>,
@@ -109,7 +113,32 @@ pub struct FinetuneConfig {
 
 impl Default for FinetuneConfig {
     fn default() -> Self {
-        Self { recipe: Recipe::Paper, steps: 2000, budget_seconds: None }
+        FinetuneWishes::default().into()
+    }
+}
+
+/// What a customer wrote: the number of steps and the mixing depend on the recipe.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct FinetuneWishes {
+    recipe: Recipe,
+    steps: Option<u32>,
+    mixing: Option<bool>,
+    budget_seconds: Option<u64>,
+}
+
+impl From<FinetuneWishes> for FinetuneConfig {
+    fn from(wishes: FinetuneWishes) -> Self {
+        let (steps, mixing) = match wishes.recipe {
+            Recipe::Practised => (300, true),
+            Recipe::Paper => (2000, false),
+        };
+        Self {
+            recipe: wishes.recipe,
+            steps: wishes.steps.unwrap_or(steps),
+            mixing: wishes.mixing.unwrap_or(mixing),
+            budget_seconds: wishes.budget_seconds,
+        }
     }
 }
 
@@ -117,8 +146,10 @@ impl Default for FinetuneConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recipe {
-    /// SGD with momentum on the feature loss, BatchNormalization in training mode.
+    /// Refitted start, relative Muon on mixed views, BatchNormalization frozen.
     #[default]
+    Practised,
+    /// The paper's: SGD with momentum from the original weights, BatchNormalization in training mode.
     Paper,
 }
 
@@ -293,7 +324,17 @@ mod tests {
         let config = parse_json(json!({"model": "m"})).expect("defaults");
         assert_eq!(config, JobConfig::default());
         assert_eq!(config.target, Target::LatencyReduction(0.2));
-        assert!(config.finetune.0.is_some());
+        let finetune = config.finetune.0.expect("a recipe");
+        assert_eq!((finetune.recipe, finetune.steps, finetune.mixing), (Recipe::Practised, 300, true));
+    }
+
+    #[test]
+    fn steps_and_mixing_depend_on_the_recipe_where_nobody_says() {
+        let finetune = |value| parse_json(json!({ "finetune": value })).expect("parses").finetune.0.expect("a recipe");
+        let paper = finetune(json!({"recipe": "paper"}));
+        assert_eq!((paper.steps, paper.mixing), (2000, false));
+        let mixed = finetune(json!({"recipe": "paper", "mixing": true, "steps": 7}));
+        assert_eq!((mixed.steps, mixed.mixing), (7, true));
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Small edits of the folded graph that never leave this process; what a customer gets is edited through
 //! [`crate::graph::patch::Patch`].
 
+use std::sync::Arc;
+
 use tch::{Kind, Tensor};
 
 use crate::exec::Params;
-use crate::graph::Graph;
+use crate::graph::{Graph, TensorData};
 
 use super::CompressError;
+use super::student::Student;
 
 /// Index of the node that writes a value first.
 pub fn position(graph: &Graph, output: &str) -> Option<usize> {
@@ -34,4 +37,16 @@ pub fn own_input(graph: &mut Graph, params: &mut Params, at: usize, index: usize
 pub fn wide(params: &Params, name: &str) -> Result<Tensor, CompressError> {
     let tensor = params.get(name).expect("the weight of a node of the graph");
     Ok(tensor.f_detach()?.f_to_kind(Kind::Double)?)
+}
+
+/// Sets a weight, in the graph as well where the graph does not know it yet.
+pub fn set_weight(student: &mut Student, name: &str, tensor: &Tensor) -> Result<(), CompressError> {
+    let dims: Vec<usize> = tensor.size().iter().map(|size| *size as usize).collect();
+    let narrow = tensor.f_to_kind(Kind::Float)?;
+    if !student.graph.initializers.contains_key(name) {
+        let zeros = TensorData::from_f32(&dims, &vec![0.0; dims.iter().product()]);
+        student.graph.initializers.insert(name.to_owned(), Arc::new(zeros));
+    }
+    student.params.set(name, narrow);
+    Ok(())
 }

@@ -7,8 +7,8 @@
 //!   [`analyse`]
 //! * the tiny set: [`samples`], [`augment`], [`random`]
 //! * latency: [`latency`] in a child process, [`onnxruntime`]
-//! * recoverability: [`sites`], [`adapter`], [`merge`], [`recoverability`] (with [`cut`])
-//! * recovery: [`distill`], [`sgd`], [`trainable`], [`batchnorm`], [`finetune`]
+//! * recoverability: [`recoverability`], by [`adapter`]s (on [`sites`], with [`merge`]) or by [`refit`]
+//! * recovery: [`finetune`], on [`distill`], [`pair`] and [`cut`], [`mixing`], [`trainable`], [`batchnorm`], [`sgd`], [`muon`]
 //! * the result: [`student`], [`export`], [`answer`], [`quality`], [`evaluate`], [`report`]
 
 pub mod adapter;
@@ -29,14 +29,18 @@ pub mod finetune;
 pub mod latency;
 pub mod macs;
 pub mod merge;
+pub mod mixing;
+pub mod muon;
 pub mod names;
 pub mod network;
 pub mod observer;
 pub mod onnxruntime;
+pub mod pair;
 pub mod pipeline;
 pub mod quality;
 pub mod random;
 pub mod recoverability;
+pub mod refit;
 pub mod report;
 pub mod samples;
 pub mod sgd;

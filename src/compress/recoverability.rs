@@ -1,21 +1,23 @@
-//! Recoverability of one block (method §4, paper §3.2): the feature loss that is left when the block is gone and adapters
-//! around it are fitted. Lower is better: some blocks hurt when removed and yet come back easily.
+//! Recoverability of one block (method §4, paper §3.2): the feature loss that is left when the block is gone and what is
+//! around it is fitted: adapters, as in the paper, or a convolution in closed form. Lower is better: some blocks hurt when
+//! removed and yet come back easily.
 
 use tch::Tensor;
 
-use crate::exec::{BatchNorm, Device, Executor, RunOptions};
+use crate::exec::Device;
 use crate::graph::Node;
 
 use super::CompressError;
 use super::adapter::{self, Adapter};
 use super::augment;
 use super::block::Block;
-use super::cut;
-use super::distill::{self, Answers, Forward, feature_loss};
+use super::distill::{self, Answers, Forward};
 use super::merge::merge;
 use super::network::Network;
 use super::observer::Observer;
+use super::pair::Pair;
 use super::random::stream;
+use super::refit::start;
 use super::report::Loss;
 use super::samples::{Batches, Samples};
 use super::sgd::{Sgd, learning_rate};
@@ -43,10 +45,10 @@ pub struct Setting<'a> {
     pub seed: u64,
 }
 
-/// What fitting the adapters of one block brought.
+/// What fitting around one block brought.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fitted {
-    /// With the adapters fitted and merged.
+    /// With the adapters fitted and merged, or the convolution refitted.
     pub recovered: Loss,
     /// Of the plain drop.
     pub plain: Loss,
@@ -75,6 +77,17 @@ pub fn by_adapters(
         fitted.recovered = setting.loss(&merged)?;
     }
     Ok(fitted)
+}
+
+/// Refits the convolution ahead of a block in closed form and measures what loss is left.
+pub fn by_closed_form(setting: &Setting, block: &Block, observer: &dyn Observer) -> Result<Fitted, CompressError> {
+    let plain = Student::dropped(setting.network, &[block], setting.device)?;
+    let plain_loss = setting.loss(&plain)?;
+    let refitted = start::around_gap(setting, plain, &[block], observer)?;
+    let recovered = if refitted.refitted.is_empty() { plain_loss } else { setting.loss(&refitted.student)? };
+    // Each pass over the images fitted on asks the teacher for the value behind the block.
+    let teacher_forwards = 2 * setting.samples.fit.len() as u64;
+    Ok(Fitted { recovered, plain: plain_loss, adapters: 0, teacher_forwards })
 }
 
 impl Setting<'_> {
@@ -109,7 +122,9 @@ fn fit(
 ) -> Result<u64, CompressError> {
     let names: Vec<&str> = adapters.iter().map(|adapter| adapter.weight.as_str()).collect();
     let mut sgd = Sgd::new(adapted.params.trainable(&names)?);
-    let pair = Pair::plan(setting, adapted, &names)?;
+    let is_adapter = |node: &Node| node.input(1).is_some_and(|weight| names.contains(&weight));
+    let first = adapted.graph.nodes.iter().position(is_adapter).unwrap_or(0);
+    let pair = Pair::plan(setting, adapted, first)?;
     let purpose = format!("score/{}", block.name);
     let mut batches = Batches::new(
         &setting.samples.fit,
@@ -127,43 +142,6 @@ fn fit(
         asked += views.size()[0] as u64;
     }
     Ok(asked)
-}
-
-/// Teacher and student run one after the other, the student from where it first differs.
-struct Pair {
-    teacher: Executor,
-    student: Executor,
-    shared: Vec<String>,
-}
-
-impl Pair {
-    fn plan(setting: &Setting, student: &Student, adapters: &[&str]) -> Result<Self, CompressError> {
-        let is_adapter = |node: &Node| node.input(1).is_some_and(|weight| adapters.contains(&weight));
-        let first = student.graph.nodes.iter().position(is_adapter).unwrap_or(0);
-        let shared = cut::values_at(&student.graph, first, &student.taps);
-        let wanted: Vec<String> = shared.iter().chain(&setting.teacher.taps).cloned().collect();
-        let input = setting.network.input.name.as_str();
-        Ok(Self {
-            teacher: Executor::new(&setting.network.graph, &[input], &names(&wanted))?,
-            student: Executor::new(&student.graph, &names(&shared), &names(&student.taps))?,
-            shared,
-        })
-    }
-
-    fn loss(&self, setting: &Setting, student: &Student, views: &Tensor) -> Result<Tensor, CompressError> {
-        let options = RunOptions { batch_norm: BatchNorm::Running };
-        let views = views.f_to_device(student.params.device())?;
-        let mut from_teacher = tch::no_grad(|| {
-            self.teacher.run(&setting.teacher.params, &[(&setting.network.input.name, &views)], &options)
-        })?;
-        let features = from_teacher.split_off(self.shared.len());
-        let fed: Vec<(&str, &Tensor)> = self.shared.iter().map(String::as_str).zip(&from_teacher).collect();
-        feature_loss(&self.student.run(&student.params, &fed, &options)?, &features)
-    }
-}
-
-fn names(values: &[String]) -> Vec<&str> {
-    values.iter().map(String::as_str).collect()
 }
 
 /// Merging is exact; a difference beyond rounding would be a bug, and would make every later figure wrong.

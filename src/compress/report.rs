@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::analyse::BlockInfo;
-use super::config::JobConfig;
+use super::config::{JobConfig, Recipe, RecoverabilityMethod};
 use super::latency::{Basis, Engine, Reduction, Timing};
 use super::observer::Phase;
 
@@ -122,7 +122,7 @@ pub struct Recoverability {
     /// Feature loss of the plain drop.
     pub plain: Loss,
     /// How it was fitted.
-    pub method: String,
+    pub method: RecoverabilityMethod,
 }
 
 /// Latency of teacher and student.
@@ -199,20 +199,49 @@ pub struct Top1 {
 }
 
 /// What fine-tuning did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct FinetuneReport {
     /// The recipe.
-    pub recipe: String,
+    pub recipe: Recipe,
+    /// Whether the images of a batch were mixed with each other.
+    pub mixing: bool,
     /// Steps asked for.
     pub steps: u32,
-    /// Steps run.
+    /// Steps run, in the run that the figures are about.
     pub steps_run: u32,
-    /// True where no step beat the start on the held-out images: the student is the start.
+    /// What was refitted in closed form before the first step; absent where the recipe refits nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refit: Option<RefitReport>,
+    /// Learning rate that was taken, where the recipe chooses one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub learning_rate: Option<f64>,
+    /// Learning rates that were tried and undone, because the loss on the images that decide was not below the start's, or
+    /// a lower rate brought it lower.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub learning_rates_undone: Vec<f64>,
+    /// True where the delivered student was fitted on all images, once the held-out ones had decided how: the quality
+    /// figures are those of the run that had not seen them.
+    #[serde(default)]
+    pub fitted_on_all_images: bool,
+    /// True where no step beat the start on the images that decide: the student is the start.
     pub recovery_rolled_back: bool,
     /// BatchNormalizations made for an export that had them folded, folded back again on export.
     pub batch_norms_made: usize,
     /// Feature loss along the way, from step 0 on.
     pub history: Vec<HistoryPoint>,
+}
+
+/// Convolutions refitted in closed form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RefitReport {
+    /// First outputs of the convolutions that were refitted.
+    pub refitted: Vec<String>,
+    /// Refits that did not lower the loss on the images that decide, and were undone.
+    pub undone: usize,
+    /// That loss with nothing refitted.
+    pub loss_before: f64,
+    /// That loss with what was refitted.
+    pub loss_after: f64,
 }
 
 /// Feature loss at one step.

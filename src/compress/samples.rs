@@ -54,6 +54,21 @@ impl Samples {
         if side <= 96 { 64 } else { 16 }
     }
 
+    /// Mixed views per training step: nearly as many where there are few images, because no view comes twice.
+    pub fn mixed_batch(&self) -> usize {
+        match self.training_batch() {
+            64 if self.fit.len() < 64 => 50,
+            size => size,
+        }
+    }
+
+    /// The same images, all of them to be fitted on.
+    pub fn all_fitted(&self) -> Self {
+        let mut fit = [self.fit.as_slice(), &self.held_out].concat();
+        fit.sort_unstable();
+        Self { images: self.images.shallow_clone(), fit, held_out: Vec::new(), black: self.black.clone() }
+    }
+
     /// Images per run when only measuring.
     pub fn evaluation_batch(&self) -> usize {
         let size = self.images.size();
@@ -88,6 +103,12 @@ impl Batches {
     /// Over these images, `size` at a time (fewer where there are fewer).
     pub fn new(indices: &[i64], size: usize, random: ChaCha8Rng) -> Self {
         Self { indices: indices.to_vec(), next: indices.len(), size: size.min(indices.len()), random }
+    }
+
+    /// As [`Batches::new`], with as many repetitions as fill a batch: for recipes that never see an image twice alike.
+    pub fn repeating(indices: &[i64], size: usize, random: ChaCha8Rng) -> Self {
+        let times = size.div_ceil(indices.len().max(1));
+        Self::new(&indices.repeat(times), size, random)
     }
 
     /// The next batch's indices. A rest smaller than a batch is left out, as the paper's loader does.

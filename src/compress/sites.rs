@@ -38,13 +38,18 @@ pub fn find(graph: &Graph, stream: &str) -> Vec<Site> {
     sites.into_iter().map(|(_, site)| site).collect()
 }
 
-/// Only a convolution over all channels absorbs a map that mixes channels.
+/// Only a convolution over all channels, (M, C, kH, kW), absorbs a map that mixes channels.
+pub fn mixes_channels(graph: &Graph, node: &Node) -> bool {
+    let weight = node.input(1).and_then(|weight| graph.initializers.get(weight));
+    node.is("Conv") && node.attrs.int("group", 1) == 1 && weight.is_some_and(|weight| weight.dims.len() == 4)
+}
+
 fn site(graph: &Graph, conv: usize, side: Side) -> Option<Site> {
     let node = &graph.nodes[conv];
-    let weight = graph.initializers.get(node.input(1)?)?;
-    if node.attrs.int("group", 1) != 1 || weight.dims.len() != 4 {
+    if !mixes_channels(graph, node) {
         return None;
     }
+    let weight = graph.initializers.get(node.input(1)?)?;
     let channels = if side == Side::Post { weight.dims[0] } else { weight.dims[1] };
     Some(Site { conv: node.output().to_owned(), side, channels })
 }

@@ -21,11 +21,19 @@ pub fn ahead_of(graph: &Graph, taps: &[String]) -> BTreeSet<usize> {
 /// Names of the weights that the taps depend on, in graph order: kernels, biases, and scales and shifts of
 /// normalisations. Running statistics and other constants are not weights.
 pub fn weights(graph: &Graph, taps: &[String]) -> Vec<String> {
+    weights_from(graph, taps, 0)
+}
+
+/// As [`weights`], of the nodes from the one at `first` on, without those that an earlier node reads too.
+pub fn weights_from(graph: &Graph, taps: &[String], first: usize) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for index in ahead_of(graph, taps) {
+    let (frozen, moving): (Vec<usize>, Vec<usize>) =
+        ahead_of(graph, taps).into_iter().partition(|index| *index < first);
+    let frozen: BTreeSet<&str> = frozen.iter().flat_map(|index| weights_of(&graph.nodes[*index])).collect();
+    for index in moving {
         for name in weights_of(&graph.nodes[index]) {
             let known = graph.initializers.get(name).is_some_and(|tensor| tensor.dtype.is_float());
-            if known && !names.iter().any(|other| other == name) {
+            if known && !frozen.contains(name) && !names.iter().any(|other| other == name) {
                 names.push(name.to_owned());
             }
         }

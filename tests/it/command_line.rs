@@ -20,14 +20,13 @@ impl Desk {
         let desk = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         desk.put("model.onnx", &net.bytes());
         desk.put("images.zip", &image_zip(24, net.pixels as u32));
-        let job = json!({
-            "recoverability": {"iterations": 5},
-            "finetune": {"steps": 10},
-            "target": {"blocks": 1},
-            "seed": 3,
-        });
-        desk.put("job.json", job.to_string().as_bytes());
+        desk.put("job.json", desk.job().to_string().as_bytes());
         desk
+    }
+
+    /// Few steps, everything else as a customer gets it who asks for nothing.
+    fn job(&self) -> Value {
+        json!({"recoverability": {"iterations": 5}, "finetune": {"steps": 10}, "target": {"blocks": 1}, "seed": 3})
     }
 
     fn put(&self, name: &str, bytes: &[u8]) {
@@ -74,12 +73,24 @@ fn check_lists_the_blocks_as_a_table_and_as_json() {
 
 #[test]
 fn compress_leaves_a_smaller_network_that_evaluate_and_the_report_agree_about() {
-    for bn in [BatchNorm::Kept, BatchNorm::Folded] {
+    for (bn, method, recipe) in
+        [(BatchNorm::Kept, "closed_form", "practised"), (BatchNorm::Folded, "adapters", "paper")]
+    {
         let net = TinyResNet { bn, ..TinyResNet::default() };
         let desk = Desk::new(&net);
+        let mut job = desk.job();
+        if method == "adapters" {
+            job["recoverability"]["method"] = method.into();
+            job["finetune"]["recipe"] = recipe.into();
+            desk.put("job.json", job.to_string().as_bytes());
+        }
         let report = desk.json(&COMPRESS);
         assert_eq!(report["reproduce"]["seed"], 3);
-        assert_eq!(report["reproduce"]["config"]["recoverability"]["method"], "adapters");
+        let config = &report["reproduce"]["config"];
+        assert_eq!(
+            (&config["recoverability"]["method"], &config["finetune"]["recipe"]),
+            (&json!(method), &json!(recipe))
+        );
         assert_eq!(report["quality"]["images"], json!({"fit": 16, "held_out": 8, "synthetic": 0}));
         let scored =
             report["blocks"].as_array().expect("blocks").iter().filter(|block| block["recoverability"].is_object());

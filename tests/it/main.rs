@@ -15,5 +15,6 @@ mod operators;
 mod private_postgres;
 mod queries;
 mod queue;
+mod recovery;
 mod service;
 mod support;

@@ -1,41 +1,29 @@
-//! Recovery by feature distillation (paper §3.3): all of the student's weights but the head's move until its features are
-//! the teacher's again. Labels are never used.
+//! The authors' recipe: from the original weights, SGD with momentum, BatchNormalization in training mode.
 
 use std::time::Instant;
 
 use tch::Tensor;
 
+use crate::compress::CompressError;
+use crate::compress::augment;
+use crate::compress::batchnorm::{self, Made};
+use crate::compress::config::FinetuneConfig;
+use crate::compress::distill::{Forward, feature_loss};
+use crate::compress::mixing::cutmix;
+use crate::compress::observer::{Observer, Phase};
+use crate::compress::random::stream;
+use crate::compress::recoverability::Setting;
+use crate::compress::report::{FinetuneReport, HistoryPoint};
+use crate::compress::samples::Batches;
+use crate::compress::sgd::{Sgd, learning_rate};
+use crate::compress::student::Student;
+use crate::compress::trainable;
 use crate::exec::{BatchNorm, Params};
 
-use super::CompressError;
-use super::augment;
-use super::batchnorm::{self, Made};
-use super::config::FinetuneConfig;
-use super::distill::{Forward, feature_loss};
-use super::observer::{Observer, Phase};
-use super::random::stream;
-use super::recoverability::Setting;
-use super::report::{FinetuneReport, HistoryPoint};
-use super::samples::Batches;
-use super::sgd::{Sgd, learning_rate};
-use super::student::Student;
-use super::trainable;
+use super::{CHECKPOINTS, Recovered};
 
-/// How often the deciding images are looked at during one run.
-const CHECKPOINTS: u32 = 10;
-
-/// A fine-tuned student.
-pub struct Recovered {
-    /// The best student seen, with made BatchNormalizations folded back; the start where none was better.
-    pub student: Student,
-    /// What happened.
-    pub report: FinetuneReport,
-    /// Images that the teacher was asked about.
-    pub teacher_forwards: u64,
-}
-
-/// The paper's recipe: from the original weights, SGD with momentum, BatchNormalization in training mode. The student with
-/// the lowest loss on the deciding images is kept; where none is below the start, the start is the result.
+/// Trains a copy of `start`. The student with the lowest loss on the images that decide is kept; where none is below the
+/// start's, the start is the result.
 pub fn by_paper(
     setting: &Setting,
     start: &Student,
@@ -114,7 +102,10 @@ impl Run {
 
     fn train(&mut self, setting: &Setting, config: &FinetuneConfig) -> Result<(), CompressError> {
         let images = setting.samples.select(self.batches.next_batch())?;
-        let views = augment::views(&images, &setting.samples.black, &mut self.views)?;
+        let mut views = augment::views(&images, &setting.samples.black, &mut self.views)?;
+        if config.mixing {
+            views = cutmix(&views, &mut self.views)?;
+        }
         let target = tch::no_grad(|| self.teacher_forward.run(&setting.teacher.params, &views, BatchNorm::Running))?;
         let features: Vec<Tensor> =
             self.student_forward.run(&self.student.params, &views, BatchNorm::Batch { update_running: true })?;
@@ -153,14 +144,16 @@ impl Run {
             batchnorm::fold_back(&Student { params: self.best.params, ..self.student }, made)?
         };
         let report = FinetuneReport {
-            recipe: "paper".into(),
+            recipe: config.recipe,
+            mixing: config.mixing,
             steps: config.steps,
             steps_run: self.step,
             recovery_rolled_back: rolled_back,
             batch_norms_made: made.len(),
             history: self.history,
+            ..FinetuneReport::default()
         };
-        Ok(Recovered { student, report, teacher_forwards: self.asked })
+        Ok(Recovered { student, measured: None, report, teacher_forwards: self.asked })
     }
 }
 

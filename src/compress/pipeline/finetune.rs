@@ -9,7 +9,7 @@ use crate::compress::block::Block;
 use crate::compress::config::Recipe;
 use crate::compress::distill::{Answers, Forward};
 use crate::compress::export;
-use crate::compress::finetune::by_paper;
+use crate::compress::finetune::{by_paper, by_practised};
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::quality;
 use crate::compress::report::{FinetuneReport, Quality, Top1};
@@ -26,7 +26,7 @@ const COMPARED: usize = 8;
 pub struct FinetuneSummary {
     /// The student as dropped.
     pub before: Quality,
-    /// The delivered student.
+    /// The recovered student, as it was when it had not seen the images that this is measured on.
     pub after: Quality,
     /// Accuracy on the labelled images among those that decide.
     pub top1: Option<Top1>,
@@ -58,15 +58,19 @@ pub fn finetune(bench: &Bench, selection: &Selection, observer: &dyn Observer) -
     let start = Student::dropped(&bench.network, &blocks, bench.device)?;
     let recovered = match &bench.config.finetune.0 {
         Some(config) if !blocks.is_empty() => {
-            let Recipe::Paper = config.recipe;
-            Some(by_paper(&bench.setting()?, &start, config, observer)?)
+            let setting = bench.setting()?;
+            Some(match config.recipe {
+                Recipe::Practised => by_practised(&setting, &start, &blocks, config, observer)?,
+                Recipe::Paper => by_paper(&setting, &start, config, observer)?,
+            })
         }
         _ => None,
     };
     let student = recovered.as_ref().map_or(&start, |recovered| &recovered.student);
     let files = Files::write(bench, &blocks, &start, student)?;
     observer.progress(Phase::Export, 1, 1);
-    let (before, after) = (answers(bench, &start)?, answers(bench, student)?);
+    let measured = recovered.as_ref().map_or(&start, |recovered| recovered.measured());
+    let (before, after) = (answers(bench, &start)?, answers(bench, measured)?);
     let setting = bench.setting()?;
     let teacher = setting.deciding();
     Ok(Finetuned {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::compress::CompressError;
 use crate::compress::config::RecoverabilityMethod;
 use crate::compress::observer::Observer;
-use crate::compress::recoverability::by_adapters;
+use crate::compress::recoverability::{by_adapters, by_closed_form};
 use crate::compress::report::Recoverability;
 
 use super::Bench;
@@ -33,11 +33,15 @@ pub fn score(bench: &Bench, block: &str, observer: &dyn Observer) -> Result<Bloc
     let began = Instant::now();
     let block = bench.network.block(block)?;
     let observer = &Yielding::new(observer)?;
-    let RecoverabilityMethod::Adapters = bench.config.recoverability.method;
-    let fitted = by_adapters(&bench.setting()?, block, bench.config.recoverability.iterations, observer)?;
+    let wish = &bench.config.recoverability;
+    let setting = bench.setting()?;
+    let fitted = match wish.method {
+        RecoverabilityMethod::ClosedForm => by_closed_form(&setting, block, observer)?,
+        RecoverabilityMethod::Adapters => by_adapters(&setting, block, wish.iterations, observer)?,
+    };
     Ok(BlockScore {
         block: block.name.clone(),
-        recoverability: Recoverability { loss: fitted.recovered, plain: fitted.plain, method: "adapters".into() },
+        recoverability: Recoverability { loss: fitted.recovered, plain: fitted.plain, method: wish.method },
         adapters: fitted.adapters,
         teacher_forwards: fitted.teacher_forwards,
         seconds: began.elapsed().as_secs_f64(),

@@ -187,12 +187,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::compress::config::RecoverabilityMethod;
     use crate::compress::pipeline::measure::SingleReduction;
     use crate::compress::report::{Figure, Loss, Recoverability};
 
     fn scored(block: &str, loss: f64) -> BlockScore {
         let loss = Loss { fit: 9.0, held_out: Some(loss) };
-        let recoverability = Recoverability { loss, plain: loss, method: "adapters".into() };
+        let recoverability = Recoverability { loss, plain: loss, method: RecoverabilityMethod::Adapters };
         BlockScore { block: block.into(), recoverability, adapters: 1, teacher_forwards: 0, seconds: 0.0 }
     }
 

@@ -25,6 +25,7 @@ pub(super) fn warnings(
         reduction_is_noise(selection, reduction),
         rolled_back(summary),
         few_images(bench),
+        fitted_on_all(bench, summary),
     ];
     checks.into_iter().flatten().collect()
 }
@@ -77,8 +78,11 @@ fn reduction_is_noise(selection: &Selection, reduction: &Reduction) -> Option<Wa
 fn rolled_back(summary: &FinetuneSummary) -> Option<Warning> {
     let report = summary.report.as_ref().filter(|report| report.recovery_rolled_back)?;
     let detail = format!(
-        "none of {} steps lowered the loss on the held-out images: the student is as dropped",
-        report.steps_run
+        "no training lowered the loss on the images that decide: the student is {}",
+        match report.refit.as_ref().is_some_and(|refit| !refit.refitted.is_empty()) {
+            true => "as refitted, without a step of training",
+            false => "as dropped",
+        }
     );
     warning("recovery_rolled_back", detail)
 }
@@ -98,4 +102,14 @@ fn few_images(bench: &Bench) -> Option<Warning> {
         ),
         _ => None,
     }
+}
+
+fn fitted_on_all(bench: &Bench, summary: &FinetuneSummary) -> Option<Warning> {
+    summary.report.as_ref().filter(|report| report.fitted_on_all_images)?;
+    let detail = format!(
+        "the quality figures are those of the run that had not seen the {} held-out images; the delivered student was then \
+         fitted on all of them",
+        bench.samples.held_out.len()
+    );
+    warning("fitted_on_all_images", detail)
 }

@@ -1,0 +1,33 @@
+//! Recovery by feature distillation (paper §3.3): the student's weights ahead of the head move until its features are the
+//! teacher's again. Labels are never used. [`paper`] is the authors' recipe, [`practised`] is ours (method §6).
+
+pub mod paper;
+pub mod practised;
+
+use super::report::FinetuneReport;
+use super::student::Student;
+
+pub use paper::by_paper;
+pub use practised::by_practised;
+
+/// How often the images that decide are looked at during one run.
+const CHECKPOINTS: u32 = 10;
+
+/// A fine-tuned student.
+pub struct Recovered {
+    /// What is delivered, with made BatchNormalizations folded back.
+    pub student: Student,
+    /// What the quality figures are taken from, where that is another one: the run that had not seen the held-out images.
+    pub measured: Option<Student>,
+    /// What happened.
+    pub report: FinetuneReport,
+    /// Images that the teacher was asked about.
+    pub teacher_forwards: u64,
+}
+
+impl Recovered {
+    /// The student that the quality figures are about.
+    pub fn measured(&self) -> &Student {
+        self.measured.as_ref().unwrap_or(&self.student)
+    }
+}

@@ -1,0 +1,302 @@
+//! Our recipe (method §6): a refitted start, then relative Muon on fresh mixed views with BatchNormalization frozen. The
+//! learning rate is found on the way, and every step has to beat the start on the images that decide.
+
+use std::time::Instant;
+
+use crate::compress::augment;
+use crate::compress::batchnorm::{self, Made};
+use crate::compress::block::Block;
+use crate::compress::config::{FinetuneConfig, Recipe};
+use crate::compress::mixing::cutmix;
+use crate::compress::muon::{Muon, rate};
+use crate::compress::observer::{Observer, Phase};
+use crate::compress::pair::Pair;
+use crate::compress::random::stream;
+use crate::compress::recoverability::Setting;
+use crate::compress::refit::Gate;
+use crate::compress::refit::start::{self, Refitted};
+use crate::compress::report::{FinetuneReport, HistoryPoint, RefitReport};
+use crate::compress::samples::Batches;
+use crate::compress::student::Student;
+use crate::compress::{CompressError, trainable};
+use crate::exec::Params;
+use crate::graph::Graph;
+
+use super::{CHECKPOINTS, Recovered};
+
+/// Learning rates, as shares of a kernel's norm per step, from the first that is tried to the last.
+const RATES: [f64; 4] = [0.01, 0.003, 0.001, 0.0003];
+
+/// Share of the steps after which a learning rate has to have shown something.
+const TRIAL: f64 = 0.2;
+
+/// A start whose loss is above this share of the features' variance is no yardstick for a learning rate: anything beats it.
+const POOR_START: f64 = 0.7;
+
+/// With fewer images than this, the ones held out are worth fitting on once they have decided.
+const FEW_IMAGES: usize = 200;
+
+/// Refits the gaps of `dropped`, then distils.
+pub fn by_practised(
+    setting: &Setting,
+    plain: &Student,
+    dropped: &[&Block],
+    config: &FinetuneConfig,
+    observer: &dyn Observer,
+) -> Result<Recovered, CompressError> {
+    let began = Instant::now();
+    let refitted = start::refitted(setting, plain.copy()?, dropped, observer)?;
+    let start = Prepared::new(setting, refitted)?;
+    let mut recovery = Recovery { setting, config, observer, start: &start, began, undone: Vec::new(), asked: 0 };
+    let best = recovery.descend()?;
+    let loss_before = Gate::at(setting, plain, 0)?.loss(plain)?;
+    recovery.finish(best, loss_before)
+}
+
+/// A refitted student, ready to be trained.
+struct Prepared {
+    /// As refitted.
+    refitted: Refitted,
+    /// With BatchNormalizations made or renewed; computes the same.
+    student: Student,
+    made: Vec<Made>,
+    /// Index of the first node that is not the teacher's.
+    first: usize,
+    gate: Gate,
+    /// On the images that decide.
+    loss: f64,
+}
+
+impl Prepared {
+    fn new(setting: &Setting, refitted: Refitted) -> Result<Self, CompressError> {
+        let source = &refitted.student;
+        let first = first_difference(&setting.network.graph, &source.graph, &refitted.refitted);
+        let (mut student, made) = batchnorm::make_behind(setting.network, source, source, setting.samples, first)?;
+        batchnorm::renew(setting.network, &mut student, setting.samples, first, &refitted.refitted)?;
+        let gate = Gate::at(setting, &student, first)?;
+        let loss = gate.loss(&student)?;
+        Ok(Self { refitted, student, made, first, gate, loss })
+    }
+}
+
+/// Index of the student's first node that the teacher does not have, or that was refitted.
+fn first_difference(teacher: &Graph, student: &Graph, refitted: &[String]) -> usize {
+    let producers = teacher.producers();
+    let differs = |node: &crate::graph::Node| {
+        let same = producers.get(node.output()).is_some_and(|index| teacher.nodes[*index].inputs == node.inputs);
+        !same || refitted.iter().any(|conv| conv == node.output())
+    };
+    student.nodes.iter().position(differs).unwrap_or(0)
+}
+
+struct Recovery<'a> {
+    setting: &'a Setting<'a>,
+    config: &'a FinetuneConfig,
+    observer: &'a dyn Observer,
+    start: &'a Prepared,
+    began: Instant,
+    undone: Vec<f64>,
+    asked: u64,
+}
+
+impl Recovery<'_> {
+    /// The run at the first learning rate that beats the start after a fifth of its steps, taken to its end.
+    fn descend(&mut self) -> Result<Option<Run>, CompressError> {
+        let poor = self.start.loss > POOR_START * variance(self.setting)?;
+        let trial = ((f64::from(self.config.steps) * TRIAL) as u32).max(1);
+        for (index, rate) in RATES.into_iter().enumerate() {
+            let mut run = self.run(self.setting, rate, trial)?;
+            if run.last_loss() >= self.start.loss {
+                self.undone.push(rate);
+                continue;
+            }
+            if let Some(lower) = RATES.get(index + 1).filter(|_| poor) {
+                let other = self.run(self.setting, *lower, trial)?;
+                let worse =
+                    if other.last_loss() < run.last_loss() { std::mem::replace(&mut run, other) } else { other };
+                self.undone.push(worse.rate);
+            }
+            self.advance(self.setting, &mut run, self.config.steps)?;
+            return Ok(Some(run));
+        }
+        Ok(None)
+    }
+
+    /// A new run from the start, taken to `until` steps.
+    fn run(&mut self, setting: &Setting, rate: f64, until: u32) -> Result<Run, CompressError> {
+        let mut run = Run::new(setting, self.start, rate)?;
+        self.advance(setting, &mut run, until)?;
+        Ok(run)
+    }
+
+    fn advance(&mut self, setting: &Setting, run: &mut Run, until: u32) -> Result<(), CompressError> {
+        let every = self.config.steps.div_ceil(CHECKPOINTS);
+        while run.step < until && self.progress(run) < 1.0 {
+            self.observer.check()?;
+            let at = self.progress(run);
+            self.asked += run.train(setting, self.config, at)?;
+            self.observer.progress(Phase::Finetune, u64::from(run.step), u64::from(self.config.steps));
+            if run.step.is_multiple_of(every) && !run.look(self.start, self.began)? {
+                return Ok(());
+            }
+        }
+        if run.looked != run.step {
+            run.look(self.start, self.began)?;
+        }
+        Ok(())
+    }
+
+    /// Share of the schedule that is used up, by steps or by the budget, whichever is further.
+    fn progress(&self, run: &Run) -> f64 {
+        let by_steps = f64::from(run.step) / f64::from(self.config.steps);
+        let used = self.began.elapsed().as_secs_f64();
+        by_steps.max(self.config.budget_seconds.map_or(0.0, |budget| used / budget as f64))
+    }
+
+    /// The delivered student: the best one seen, once more on all images where there are few.
+    fn finish(mut self, run: Option<Run>, loss_before: f64) -> Result<Recovered, CompressError> {
+        let mut report = FinetuneReport {
+            recipe: Recipe::Practised,
+            mixing: self.config.mixing,
+            steps: self.config.steps,
+            refit: Some(RefitReport {
+                refitted: self.start.refitted.refitted.clone(),
+                undone: self.start.refitted.undone,
+                loss_before,
+                loss_after: self.start.loss,
+            }),
+            batch_norms_made: self.start.made.len(),
+            ..FinetuneReport::default()
+        };
+        let Some(run) = run.filter(|run| run.best.loss < self.start.loss) else {
+            report.recovery_rolled_back = true;
+            report.learning_rates_undone = self.undone;
+            let student = self.start.refitted.student.copy()?;
+            return Ok(Recovered { student, measured: None, report, teacher_forwards: self.asked });
+        };
+        report.steps_run = run.step;
+        report.learning_rate = Some(run.rate);
+        report.history.clone_from(&run.history);
+        let fold = |params: Params| self.fold_back(params);
+        let (rate, best) = (run.rate, fold(run.best.params)?);
+        let images = self.setting.samples.fit.len() + self.setting.samples.held_out.len();
+        let again = !self.setting.samples.held_out.is_empty() && images < FEW_IMAGES && self.progress_left();
+        let (student, measured) = match again {
+            true => (self.on_all_images(rate, run.step)?, Some(best)),
+            false => (best, None),
+        };
+        report.fitted_on_all_images = again;
+        report.learning_rates_undone = self.undone;
+        Ok(Recovered { student, measured, report, teacher_forwards: self.asked })
+    }
+
+    /// Whether the budget leaves time for a second run.
+    fn progress_left(&self) -> bool {
+        self.config.budget_seconds.is_none_or(|budget| self.began.elapsed().as_secs_f64() < 0.5 * budget as f64)
+    }
+
+    /// The same run from the same start on all images; its last step is taken, as nothing is left to decide by.
+    fn on_all_images(&mut self, rate: f64, steps: u32) -> Result<Student, CompressError> {
+        let samples = self.setting.samples.all_fitted();
+        let setting = Setting { samples: &samples, ..*self.setting };
+        let mut run = Run::new(&setting, self.start, rate)?;
+        while run.step < steps {
+            self.observer.check()?;
+            let progress = f64::from(run.step) / f64::from(steps);
+            self.asked += run.train(&setting, self.config, progress)?;
+            self.observer.progress(Phase::Finetune, u64::from(run.step), u64::from(steps));
+        }
+        self.fold_back(run.student.params)
+    }
+
+    fn fold_back(&self, params: Params) -> Result<Student, CompressError> {
+        let Student { graph, taps, .. } = &self.start.student;
+        batchnorm::fold_back(&Student { graph: graph.clone(), params, taps: taps.clone() }, &self.start.made)
+    }
+}
+
+/// The best weights so far.
+struct Best {
+    loss: f64,
+    params: Params,
+}
+
+/// Training at one learning rate.
+struct Run {
+    rate: f64,
+    student: Student,
+    muon: Muon,
+    pair: Pair,
+    batches: Batches,
+    views: rand_chacha::ChaCha8Rng,
+    best: Best,
+    history: Vec<HistoryPoint>,
+    step: u32,
+    /// Step of the last look.
+    looked: u32,
+}
+
+impl Run {
+    fn new(setting: &Setting, start: &Prepared, rate: f64) -> Result<Self, CompressError> {
+        let mut student = start.student.copy()?;
+        let names = trainable::weights_from(&student.graph, &student.taps, start.first);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let batches = stream(setting.seed, "practised/batches");
+        Ok(Self {
+            rate,
+            muon: Muon::new(student.params.trainable(&names)?),
+            pair: Pair::plan(setting, &student, start.first)?,
+            batches: Batches::repeating(&setting.samples.fit, setting.samples.mixed_batch(), batches),
+            views: stream(setting.seed, "practised/views"),
+            best: Best { loss: f64::INFINITY, params: start.student.params.deep_copy()? },
+            history: vec![HistoryPoint { step: 0, loss: start.loss, seconds: 0.0 }],
+            step: 0,
+            looked: 0,
+            student,
+        })
+    }
+
+    /// One step on fresh views; gives how many images the teacher was asked about.
+    fn train(&mut self, setting: &Setting, config: &FinetuneConfig, progress: f64) -> Result<u64, CompressError> {
+        let images = setting.samples.select(self.batches.next_batch())?;
+        let mut views = augment::views(&images, &setting.samples.black, &mut self.views)?;
+        if config.mixing {
+            views = cutmix(&views, &mut self.views)?;
+        }
+        let loss = self.pair.loss(setting, &self.student, &views)?;
+        self.muon.step(&loss, rate(self.rate, self.step, progress))?;
+        self.step += 1;
+        Ok(views.size()[0] as u64)
+    }
+
+    /// Measures the student on the images that decide and keeps it if it is the best; false once its loss is no number.
+    fn look(&mut self, start: &Prepared, began: Instant) -> Result<bool, CompressError> {
+        self.looked = self.step;
+        let loss = match start.gate.loss(&self.student) {
+            Err(CompressError::NotFinite(_)) => f64::INFINITY,
+            loss => loss?,
+        };
+        let finite = loss.is_finite();
+        if finite {
+            self.history.push(HistoryPoint { step: self.step, loss, seconds: began.elapsed().as_secs_f64() });
+        }
+        if loss < self.best.loss {
+            self.best = Best { loss, params: self.student.params.deep_copy()? };
+        }
+        Ok(finite)
+    }
+
+    /// What the last look saw; a run that went astray is worse than any start.
+    fn last_loss(&self) -> f64 {
+        let seen = self.history.last().filter(|last| last.step == self.looked);
+        seen.map_or(f64::INFINITY, |last| last.loss)
+    }
+}
+
+/// Variance of the teacher's features on the images that decide, averaged over the taps.
+fn variance(setting: &Setting) -> Result<f64, CompressError> {
+    let of_tap =
+        |features: &tch::Tensor| -> Result<f64, CompressError> { Ok(features.f_var(false)?.f_double_value(&[])?) };
+    let taps = setting.deciding().features.iter().map(of_tap).collect::<Result<Vec<_>, _>>()?;
+    Ok(taps.iter().sum::<f64>() / taps.len() as f64)
+}

@@ -1,0 +1,136 @@
+//! Which solution is taken, and how much of it: the one with the lowest feature loss on the images that decide, if that is
+//! below the loss without it.
+
+use tch::Tensor;
+
+use crate::compress::CompressError;
+use crate::compress::cut;
+use crate::compress::distill::{feature_loss, finite};
+use crate::compress::edit::position;
+use crate::compress::observer::Observer;
+use crate::compress::recoverability::Setting;
+use crate::compress::student::Student;
+use crate::exec::{BatchNorm, Executor, RunOptions};
+
+use super::problem::Problem;
+use super::rows::Rows;
+use super::solve::{RIDGES, Solution, Start, normal};
+
+/// Parts of the best solution that are tried. On networks trained with stochastic depth a part is better than the whole.
+const PARTS: [f64; 2] = [0.5, 0.25];
+
+/// Images that decide, at most: their activations at the convolution are kept for all tries.
+const MOST_IMAGES: usize = 256;
+
+/// The student from one convolution on, with what it sees there of the images that decide.
+pub struct Gate {
+    suffix: Executor,
+    fed: Vec<String>,
+    batches: Vec<Batch>,
+    images: usize,
+}
+
+struct Batch {
+    fed: Vec<Tensor>,
+    features: Vec<Tensor>,
+}
+
+impl Gate {
+    /// For students that differ from this one at the node at `first` or behind it.
+    pub fn at(setting: &Setting, student: &Student, first: usize) -> Result<Self, CompressError> {
+        let fed = cut::values_at(&student.graph, first, &student.taps);
+        let names: Vec<&str> = fed.iter().map(String::as_str).collect();
+        let taps: Vec<&str> = student.taps.iter().map(String::as_str).collect();
+        let input = setting.network.input.name.as_str();
+        let prefix = Executor::new(&student.graph, &[input], &names)?;
+        let suffix = Executor::new(&student.graph, &names, &taps)?;
+        let deciding = setting.samples.deciding();
+        let deciding = &deciding[..deciding.len().min(MOST_IMAGES)];
+        let mut batches = Vec::new();
+        let mut begin = 0;
+        for chunk in deciding.chunks(setting.samples.evaluation_batch()) {
+            let images = setting.samples.select(chunk)?.f_to_device(student.params.device())?;
+            let fed = tch::no_grad(|| prefix.run(&student.params, &[(input, &images)], &RUNNING))?;
+            let of_chunk = |features: &Tensor| {
+                features.f_narrow(0, begin, chunk.len() as i64)?.f_to_device(student.params.device())
+            };
+            let features = setting.deciding().features.iter().map(of_chunk).collect::<Result<_, _>>()?;
+            batches.push(Batch { fed, features });
+            begin += chunk.len() as i64;
+        }
+        Ok(Self { suffix, fed, batches, images: deciding.len() })
+    }
+
+    /// Feature loss of a student, on the images that decide.
+    pub fn loss(&self, student: &Student) -> Result<f64, CompressError> {
+        let mut sum = 0.0;
+        for batch in &self.batches {
+            let fed: Vec<(&str, &Tensor)> = self.fed.iter().map(String::as_str).zip(&batch.fed).collect();
+            let features = tch::no_grad(|| self.suffix.run(&student.params, &fed, &RUNNING))?;
+            let images = features[0].size()[0] as f64;
+            sum += feature_loss(&features, &batch.features)?.f_double_value(&[])? * images;
+        }
+        finite(sum / self.images as f64)
+    }
+}
+
+const RUNNING: RunOptions = RunOptions { batch_norm: BatchNorm::Running };
+
+/// The student with the convolution refitted, and its loss on the images that decide; `None` where nothing beats the
+/// student as it is.
+pub fn refit(
+    setting: &Setting,
+    student: &Student,
+    problem: &Problem,
+    observer: &dyn Observer,
+) -> Result<Option<(Student, f64)>, CompressError> {
+    let Some(rows) = Rows::plan(setting, student, problem)? else { return Ok(None) };
+    let start = Start::of(student, problem)?;
+    let normal = normal(setting, student, problem, &rows, &start, observer)?;
+    let first = position(&student.graph, &problem.conv).expect("a convolution of this graph");
+    let gate = Gate::at(setting, student, first)?;
+    let tries = Tries { start: &start, student, problem, gate };
+    let mut best: Option<(Solution, Student, f64)> = None;
+    let mut least = tries.gate.loss(student)?;
+    for ridge in RIDGES {
+        observer.check()?;
+        let Some(solution) = normal.solve(&start.solution, ridge)? else { continue };
+        let (with, loss) = tries.loss_with(&solution)?;
+        // The whole step is remembered even where it is worse than nothing: a part of it may be better.
+        if best.as_ref().is_none_or(|(_, _, least)| loss < *least) {
+            best = Some((solution, with, loss));
+        }
+    }
+    let Some((whole, mut taken, loss)) = best else { return Ok(None) };
+    let mut accepted = loss < least;
+    if accepted {
+        least = loss;
+    }
+    for share in PARTS {
+        observer.check()?;
+        let (with, loss) = tries.loss_with(&whole.part(&start.solution, share))?;
+        if loss < least {
+            (taken, least, accepted) = (with, loss, true);
+        }
+    }
+    Ok(accepted.then_some((taken, least)))
+}
+
+struct Tries<'a> {
+    start: &'a Start,
+    student: &'a Student,
+    problem: &'a Problem,
+    gate: Gate,
+}
+
+impl Tries<'_> {
+    fn loss_with(&self, solution: &Solution) -> Result<(Student, f64), CompressError> {
+        let mut with = self.student.copy()?;
+        self.start.write(&mut with, self.problem, solution)?;
+        let loss = match self.gate.loss(&with) {
+            Err(CompressError::NotFinite(_)) => f64::INFINITY,
+            loss => loss?,
+        };
+        Ok((with, loss))
+    }
+}

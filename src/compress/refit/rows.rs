@@ -1,0 +1,155 @@
+//! The rows of the least-squares problem: one for each image and position.
+
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+use tch::{Kind, Tensor};
+
+use crate::compress::CompressError;
+use crate::compress::edit::position;
+use crate::compress::observer::Observer;
+use crate::compress::random::stream;
+use crate::compress::recoverability::Setting;
+use crate::compress::student::Student;
+use crate::exec::{BatchNorm, Executor, RunOptions};
+use crate::graph::Node;
+
+use super::problem::Problem;
+
+/// Rows per unknown of one output channel. Neighbouring positions say nearly the same, so beyond this more rows cost time
+/// and bring nothing.
+const ROWS_PER_UNKNOWN: usize = 128;
+
+/// Where the rows come from: the student's values around the convolution, and the teacher's value that it is to meet.
+pub(super) struct Rows {
+    student: Executor,
+    teacher: Executor,
+    window: Window,
+    target: String,
+}
+
+/// Rows of some images, f64: what the convolution sees and a 1 for the bias (r, p + 1), what it is to meet (r, M), and what
+/// is added to it (r, M).
+pub(super) struct Chunk {
+    pub(super) x: Tensor,
+    pub(super) target: Tensor,
+    pub(super) shortcut: Option<Tensor>,
+}
+
+impl Rows {
+    /// `None` where the convolution pads in a way that its rows cannot be cut for.
+    pub(super) fn plan(setting: &Setting, student: &Student, problem: &Problem) -> Result<Option<Self>, CompressError> {
+        let at = position(&student.graph, &problem.conv).expect("a convolution of this graph");
+        let conv = &student.graph.nodes[at];
+        let Some(window) = Window::of(student, conv) else { return Ok(None) };
+        let input = setting.network.input.name.as_str();
+        let wanted: Vec<&str> = std::iter::once(conv.inputs[0].as_str()).chain(problem.shortcut.as_deref()).collect();
+        Ok(Some(Self {
+            student: Executor::new(&student.graph, &[input], &wanted)?,
+            teacher: Executor::new(&setting.network.graph, &[input], &[&problem.target])?,
+            window,
+            target: problem.target.clone(),
+        }))
+    }
+
+    /// The rows of all images fitted on, a batch of images at a time, in the same order and the same choice each time.
+    pub(super) fn each(
+        &self,
+        setting: &Setting,
+        student: &Student,
+        observer: &dyn Observer,
+        mut take: impl FnMut(Chunk) -> Result<(), CompressError>,
+    ) -> Result<(), CompressError> {
+        let mut random = stream(setting.seed, &format!("refit/{}", self.target));
+        let images = &setting.samples.fit;
+        for chunk in images.chunks(setting.samples.evaluation_batch()) {
+            observer.check()?;
+            let images_here = setting.samples.select(chunk)?;
+            take(tch::no_grad(|| self.chunk(setting, student, &images_here, images.len(), &mut random))?)?;
+        }
+        Ok(())
+    }
+
+    fn chunk(
+        &self,
+        setting: &Setting,
+        student: &Student,
+        images: &Tensor,
+        all_images: usize,
+        random: &mut ChaCha8Rng,
+    ) -> Result<Chunk, CompressError> {
+        let options = RunOptions { batch_norm: BatchNorm::Running };
+        let images = images.f_to_device(student.params.device())?;
+        let fed = [(setting.network.input.name.as_str(), &images)];
+        let mut of_student = self.student.run(&student.params, &fed, &options)?.into_iter();
+        let target = self.teacher.run(&setting.teacher.params, &fed, &options)?.remove(0);
+        let size = target.size();
+        let (count, positions) = (size[0] as usize, (size[2] * size[3]) as usize);
+        let wanted = ROWS_PER_UNKNOWN * (self.window.unknowns() + 1);
+        let keep = (wanted * count).div_ceil(all_images).min(count * positions);
+        let mut kept: Vec<i64> = sample(random, count * positions, keep).into_iter().map(|row| row as i64).collect();
+        kept.sort_unstable();
+        let kept = Tensor::from_slice(&kept).f_to_device(images.device())?;
+        let x = self.window.rows(&of_student.next().expect("the convolution's input"))?;
+        let x = x.f_index_select(0, &kept)?.f_to_kind(Kind::Double)?;
+        let ones = Tensor::f_ones([x.size()[0], 1], (Kind::Double, x.device()))?;
+        let pick = |value: &Tensor| -> Result<Tensor, CompressError> {
+            Ok(by_position(value)?.f_index_select(0, &kept)?.f_to_kind(Kind::Double)?)
+        };
+        let shortcut = of_student.next().as_ref().map(pick).transpose()?;
+        Ok(Chunk { x: Tensor::f_cat(&[x, ones], 1)?, target: pick(&target)?, shortcut })
+    }
+}
+
+/// (N, C, H, W) → (N·H·W, C).
+fn by_position(value: &Tensor) -> Result<Tensor, CompressError> {
+    Ok(value.f_permute([0, 2, 3, 1])?.f_flatten(0, 2)?)
+}
+
+/// What a convolution sees at each position.
+struct Window {
+    channels: i64,
+    kernel: [i64; 2],
+    strides: [i64; 2],
+    dilations: [i64; 2],
+    /// Before and behind the height, before and behind the width.
+    pads: [i64; 4],
+}
+
+impl Window {
+    fn of(student: &Student, conv: &Node) -> Option<Self> {
+        let weight = student.params.get(conv.input(1)?)?.size();
+        let pair = |name: &str| match conv.attrs.ints(name) {
+            Some(values) => <[i64; 2]>::try_from(values).ok(),
+            None => Some([1, 1]),
+        };
+        let pads = match conv.attrs.string("auto_pad", "NOTSET") {
+            "NOTSET" => conv.attrs.ints("pads").map_or(Some([0; 4]), |pads| <[i64; 4]>::try_from(pads).ok())?,
+            "VALID" => [0; 4],
+            _ => return None,
+        };
+        let [top, left, bottom, right] = pads;
+        Some(Self {
+            channels: weight[1],
+            kernel: [weight[2], weight[3]],
+            strides: pair("strides")?,
+            dilations: pair("dilations")?,
+            pads: [top, bottom, left, right],
+        })
+    }
+
+    /// Unknowns of one output channel, without its bias.
+    fn unknowns(&self) -> usize {
+        (self.channels * self.kernel[0] * self.kernel[1]) as usize
+    }
+
+    /// (N, C, H, W) → (N·H'·W', C·kH·kW), columns in the order of a kernel (M, C, kH, kW).
+    fn rows(&self, x: &Tensor) -> Result<Tensor, CompressError> {
+        if self.kernel == [1, 1] && self.strides == [1, 1] && self.pads == [0; 4] {
+            return by_position(x);
+        }
+        let [top, bottom, left, right] = self.pads;
+        let x = x.f_constant_pad_nd([left, right, top, bottom])?;
+        let columns = x.f_im2col(self.kernel, self.dilations, [0, 0], self.strides)?;
+        Ok(columns.f_transpose(1, 2)?.f_flatten(0, 1)?)
+    }
+}

@@ -1,0 +1,185 @@
+//! The normal equations of one convolution, in f64.
+
+use tch::{Kind, Tensor};
+
+use crate::compress::CompressError;
+use crate::compress::edit::{own_input, position, set_weight, wide};
+use crate::compress::observer::Observer;
+use crate::compress::recoverability::Setting;
+use crate::compress::student::Student;
+
+use super::problem::{Problem, Range};
+use super::rows::{Chunk, Rows};
+
+/// Ridge strengths that are tried, as shares of the mean squared input.
+pub(super) const RIDGES: [f64; 2] = [1e-3, 1e-1];
+
+/// A kernel with its bias, as it works behind the BatchNormalization, as one matrix (M, p + 1), f64.
+#[derive(Debug)]
+pub(super) struct Solution(pub(super) Tensor);
+
+/// What the convolution computes now, and what one output channel of its BatchNormalization does: `z = gain · y + shift`.
+pub(super) struct Start {
+    pub(super) solution: Solution,
+    gain: Tensor,
+}
+
+impl Start {
+    pub(super) fn of(student: &Student, problem: &Problem) -> Result<Self, CompressError> {
+        let conv = &student.graph.nodes[position(&student.graph, &problem.conv).expect("a convolution of this graph")];
+        let kernel = wide(&student.params, &conv.inputs[1])?.f_flatten(1, -1)?;
+        let bias = match conv.input(2) {
+            Some(name) => wide(&student.params, name)?,
+            None => Tensor::f_zeros([kernel.size()[0]], (Kind::Double, kernel.device()))?,
+        };
+        let (gain, shift) = affine(student, problem, &bias)?;
+        let whole = Tensor::f_cat(&[kernel * gain.unsqueeze(1), (bias * &gain + shift).unsqueeze(1)], 1)?;
+        Ok(Self { solution: Solution(whole), gain })
+    }
+
+    /// Writes a solution into the student: kernel rows without the gain, the rest into the shift of the BatchNormalization,
+    /// or into the bias.
+    pub(super) fn write(
+        &self,
+        student: &mut Student,
+        problem: &Problem,
+        solution: &Solution,
+    ) -> Result<(), CompressError> {
+        let at = position(&student.graph, &problem.conv).expect("a convolution of this graph");
+        let weight = own_input(&mut student.graph, &mut student.params, at, 1);
+        let old = wide(&student.params, &weight)?;
+        let unknowns = solution.0.size()[1] - 1;
+        let (rows, bias) = (solution.0.f_narrow(1, 0, unknowns)?, solution.0.f_select(1, unknowns)?);
+        let change = (rows - self.solution.0.f_narrow(1, 0, unknowns)?) / self.divisor()?.unsqueeze(1);
+        let more = (bias - self.solution.0.f_select(1, unknowns)?) * self.alive()?;
+        set_weight(student, &weight, &(&old + change.f_reshape(old.size())?))?;
+        let name = match &problem.norm {
+            Some(norm) => {
+                let at = position(&student.graph, norm).expect("a BatchNormalization of this graph");
+                own_input(&mut student.graph, &mut student.params, at, 2)
+            }
+            None => bias_of(student, at, &weight, &more)?,
+        };
+        let old = wide(&student.params, &name)?;
+        set_weight(student, &name, &(old + more))
+    }
+
+    /// A channel that its BatchNormalization silences cannot be refitted, and is left as it is.
+    fn alive(&self) -> Result<Tensor, CompressError> {
+        let size = self.gain.f_abs()?;
+        Ok(size.f_gt_tensor(&(size.f_max()? * 1e-6))?.f_to_kind(Kind::Double)?)
+    }
+
+    fn divisor(&self) -> Result<Tensor, CompressError> {
+        let alive = self.alive()?.f_to_kind(Kind::Bool)?;
+        Ok(self.gain.f_where_self(&alive, &Tensor::from(f64::INFINITY).f_to_device(self.gain.device())?)?)
+    }
+}
+
+/// The convolution's own bias; zeros are made where it has none.
+fn bias_of(student: &mut Student, at: usize, weight: &str, like: &Tensor) -> Result<String, CompressError> {
+    if student.graph.nodes[at].input(2).is_some() {
+        return Ok(own_input(&mut student.graph, &mut student.params, at, 2));
+    }
+    let name = format!("{weight}_bias");
+    set_weight(student, &name, &like.zeros_like())?;
+    student.graph.nodes[at].inputs.resize(3, String::new());
+    student.graph.nodes[at].inputs[2].clone_from(&name);
+    Ok(name)
+}
+
+/// Gain and shift of the BatchNormalization; 1 and 0 where there is none.
+fn affine(student: &Student, problem: &Problem, like: &Tensor) -> Result<(Tensor, Tensor), CompressError> {
+    let Some(norm) = &problem.norm else { return Ok((like.ones_like(), like.zeros_like())) };
+    let node = &student.graph.nodes[position(&student.graph, norm).expect("a BatchNormalization of this graph")];
+    let read = |index: usize| wide(&student.params, &node.inputs[index]);
+    let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
+    let gain = read(1)? / (read(4)? + epsilon).sqrt();
+    let shift = read(2)? - read(3)? * &gain;
+    Ok((gain, shift))
+}
+
+impl Solution {
+    /// Part of the way from `start` to here.
+    pub(super) fn part(&self, start: &Self, share: f64) -> Self {
+        Self(&start.0 + (&self.0 - &start.0) * share)
+    }
+}
+
+/// `XᵀX` and `XᵀT`, summed over all rows.
+pub(super) struct Normal {
+    gram: Tensor,
+    with_target: Tensor,
+}
+
+/// The normal equations towards the target minus the shortcut. Where an activation follows, what it cuts off is met by
+/// anything that it cuts off too, so the equations are set up once more with what the first solution says there.
+pub(super) fn normal(
+    setting: &Setting,
+    student: &Student,
+    problem: &Problem,
+    rows: &Rows,
+    start: &Start,
+    observer: &dyn Observer,
+) -> Result<Normal, CompressError> {
+    let mut normal: Option<Normal> = None;
+    rows.each(setting, student, observer, |chunk| {
+        let target = residual(&chunk, chunk.target.shallow_clone());
+        let gram = chunk.x.tr().f_matmul(&chunk.x)?;
+        let with_target = chunk.x.tr().f_matmul(&target)?;
+        normal = Some(match normal.take() {
+            Some(sum) => Normal { gram: sum.gram + gram, with_target: sum.with_target + with_target },
+            None => Normal { gram, with_target },
+        });
+        Ok(())
+    })?;
+    let mut normal = normal.ok_or_else(|| CompressError::NotFinite("a refit without images".into()))?;
+    if problem.range.is_all() {
+        return Ok(normal);
+    }
+    let Some(first) = normal.solve(&start.solution, RIDGES[0])? else { return Ok(normal) };
+    let mut with_target = normal.with_target.zeros_like();
+    rows.each(setting, student, observer, |chunk| {
+        let said = chunk.x.f_matmul(&first.0.tr())?;
+        let said = chunk.shortcut.as_ref().map_or_else(|| said.shallow_clone(), |shortcut| &said + shortcut);
+        let target = residual(&chunk, relaxed(&chunk.target, &said, problem.range)?);
+        with_target += chunk.x.tr().f_matmul(&target)?;
+        Ok(())
+    })?;
+    normal.with_target = with_target;
+    Ok(normal)
+}
+
+fn residual(chunk: &Chunk, target: Tensor) -> Tensor {
+    chunk.shortcut.as_ref().map_or_else(|| target.shallow_clone(), |shortcut| &target - shortcut)
+}
+
+/// The target, replaced where the activation cuts it off by what was said, as far as that is cut off as well.
+fn relaxed(target: &Tensor, said: &Tensor, range: Range) -> Result<Tensor, CompressError> {
+    let mut relaxed = target.shallow_clone();
+    if let Some(low) = range.low {
+        relaxed = said.f_clamp_max(low)?.f_where_self(&target.f_le(low)?, &relaxed)?;
+    }
+    if let Some(high) = range.high {
+        relaxed = said.f_clamp_min(high)?.f_where_self(&target.f_ge(high)?, &relaxed)?;
+    }
+    Ok(relaxed)
+}
+
+impl Normal {
+    /// `W = argmin ‖XWᵀ − T‖² + λ·d·‖W − W₀‖²`, `d` the mean of diag(XᵀX); the bias is free. `None` where the equations have
+    /// no solution in f64 (inputs that are not finite).
+    pub(super) fn solve(&self, start: &Solution, ridge: f64) -> Result<Option<Solution>, CompressError> {
+        let unknowns = self.gram.size()[0];
+        let scale = self.gram.f_diagonal(0, 0, 1)?.f_narrow(0, 0, unknowns - 1)?.f_mean(Kind::Double)?;
+        let penalty = Tensor::f_full([unknowns], 1.0, (Kind::Double, self.gram.device()))?;
+        // The bias is as good as free; a little of the penalty keeps the matrix regular for inputs that are constant.
+        let _ = penalty.f_narrow(0, unknowns - 1, 1)?.f_fill_(1e-6)?;
+        let matrix = &self.gram + (penalty * (&scale * ridge)).f_diag(0)?;
+        let right = &self.with_target - self.gram.f_matmul(&start.0.tr())?;
+        let Ok(factor) = matrix.f_linalg_cholesky(false) else { return Ok(None) };
+        let change = right.f_cholesky_solve(&factor, false)?;
+        let finite = change.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0;
+        Ok(finite.then(|| Solution(&start.0 + change.tr())))
+    }
+}

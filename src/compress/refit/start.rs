@@ -1,0 +1,102 @@
+//! The start of recovery (method §6, point 1): every gap of a student refitted, then every writer behind the first gap, in
+//! depth order and on the student's own values, each only where it lowers the loss on the images that decide.
+
+use crate::compress::CompressError;
+use crate::compress::block::Block;
+use crate::compress::observer::Observer;
+use crate::compress::recoverability::Setting;
+use crate::compress::student::Student;
+
+use super::problem::{Problem, ahead_of_gap, behind_gap, of_sum};
+use super::refit;
+
+/// A student with its gaps refitted.
+pub struct Refitted {
+    /// The student.
+    pub student: Student,
+    /// First outputs of the convolutions that were refitted.
+    pub refitted: Vec<String>,
+    /// How many refits were tried and undone.
+    pub undone: usize,
+}
+
+/// Readers behind a gap without a writer that are refitted, at most.
+const MOST_READERS: usize = 3;
+
+/// Refits around one run of dropped blocks: the writer ahead of it or, where there is none, the readers behind it.
+pub fn around_gap(
+    setting: &Setting,
+    student: Student,
+    run: &[&Block],
+    observer: &dyn Observer,
+) -> Result<Refitted, CompressError> {
+    let (first, last) = (run[0], run[run.len() - 1]);
+    let problems = match ahead_of_gap(&student.graph, &setting.network.graph, first, last) {
+        Some(problem) => vec![problem],
+        None => behind_gap(&student.graph, first).into_iter().take(MOST_READERS).collect(),
+    };
+    let mut refitted = Refitted { student, refitted: Vec::new(), undone: 0 };
+    for problem in &problems {
+        refitted.take(setting, problem, observer)?;
+    }
+    Ok(refitted)
+}
+
+/// Refits a student without `dropped`.
+pub fn refitted(
+    setting: &Setting,
+    student: Student,
+    dropped: &[&Block],
+    observer: &dyn Observer,
+) -> Result<Refitted, CompressError> {
+    let mut refitted = Refitted { student, refitted: Vec::new(), undone: 0 };
+    let runs = runs(setting, dropped);
+    for run in &runs {
+        let mut here = around_gap(setting, refitted.student, run, observer)?;
+        here.refitted.splice(0..0, refitted.refitted);
+        here.undone += refitted.undone;
+        refitted = here;
+    }
+    let Some(first) = runs.first().map(|run| run[0]) else { return Ok(refitted) };
+    for block in behind(setting, first).filter(|block| !dropped.contains(block)) {
+        if let Some(problem) = of_sum(&refitted.student.graph, block) {
+            refitted.take(setting, &problem, observer)?;
+        }
+    }
+    Ok(refitted)
+}
+
+impl Refitted {
+    fn take(&mut self, setting: &Setting, problem: &Problem, observer: &dyn Observer) -> Result<(), CompressError> {
+        match refit(setting, &self.student, problem, observer)? {
+            Some((student, _)) => {
+                self.student = student;
+                self.refitted.push(problem.conv.clone());
+            }
+            None => self.undone += 1,
+        }
+        Ok(())
+    }
+}
+
+/// The dropped blocks in depth order, those that follow each other directly together.
+fn runs<'b>(setting: &Setting, dropped: &[&'b Block]) -> Vec<Vec<&'b Block>> {
+    let depth = |block: &Block| setting.network.blocks.iter().position(|other| other.name == block.name);
+    let mut ordered = dropped.to_vec();
+    ordered.sort_by_key(|block| depth(block));
+    let mut runs: Vec<Vec<&Block>> = Vec::new();
+    for block in ordered {
+        match runs.last_mut() {
+            Some(run) if run[run.len() - 1].exit == block.entry => run.push(block),
+            _ => runs.push(vec![block]),
+        }
+    }
+    runs
+}
+
+/// Residual additions behind a block.
+fn behind<'n>(setting: &Setting<'n>, first: &Block) -> impl Iterator<Item = &'n Block> {
+    let network = setting.network;
+    let at = network.blocks.iter().position(|block| block.name == first.name).map_or(0, |at| at + 1);
+    network.blocks[at..].iter()
+}

@@ -1,0 +1,251 @@
+//! Recovery on tiny networks: refits find what is there to be found, are taken only where they help, and our recipe brings
+//! a student nearer to its teacher without touching what it must not touch.
+
+use practised::compress::batchnorm;
+use practised::compress::block::Block;
+use practised::compress::config::{FinetuneConfig, Recipe};
+use practised::compress::distill::{Answers, Forward};
+use practised::compress::export;
+use practised::compress::finetune::{Recovered, by_practised};
+use practised::compress::network::Network;
+use practised::compress::observer::Unobserved;
+use practised::compress::recoverability::{Setting, by_closed_form, relative_difference};
+use practised::compress::refit::{ahead_of_gap, behind_gap, of_sum, refit};
+use practised::compress::samples::Samples;
+use practised::compress::student::Student;
+use practised::exec::Device;
+use practised::graph::{Attribute, Node};
+use practised::onnx;
+use tch::Tensor;
+
+use crate::support::networks::{BatchNorm, Constants, Head, Shapes, Shortcut, Style, TinyResNet};
+use crate::support::noise;
+
+/// A teacher with images, and what it answers about them.
+struct Scene {
+    network: Network,
+    teacher: Student,
+    samples: Samples,
+    fit: Answers,
+    held_out: Option<Answers>,
+}
+
+impl Scene {
+    fn new(net: &TinyResNet, images: i64, held_out: i64) -> Self {
+        Self::of(&net.bytes(), net, images, held_out)
+    }
+
+    fn of(file: &[u8], net: &TinyResNet, images: i64, held_out: i64) -> Self {
+        let network = Network::load(file).expect("a tiny network loads");
+        let teacher = Student::teacher(&network, Device::Cpu).expect("the teacher runs");
+        let side = net.pixels as i64;
+        let samples = Samples {
+            images: noise(&[images, net.channels as i64, side, side], 5),
+            fit: (held_out..images).collect(),
+            held_out: (0..held_out).collect(),
+            black: vec![0.0; net.channels],
+        };
+        let forward = Forward::answers(&network, &teacher).expect("plans");
+        let ask = |indices: &[i64]| forward.all(&teacher.params, &samples, indices).expect("answers");
+        let (fit, held) = (ask(&samples.fit), (held_out > 0).then(|| ask(&samples.held_out)));
+        Self { network, teacher, fit, held_out: held, samples }
+    }
+
+    fn setting(&self) -> Setting<'_> {
+        Setting {
+            network: &self.network,
+            teacher: &self.teacher,
+            samples: &self.samples,
+            fit: &self.fit,
+            held_out: self.held_out.as_ref(),
+            device: Device::Cpu,
+            seed: 7,
+        }
+    }
+
+    fn blocks(&self, names: &[&str]) -> Vec<&Block> {
+        names.iter().map(|name| self.network.block(name).expect("a block")).collect()
+    }
+
+    fn loss(&self, student: &Student) -> f64 {
+        self.setting().loss_deciding(student).expect("a number")
+    }
+
+    fn outputs(&self, student: &Student) -> Tensor {
+        export::outputs(&self.network, student, &self.samples.images).expect("runs").remove(0)
+    }
+
+    fn recover(&self, dropped: &[&str], steps: u32) -> (Student, Recovered) {
+        let blocks = self.blocks(dropped);
+        let plain = Student::dropped(&self.network, &blocks, Device::Cpu).expect("drops");
+        let config = FinetuneConfig { recipe: Recipe::Practised, steps, ..FinetuneConfig::default() };
+        let recovered = by_practised(&self.setting(), &plain, &blocks, &config, &Unobserved).expect("recovers");
+        (plain, recovered)
+    }
+}
+
+/// Both styles, with BatchNormalization and with it folded away.
+fn forms() -> Vec<TinyResNet> {
+    let mut forms = Vec::new();
+    for style in [Style::Basic, Style::MbConv] {
+        forms.push(TinyResNet { style, bn: BatchNorm::Kept, constants: Constants::Nodes, ..TinyResNet::default() });
+        let folded = TinyResNet { style, bn: BatchNorm::Folded, ..TinyResNet::default() };
+        forms.push(TinyResNet {
+            head: Head::ReduceMean,
+            shapes: Shapes::Computed,
+            shortcut: Shortcut::SlicePad,
+            ..folded
+        });
+    }
+    forms
+}
+
+#[test]
+fn a_refit_brings_back_a_kernel_that_was_spoilt() {
+    for net in forms() {
+        let scene = Scene::new(&net, 40, 8);
+        let block = scene.blocks(&["layer1.0"])[0];
+        let problem = of_sum(&scene.teacher.graph, block).expect("its branch ends in a convolution");
+        let mut spoilt = scene.teacher.copy().expect("copies");
+        let conv = spoilt.graph.nodes.iter().find(|node| node.output() == problem.conv).expect("a node");
+        let weight = conv.inputs[1].clone();
+        let moved = spoilt.params.get(&weight).expect("a weight") * 0.2;
+        spoilt.params.set(&weight, moved);
+        let before = scene.loss(&spoilt);
+        let (mended, loss) =
+            refit(&scene.setting(), &spoilt, &problem, &Unobserved).expect("solves").expect("there is much to gain");
+        assert!(loss < 0.01 * before, "{net:?}: {before} → {loss}");
+        assert!((scene.loss(&mended) - loss).abs() <= 1e-4 * before, "what is promised is what is there");
+    }
+}
+
+#[test]
+fn a_refit_that_does_not_help_is_not_taken() {
+    for net in forms() {
+        let scene = Scene::new(&net, 40, 8);
+        let problem = of_sum(&scene.teacher.graph, scene.blocks(&["layer1.0"])[0]).expect("a problem");
+        let taken = refit(&scene.setting(), &scene.teacher, &problem, &Unobserved).expect("solves");
+        assert!(taken.is_none(), "nothing is better than the teacher itself");
+    }
+}
+
+#[test]
+fn the_closed_form_never_scores_worse_than_the_plain_drop() {
+    for net in forms() {
+        let scene = Scene::new(&net, 40, 8);
+        for block in scene.network.blocks.iter().filter(|block| block.droppable()) {
+            let fitted = by_closed_form(&scene.setting(), block, &Unobserved).expect("fits");
+            let (recovered, plain) = (fitted.recovered.deciding(), fitted.plain.deciding());
+            assert!(recovered <= plain * (1.0 + 1e-6), "{} of {net:?}: {plain} → {recovered}", block.name);
+        }
+    }
+}
+
+/// The network with a max pool between stem and first block, as ResNet-18 has it: nothing writes the stream directly.
+fn pooled(net: &TinyResNet) -> Vec<u8> {
+    let mut graph = net.graph();
+    let stem = graph.nodes.iter().position(|node| node.name == "stem.relu").expect("the stem's activation");
+    let from = graph.nodes[stem].output().to_owned();
+    let mut pool = Node {
+        name: "pool0".into(),
+        op: "MaxPool".into(),
+        inputs: vec![from.clone()],
+        outputs: vec!["pooled".into()],
+        ..Node::default()
+    };
+    for (name, values) in [("kernel_shape", vec![3, 3]), ("strides", vec![1, 1]), ("pads", vec![1; 4])] {
+        pool.attrs.set(name, Attribute::Ints(values));
+    }
+    for reader in graph.nodes.iter_mut().flat_map(|node| &mut node.inputs).filter(|input| **input == from) {
+        "pooled".clone_into(reader);
+    }
+    graph.nodes.insert(stem + 1, pool);
+    onnx::encode_graph(&graph, 10).expect("written")
+}
+
+#[test]
+fn behind_a_pool_the_readers_are_refitted() {
+    let net = TinyResNet::default();
+    let scene = Scene::of(&pooled(&net), &net, 40, 8);
+    let block = scene.blocks(&["layer1.0"])[0];
+    let student = Student::dropped(&scene.network, &[block], Device::Cpu).expect("drops");
+    assert_eq!(ahead_of_gap(&student.graph, &scene.network.graph, block, block), None, "a pool writes the stream");
+    let readers = behind_gap(&student.graph, block);
+    assert!(!readers.is_empty());
+    let fitted = by_closed_form(&scene.setting(), block, &Unobserved).expect("fits");
+    assert!(fitted.recovered.deciding() <= fitted.plain.deciding());
+}
+
+#[test]
+fn renewed_statistics_are_those_of_the_images_and_change_nothing() {
+    let net = TinyResNet::default();
+    let scene = Scene::new(&net, 40, 8);
+    let block = scene.blocks(&["layer1.1"])[0];
+    let mut student = Student::dropped(&scene.network, &[block], Device::Cpu).expect("drops");
+    let before = scene.outputs(&student);
+    let refitted = vec!["layer1.0.conv2_output_0".to_owned()];
+    batchnorm::renew(&scene.network, &mut student, &scene.samples, 0, &refitted).expect("renews");
+    let difference = relative_difference(&before, &scene.outputs(&student)).expect("same shape");
+    assert!(difference < 1e-4, "{difference}");
+    let rows = student.params.get("layer1.0.conv2.weight").expect("a weight").flatten(1, -1).norm_scalaropt_dim(
+        2.0,
+        [1],
+        false,
+    );
+    let spread = (rows.max() - rows.min()).double_value(&[]) / rows.mean(tch::Kind::Float).double_value(&[]);
+    assert!(spread < 1e-4, "the refitted kernel's rows have one norm: {spread}");
+    let mean = student.params.get("stem.bn.running_mean").expect("a mean");
+    let teachers = scene.teacher.params.get("stem.bn.running_mean").expect("a mean");
+    assert!(!mean.allclose(teachers, 1e-3, 1e-3, false), "the statistics are the images' now");
+}
+
+#[test]
+fn our_recipe_brings_a_student_nearer_to_its_teacher() {
+    for net in forms() {
+        let scene = Scene::new(&net, 240, 40);
+        let (plain, recovered) = scene.recover(&["layer1.1", "layer2.1"], 40);
+        let (before, after) = (scene.loss(&plain), scene.loss(&recovered.student));
+        assert!(after < 0.7 * before, "{net:?}: {before} → {after}, {:?}", recovered.report);
+        assert!(!recovered.report.recovery_rolled_back && !recovered.report.fitted_on_all_images);
+        let head = |student: &Student| student.params.get("fc.weight").expect("the head").copy();
+        let name = if net.constants == Constants::Nodes { "fc.weight_output_0" } else { "fc.weight" };
+        if name == "fc.weight" {
+            assert!(head(&plain).equal(&head(&recovered.student)), "the head is never trained");
+        }
+        let blocks = scene.blocks(&["layer1.1", "layer2.1"]);
+        let file = export::to_onnx(&scene.network, &blocks, &recovered.student, &[]).expect("exports");
+        let images = scene.samples.images.narrow(0, 0, 4);
+        let reference = export::outputs(&scene.network, &recovered.student, &images).expect("runs");
+        export::verify(&scene.network, &file, &images, Some(&reference), Device::Cpu).expect("is the same network");
+    }
+}
+
+#[test]
+fn what_stands_ahead_of_the_first_change_stays_as_it_is() {
+    for bn in [BatchNorm::Kept, BatchNorm::Folded] {
+        let net = TinyResNet { bn, blocks: 3, ..TinyResNet::default() };
+        let scene = Scene::new(&net, 60, 12);
+        let (plain, recovered) = scene.recover(&["layer2.2"], 10);
+        for name in ["stem.weight", "layer1.0.conv1.weight", "layer1.2.conv2.weight"] {
+            let pair = [&plain, &recovered.student].map(|student| student.params.get(name).expect("a weight"));
+            assert!(pair[0].equal(pair[1]), "{name} with {bn:?}");
+        }
+    }
+}
+
+#[test]
+fn with_few_images_all_are_fitted_on_and_the_figures_stay_those_of_the_held_out_ones() {
+    let scene = Scene::new(&TinyResNet::default(), 24, 8);
+    let (plain, recovered) = scene.recover(&["layer1.1"], 20);
+    assert!(recovered.report.fitted_on_all_images, "{:?}", recovered.report);
+    let measured = recovered.measured.as_ref().expect("the run that had not seen them");
+    assert!(scene.loss(measured) < scene.loss(&plain));
+    assert!(!scene.outputs(measured).equal(&scene.outputs(&recovered.student)), "another student is delivered");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_student() {
+    let scene = Scene::new(&TinyResNet::default(), 40, 8);
+    let [a, b] = [0, 0].map(|_| scene.outputs(&scene.recover(&["layer1.1"], 10).1.student));
+    assert!(a.equal(&b));
+}
