@@ -10,7 +10,7 @@ cargo = LIBTORCH=$(libtorch) cargo
 # Tests work on networks of a few kilobytes, where a second thread per operator only gets in the way.
 one_thread = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test lint build setup clean
+.PHONY: demo test bench lint build setup clean
 
 ## Sets up, builds, and runs one job through the HTTP service on the example network.
 demo: build
@@ -22,6 +22,10 @@ demo: build
 test: lint
 	$(one_thread) $(cargo) test --locked --all-targets
 	$(cargo) test --locked --doc --quiet
+
+## Runs whole jobs side by side and writes BENCHMARKS.md; FULL=1 takes hours.
+bench: build
+	scripts/bench $(if $(FULL),--full)
 
 lint: setup
 	$(cargo) fmt --check

@@ -102,7 +102,7 @@ impl Default for Finetuning {
 pub struct FinetuneConfig {
     /// Which recipe.
     pub recipe: Recipe,
-    /// Optimiser steps.
+    /// Optimiser steps; with 0, what the recipe refits in closed form is all that is done.
     pub steps: u32,
     /// Whether the images of a batch are mixed with each other.
     pub mixing: bool,
@@ -294,9 +294,9 @@ fn check_ranges(config: &JobConfig, problems: &mut Vec<FieldProblem>) {
     require(config.recoverability.iterations <= 100_000, "/recoverability/iterations", "at most 100000 iterations");
     if let Some(finetune) = &config.finetune.0 {
         require(
-            (1..=1_000_000).contains(&finetune.steps),
+            finetune.steps <= 1_000_000,
             "/finetune/steps",
-            "between 1 and 1000000 steps; null for none",
+            "at most 1000000 steps; 0 refits what is refitted without steps",
         );
         require(finetune.budget_seconds != Some(0), "/finetune/budget_seconds", "at least one second");
     }

@@ -72,7 +72,8 @@ pub fn feature_loss(student: &[Tensor], teacher: &[Tensor]) -> Result<Tensor, Co
     Ok(Tensor::f_stack(&losses, 0)?.f_mean(Kind::Float)?)
 }
 
-/// The feature loss of a student in evaluation mode on these samples, against the teacher's answers for the same.
+/// The feature loss of a student in evaluation mode on these samples, against the teacher's answers for the same, which may
+/// go on with answers for more.
 pub fn evaluate(
     network: &Network,
     student: &Student,
@@ -81,7 +82,9 @@ pub fn evaluate(
     indices: &[i64],
 ) -> Result<f64, CompressError> {
     let answers = Forward::features(network, student)?.all(&student.params, samples, indices)?;
-    finite(feature_loss(&answers.features, &teacher.features)?.f_double_value(&[])?)
+    let about_these = |features: &Tensor| features.f_narrow(0, 0, indices.len() as i64);
+    let teacher = teacher.features.iter().map(about_these).collect::<Result<Vec<_>, _>>()?;
+    finite(feature_loss(&answers.features, &teacher)?.f_double_value(&[])?)
 }
 
 /// The loss, or an error where it is no number.

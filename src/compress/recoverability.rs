@@ -27,6 +27,9 @@ use super::student::Student;
 /// Largest difference that merging may make, relative to the features' scale.
 const MERGE_TOLERANCE: f64 = 1e-4;
 
+/// Fitted images, at most, on which the loss of a fit is measured: no choice goes by it.
+const FIT_SHOWN: usize = 128;
+
 /// Teacher, images and the teacher's answers about them.
 pub struct Setting<'a> {
     /// The teacher.
@@ -83,7 +86,7 @@ pub fn by_adapters(
 pub fn by_closed_form(setting: &Setting, block: &Block, observer: &dyn Observer) -> Result<Fitted, CompressError> {
     let plain = Student::dropped(setting.network, &[block], setting.device)?;
     let plain_loss = setting.loss(&plain)?;
-    let refitted = start::around_gap(setting, plain, &[block], observer)?;
+    let refitted = start::around_gap(setting, plain, block, observer)?;
     let recovered = if refitted.refitted.is_empty() { plain_loss } else { setting.loss(&refitted.student)? };
     // Each pass over the images fitted on asks the teacher for the value behind the block.
     let teacher_forwards = 2 * setting.samples.fit.len() as u64;
@@ -93,9 +96,9 @@ pub fn by_closed_form(setting: &Setting, block: &Block, observer: &dyn Observer)
 impl Setting<'_> {
     /// Loss of a student on both parts of the tiny set.
     pub fn loss(&self, student: &Student) -> Result<Loss, CompressError> {
-        let on = |teacher, indices| distill::evaluate(self.network, student, teacher, self.samples, indices);
-        let fit = on(self.fit, &self.samples.fit)?;
-        let held_out = self.held_out.map(|teacher| on(teacher, &self.samples.held_out)).transpose()?;
+        let held_out = self.held_out.map(|_| self.loss_deciding(student)).transpose()?;
+        let shown = &self.samples.fit[..self.samples.fit.len().min(FIT_SHOWN)];
+        let fit = distill::evaluate(self.network, student, self.fit, self.samples, shown)?;
         Ok(Loss { fit, held_out })
     }
 

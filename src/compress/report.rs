@@ -81,7 +81,7 @@ impl From<Reduction> for Figure {
 /// A mean squared error on the images fitted on and on the ones only measured on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
-    /// On the images that were fitted on.
+    /// On the images that were fitted on, up to 128 of them.
     pub fit: f64,
     /// On the images held out; absent where there are too few images to hold any out.
     pub held_out: Option<f64>,

@@ -93,6 +93,19 @@ impl Params {
         from_tensor(name, &param.tensor, param.dtype)
     }
 
+    /// A copy that shares every tensor with the original until one of them is [`set`](Self::set).
+    pub fn shallow_copy(&self) -> Self {
+        let float = |(name, param): (&String, &Param)| {
+            (name.clone(), Param { tensor: param.tensor.shallow_clone(), dtype: param.dtype })
+        };
+        let constant = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.shallow_clone());
+        Self {
+            device: self.device,
+            floats: self.floats.iter().map(float).collect(),
+            constants: self.constants.iter().map(constant).collect(),
+        }
+    }
+
     /// A copy that shares nothing with the original and asks for no gradients.
     pub fn deep_copy(&self) -> Result<Self, ExecError> {
         let copy =

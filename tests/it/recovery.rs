@@ -7,13 +7,15 @@ use practised::compress::config::{FinetuneConfig, Recipe};
 use practised::compress::distill::{Answers, Forward};
 use practised::compress::export;
 use practised::compress::finetune::{Recovered, by_practised};
+use practised::compress::fused::Fused;
 use practised::compress::network::Network;
 use practised::compress::observer::Unobserved;
 use practised::compress::recoverability::{Setting, by_closed_form, relative_difference};
 use practised::compress::refit::{ahead_of_gap, behind_gap, of_sum, refit};
 use practised::compress::samples::Samples;
 use practised::compress::student::Student;
-use practised::exec::Device;
+use practised::compress::trainable;
+use practised::exec::{BatchNorm as Statistics, Device};
 use practised::graph::{Attribute, Node};
 use practised::onnx;
 use tch::Tensor;
@@ -112,8 +114,9 @@ fn a_refit_brings_back_a_kernel_that_was_spoilt() {
         let moved = spoilt.params.get(&weight).expect("a weight") * 0.2;
         spoilt.params.set(&weight, moved);
         let before = scene.loss(&spoilt);
-        let (mended, loss) =
-            refit(&scene.setting(), &spoilt, &problem, &Unobserved).expect("solves").expect("there is much to gain");
+        let (mended, loss) = refit(&scene.setting(), &spoilt, &problem, &[], &Unobserved)
+            .expect("solves")
+            .expect("there is much to gain");
         assert!(loss < 0.01 * before, "{net:?}: {before} → {loss}");
         assert!((scene.loss(&mended) - loss).abs() <= 1e-4 * before, "what is promised is what is there");
     }
@@ -124,7 +127,7 @@ fn a_refit_that_does_not_help_is_not_taken() {
     for net in forms() {
         let scene = Scene::new(&net, 40, 8);
         let problem = of_sum(&scene.teacher.graph, scene.blocks(&["layer1.0"])[0]).expect("a problem");
-        let taken = refit(&scene.setting(), &scene.teacher, &problem, &Unobserved).expect("solves");
+        let taken = refit(&scene.setting(), &scene.teacher, &problem, &[], &Unobserved).expect("solves");
         assert!(taken.is_none(), "nothing is better than the teacher itself");
     }
 }
@@ -248,4 +251,45 @@ fn the_same_seed_gives_the_same_student() {
     let scene = Scene::new(&TinyResNet::default(), 40, 8);
     let [a, b] = [0, 0].map(|_| scene.outputs(&scene.recover(&["layer1.1"], 10).1.student));
     assert!(a.equal(&b));
+}
+
+#[test]
+fn a_fused_student_computes_the_same_and_has_the_same_gradients() {
+    for net in forms() {
+        let scene = Scene::new(&net, 40, 8);
+        let plain = Student::dropped(&scene.network, &scene.blocks(&["layer1.1"]), Device::Cpu).expect("drops");
+        let made = batchnorm::make_behind(&scene.network, &plain, &plain, &scene.samples, 0).expect("makes");
+        let mut student = made.0;
+        let names = trainable::weights(&student.graph, &student.taps);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut fused = Fused::new(&student, 0).expect("fuses");
+        assert!(fused.student().graph.nodes.iter().all(|node| node.op != "BatchNormalization"), "{net:?}");
+        let parameters = student.params.trainable(&names).expect("trains");
+        let gradients = |student: &Student| {
+            let forward = Forward::features(&scene.network, student).expect("plans");
+            let features = forward.run(&student.params, &scene.samples.images, Statistics::Running).expect("runs");
+            let value = features[0].square().mean(tch::Kind::Float);
+            let found = Tensor::run_backward(&[value], &parameters, false, false);
+            (features[0].detach(), found)
+        };
+        let (apart, of_apart) = gradients(&student);
+        let (together, of_together) = gradients(fused.with(&student.params).expect("computes"));
+        assert!(relative_difference(&apart, &together).expect("same shape") < 1e-5);
+        for ((name, a), b) in names.iter().zip(&of_apart).zip(&of_together) {
+            let difference = relative_difference(a, b).expect("same shape");
+            assert!(difference < 1e-3, "{name} of {net:?}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn no_steps_are_the_refit_alone() {
+    let scene = Scene::new(&TinyResNet::default(), 40, 8);
+    let (plain, recovered) = scene.recover(&["layer1.1"], 0);
+    let report = &recovered.report;
+    let refit = report.refit.as_ref().expect("a refit");
+    assert!(!refit.refitted.is_empty() && refit.loss_after < refit.loss_before, "{refit:?}");
+    assert!((scene.loss(&recovered.student) - refit.loss_after).abs() < 1e-4 * refit.loss_before);
+    assert!((scene.loss(&plain) - refit.loss_before).abs() < 1e-4 * refit.loss_before);
+    assert_eq!((report.steps_run, report.recovery_rolled_back), (0, false));
 }

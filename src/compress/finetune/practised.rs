@@ -7,6 +7,8 @@ use crate::compress::augment;
 use crate::compress::batchnorm::{self, Made};
 use crate::compress::block::Block;
 use crate::compress::config::{FinetuneConfig, Recipe};
+use crate::compress::cut;
+use crate::compress::fused::Fused;
 use crate::compress::mixing::cutmix;
 use crate::compress::muon::{Muon, rate};
 use crate::compress::observer::{Observer, Phase};
@@ -20,7 +22,6 @@ use crate::compress::samples::Batches;
 use crate::compress::student::Student;
 use crate::compress::{CompressError, trainable};
 use crate::exec::Params;
-use crate::graph::Graph;
 
 use super::{CHECKPOINTS, Recovered};
 
@@ -70,23 +71,14 @@ struct Prepared {
 impl Prepared {
     fn new(setting: &Setting, refitted: Refitted) -> Result<Self, CompressError> {
         let source = &refitted.student;
-        let first = first_difference(&setting.network.graph, &source.graph, &refitted.refitted);
+        let first = cut::first_difference(&setting.network.graph, &source.graph, &refitted.refitted);
+        let first = first.min(source.graph.nodes.len() - 1);
         let (mut student, made) = batchnorm::make_behind(setting.network, source, source, setting.samples, first)?;
         batchnorm::renew(setting.network, &mut student, setting.samples, first, &refitted.refitted)?;
         let gate = Gate::at(setting, &student, first)?;
         let loss = gate.loss(&student)?;
         Ok(Self { refitted, student, made, first, gate, loss })
     }
-}
-
-/// Index of the student's first node that the teacher does not have, or that was refitted.
-fn first_difference(teacher: &Graph, student: &Graph, refitted: &[String]) -> usize {
-    let producers = teacher.producers();
-    let differs = |node: &crate::graph::Node| {
-        let same = producers.get(node.output()).is_some_and(|index| teacher.nodes[*index].inputs == node.inputs);
-        !same || refitted.iter().any(|conv| conv == node.output())
-    };
-    student.nodes.iter().position(differs).unwrap_or(0)
 }
 
 struct Recovery<'a> {
@@ -102,6 +94,9 @@ struct Recovery<'a> {
 impl Recovery<'_> {
     /// The run at the first learning rate that beats the start after a fifth of its steps, taken to its end.
     fn descend(&mut self) -> Result<Option<Run>, CompressError> {
+        if self.config.steps == 0 {
+            return Ok(None);
+        }
         let poor = self.start.loss > POOR_START * variance(self.setting)?;
         let trial = ((f64::from(self.config.steps) * TRIAL) as u32).max(1);
         for (index, rate) in RATES.into_iter().enumerate() {
@@ -169,7 +164,7 @@ impl Recovery<'_> {
             ..FinetuneReport::default()
         };
         let Some(run) = run.filter(|run| run.best.loss < self.start.loss) else {
-            report.recovery_rolled_back = true;
+            report.recovery_rolled_back = self.config.steps > 0;
             report.learning_rates_undone = self.undone;
             let student = self.start.refitted.student.copy()?;
             return Ok(Recovered { student, measured: None, report, teacher_forwards: self.asked });
@@ -225,6 +220,8 @@ struct Best {
 struct Run {
     rate: f64,
     student: Student,
+    /// What is trained through: the same, with every BatchNormalization in the kernel ahead of it.
+    fused: Fused,
     muon: Muon,
     pair: Pair,
     batches: Batches,
@@ -239,13 +236,17 @@ struct Run {
 impl Run {
     fn new(setting: &Setting, start: &Prepared, rate: f64) -> Result<Self, CompressError> {
         let mut student = start.student.copy()?;
-        let names = trainable::weights_from(&student.graph, &student.taps, start.first);
+        let fused = Fused::new(&student, start.first)?;
+        let mut names = trainable::weights_from(&student.graph, &student.taps, start.first);
+        // Behind such a bias the shift does the same, and both would move.
+        names.retain(|name| !fused.biases().any(|bias| bias == name));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let batches = stream(setting.seed, "practised/batches");
         Ok(Self {
             rate,
             muon: Muon::new(student.params.trainable(&names)?),
-            pair: Pair::plan(setting, &student, start.first)?,
+            pair: Pair::plan(setting, fused.student(), start.first)?,
+            fused,
             batches: Batches::repeating(&setting.samples.fit, setting.samples.mixed_batch(), batches),
             views: stream(setting.seed, "practised/views"),
             best: Best { loss: f64::INFINITY, params: start.student.params.deep_copy()? },
@@ -263,7 +264,7 @@ impl Run {
         if config.mixing {
             views = cutmix(&views, &mut self.views)?;
         }
-        let loss = self.pair.loss(setting, &self.student, &views)?;
+        let loss = self.pair.loss(setting, self.fused.with(&self.student.params)?, &views)?;
         self.muon.step(&loss, rate(self.rate, self.step, progress))?;
         self.step += 1;
         Ok(views.size()[0] as u64)

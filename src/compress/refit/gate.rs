@@ -77,14 +77,15 @@ impl Gate {
 const RUNNING: RunOptions = RunOptions { batch_norm: BatchNorm::Running };
 
 /// The student with the convolution refitted, and its loss on the images that decide; `None` where nothing beats the
-/// student as it is.
+/// student as it is. `refitted` names the convolutions that were refitted before.
 pub fn refit(
     setting: &Setting,
     student: &Student,
     problem: &Problem,
+    refitted: &[String],
     observer: &dyn Observer,
 ) -> Result<Option<(Student, f64)>, CompressError> {
-    let Some(rows) = Rows::plan(setting, student, problem)? else { return Ok(None) };
+    let Some(rows) = Rows::plan(setting, student, problem, refitted)? else { return Ok(None) };
     let start = Start::of(student, problem)?;
     let normal = normal(setting, student, problem, &rows, &start, observer)?;
     let first = position(&student.graph, &problem.conv).expect("a convolution of this graph");

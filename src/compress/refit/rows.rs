@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
 use crate::compress::CompressError;
+use crate::compress::cut;
 use crate::compress::edit::position;
 use crate::compress::observer::Observer;
 use crate::compress::random::stream;
@@ -21,7 +22,8 @@ const ROWS_PER_UNKNOWN: usize = 128;
 
 /// Where the rows come from: the student's values around the convolution, and the teacher's value that it is to meet.
 pub(super) struct Rows {
-    student: Executor,
+    /// `None` where the teacher computes what the student computes there.
+    student: Option<Executor>,
     teacher: Executor,
     window: Window,
     target: String,
@@ -37,15 +39,28 @@ pub(super) struct Chunk {
 
 impl Rows {
     /// `None` where the convolution pads in a way that its rows cannot be cut for.
-    pub(super) fn plan(setting: &Setting, student: &Student, problem: &Problem) -> Result<Option<Self>, CompressError> {
+    ///
+    /// `refitted` names the convolutions of the student that are not the teacher's any more.
+    pub(super) fn plan(
+        setting: &Setting,
+        student: &Student,
+        problem: &Problem,
+        refitted: &[String],
+    ) -> Result<Option<Self>, CompressError> {
+        let teacher = &setting.network.graph;
         let at = position(&student.graph, &problem.conv).expect("a convolution of this graph");
         let conv = &student.graph.nodes[at];
         let Some(window) = Window::of(student, conv) else { return Ok(None) };
         let input = setting.network.input.name.as_str();
         let wanted: Vec<&str> = std::iter::once(conv.inputs[0].as_str()).chain(problem.shortcut.as_deref()).collect();
+        let own = at > cut::first_difference(teacher, &student.graph, refitted);
+        let mut of_teacher = vec![problem.target.as_str()];
+        if !own {
+            of_teacher.extend(&wanted);
+        }
         Ok(Some(Self {
-            student: Executor::new(&student.graph, &[input], &wanted)?,
-            teacher: Executor::new(&setting.network.graph, &[input], &[&problem.target])?,
+            student: own.then(|| Executor::new(&student.graph, &[input], &wanted)).transpose()?,
+            teacher: Executor::new(teacher, &[input], &of_teacher)?,
             window,
             target: problem.target.clone(),
         }))
@@ -80,8 +95,12 @@ impl Rows {
         let options = RunOptions { batch_norm: BatchNorm::Running };
         let images = images.f_to_device(student.params.device())?;
         let fed = [(setting.network.input.name.as_str(), &images)];
-        let mut of_student = self.student.run(&student.params, &fed, &options)?.into_iter();
-        let target = self.teacher.run(&setting.teacher.params, &fed, &options)?.remove(0);
+        let mut of_teacher = self.teacher.run(&setting.teacher.params, &fed, &options)?.into_iter();
+        let target = of_teacher.next().expect("the target");
+        let mut of_student = match &self.student {
+            Some(executor) => executor.run(&student.params, &fed, &options)?.into_iter(),
+            None => of_teacher,
+        };
         let size = target.size();
         let (count, positions) = (size[0] as usize, (size[2] * size[3]) as usize);
         let wanted = ROWS_PER_UNKNOWN * (self.window.unknowns() + 1);

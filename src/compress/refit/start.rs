@@ -23,22 +23,15 @@ pub struct Refitted {
 /// Readers behind a gap without a writer that are refitted, at most.
 const MOST_READERS: usize = 3;
 
-/// Refits around one run of dropped blocks: the writer ahead of it or, where there is none, the readers behind it.
+/// Refits around the gap that one block has left.
 pub fn around_gap(
     setting: &Setting,
     student: Student,
-    run: &[&Block],
+    block: &Block,
     observer: &dyn Observer,
 ) -> Result<Refitted, CompressError> {
-    let (first, last) = (run[0], run[run.len() - 1]);
-    let problems = match ahead_of_gap(&student.graph, &setting.network.graph, first, last) {
-        Some(problem) => vec![problem],
-        None => behind_gap(&student.graph, first).into_iter().take(MOST_READERS).collect(),
-    };
     let mut refitted = Refitted { student, refitted: Vec::new(), undone: 0 };
-    for problem in &problems {
-        refitted.take(setting, problem, observer)?;
-    }
+    refitted.close(setting, &[block], observer)?;
     Ok(refitted)
 }
 
@@ -52,10 +45,7 @@ pub fn refitted(
     let mut refitted = Refitted { student, refitted: Vec::new(), undone: 0 };
     let runs = runs(setting, dropped);
     for run in &runs {
-        let mut here = around_gap(setting, refitted.student, run, observer)?;
-        here.refitted.splice(0..0, refitted.refitted);
-        here.undone += refitted.undone;
-        refitted = here;
+        refitted.close(setting, run, observer)?;
     }
     let Some(first) = runs.first().map(|run| run[0]) else { return Ok(refitted) };
     for block in behind(setting, first).filter(|block| !dropped.contains(block)) {
@@ -67,8 +57,19 @@ pub fn refitted(
 }
 
 impl Refitted {
+    /// Refits around one run of dropped blocks: the writer ahead of it or, where there is none, the readers behind it.
+    fn close(&mut self, setting: &Setting, run: &[&Block], observer: &dyn Observer) -> Result<(), CompressError> {
+        let (first, last) = (run[0], run[run.len() - 1]);
+        let student = &self.student.graph;
+        let problems = match ahead_of_gap(student, &setting.network.graph, first, last) {
+            Some(problem) => vec![problem],
+            None => behind_gap(student, first).into_iter().take(MOST_READERS).collect(),
+        };
+        problems.iter().try_for_each(|problem| self.take(setting, problem, observer))
+    }
+
     fn take(&mut self, setting: &Setting, problem: &Problem, observer: &dyn Observer) -> Result<(), CompressError> {
-        match refit(setting, &self.student, problem, observer)? {
+        match refit(setting, &self.student, problem, &self.refitted, observer)? {
             Some((student, _)) => {
                 self.student = student;
                 self.refitted.push(problem.conv.clone());
