@@ -38,14 +38,19 @@ impl Scene {
     }
 
     fn of(file: &[u8], net: &TinyResNet, images: i64, held_out: i64) -> Self {
+        let side = net.pixels as i64;
+        Self::seeing(file, noise(&[images, net.channels as i64, side, side], 5), held_out)
+    }
+
+    fn seeing(file: &[u8], images: Tensor, held_out: i64) -> Self {
         let network = Network::load(file).expect("a tiny network loads");
         let teacher = Student::teacher(&network, Device::Cpu).expect("the teacher runs");
-        let side = net.pixels as i64;
+        let (count, channels) = (images.size()[0], images.size()[1]);
         let samples = Samples {
-            images: noise(&[images, net.channels as i64, side, side], 5),
-            fit: (held_out..images).collect(),
+            images,
+            fit: (held_out..count).collect(),
             held_out: (0..held_out).collect(),
-            black: vec![0.0; net.channels],
+            black: vec![0.0; channels as usize],
         };
         let forward = Forward::answers(&network, &teacher).expect("plans");
         let ask = |indices: &[i64]| forward.all(&teacher.params, &samples, indices).expect("answers");
@@ -292,4 +297,36 @@ fn no_steps_are_the_refit_alone() {
     assert!((scene.loss(&recovered.student) - refit.loss_after).abs() < 1e-4 * refit.loss_before);
     assert!((scene.loss(&plain) - refit.loss_before).abs() < 1e-4 * refit.loss_before);
     assert_eq!((report.steps_run, report.recovery_rolled_back), (0, false));
+}
+
+#[test]
+fn images_that_tell_next_to_nothing_still_end_in_a_student() {
+    let net = TinyResNet::default();
+    let one = noise(&[1, 3, 8, 8], 5);
+    let sets = [
+        ("one image", one.copy(), 0),
+        ("all black", Tensor::zeros([24, 3, 8, 8], (tch::Kind::Float, tch::Device::Cpu)), 8),
+        ("all alike", one.repeat([24, 1, 1, 1]), 8),
+    ];
+    for (what, images, held_out) in sets {
+        let scene = Scene::seeing(&net.bytes(), images, held_out);
+        for block in scene.network.blocks.iter().filter(|block| block.droppable()) {
+            let fitted = by_closed_form(&scene.setting(), block, &Unobserved).expect(what);
+            assert!(fitted.recovered.deciding() <= fitted.plain.deciding() * (1.0 + 1e-6), "{what}: {}", block.name);
+        }
+        let (plain, recovered) = scene.recover(&["layer1.1"], 10);
+        let (before, after) = (scene.loss(&plain), scene.loss(recovered.measured()));
+        assert!(after <= before * (1.0 + 1e-6), "{what}: {before} → {after}");
+    }
+}
+
+#[test]
+fn a_budget_ends_training_long_before_its_steps() {
+    let scene = Scene::new(&TinyResNet::default(), 40, 8);
+    let blocks = scene.blocks(&["layer1.1"]);
+    let plain = Student::dropped(&scene.network, &blocks, Device::Cpu).expect("drops");
+    let config = FinetuneConfig { steps: 1_000_000, budget_seconds: Some(1), ..FinetuneConfig::default() };
+    let recovered = by_practised(&scene.setting(), &plain, &blocks, &config, &Unobserved).expect("recovers");
+    assert!(recovered.report.steps_run < 1_000_000, "{:?}", recovered.report);
+    assert!(scene.loss(recovered.measured()) <= scene.loss(&plain));
 }

@@ -26,10 +26,13 @@ use crate::exec::Params;
 use super::{CHECKPOINTS, Recovered};
 
 /// Learning rates, as shares of a kernel's norm per step, from the first that is tried to the last.
-const RATES: [f64; 4] = [0.01, 0.003, 0.001, 0.0003];
+const RATES: [f64; 5] = [0.01, 0.005, 0.0025, 0.001, 0.0003];
 
 /// Share of the steps after which a learning rate has to have shown something.
 const TRIAL: f64 = 0.2;
+
+/// A learning rate that has driven the loss to so many times the start's in half of its trial is not worth the other half.
+const HOPELESS: f64 = 1.25;
 
 /// A start whose loss is above this share of the features' variance is no yardstick for a learning rate: anything beats it.
 const POOR_START: f64 = 0.7;
@@ -100,7 +103,10 @@ impl Recovery<'_> {
         let poor = self.start.loss > POOR_START * variance(self.setting)?;
         let trial = ((f64::from(self.config.steps) * TRIAL) as u32).max(1);
         for (index, rate) in RATES.into_iter().enumerate() {
-            let mut run = self.run(self.setting, rate, trial)?;
+            let mut run = self.run(self.setting, rate, (trial / 2).max(1))?;
+            if run.last_loss() < HOPELESS * self.start.loss {
+                self.advance(self.setting, &mut run, trial)?;
+            }
             if run.last_loss() >= self.start.loss {
                 self.undone.push(rate);
                 continue;
