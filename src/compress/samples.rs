@@ -7,6 +7,8 @@ use tch::Tensor;
 use crate::images::{Batch, Chw, ImageSet, Preprocess};
 
 use super::CompressError;
+use super::augment;
+use super::mixing::cutmix;
 use super::random::stream;
 
 /// Images for one run of the networks; a bound on memory more than on speed.
@@ -22,7 +24,13 @@ pub struct Samples {
     pub held_out: Vec<i64>,
     /// What a black pixel becomes in each channel, for padding.
     pub black: Vec<f64>,
+    /// True where the images held out are mixtures of those fitted on: good enough to decide by, no measure of quality.
+    pub mixtures: bool,
 }
+
+/// Mixtures to fit on, beside the images themselves, and mixtures to decide by, where no image can be held out.
+const FITTED_MIXTURES: usize = 64;
+const DECIDING_MIXTURES: usize = 32;
 
 impl Samples {
     /// Preprocesses a set to `size` and splits it: a fifth, at least 8, is held out where there are 16 or more.
@@ -34,7 +42,29 @@ impl Samples {
         let (mut held_out, mut fit) = (order[..held].to_vec(), order[held..].to_vec());
         held_out.sort_unstable();
         fit.sort_unstable();
-        Ok(Self { images: to_tensor(&batch)?, fit, held_out, black: black(preprocess, size.channels) })
+        let black = black(preprocess, size.channels);
+        Ok(Self { images: to_tensor(&batch)?, fit, held_out, black, mixtures: false })
+    }
+
+    /// Where no image is held out: the same images with mixtures of them, some to fit on and some to decide by. A fit to a
+    /// handful of images is perfect on them, however bad it is on any other, so something else has to decide.
+    pub fn with_mixtures(&self, seed: u64) -> Result<Option<Self>, CompressError> {
+        if !self.held_out.is_empty() {
+            return Ok(None);
+        }
+        let mut random = stream(seed, "mixtures");
+        let mut batches = Batches::repeating(&self.fit, FITTED_MIXTURES + DECIDING_MIXTURES, stream(seed, "mixed"));
+        let drawn = self.select(&batches.next_batch()[..FITTED_MIXTURES + DECIDING_MIXTURES])?;
+        let mixtures = cutmix(&augment::views(&drawn, &self.black, &mut random)?, &mut random)?;
+        let count = self.images.size()[0];
+        let (fitted, all) = (count + FITTED_MIXTURES as i64, count + mixtures.size()[0]);
+        Ok(Some(Self {
+            images: Tensor::f_cat(&[&self.images, &mixtures], 0)?,
+            fit: (0..fitted).collect(),
+            held_out: (fitted..all).collect(),
+            black: self.black.clone(),
+            mixtures: true,
+        }))
     }
 
     /// The images that choices go by: the held-out ones, or all fitted ones where none are held out.
@@ -66,7 +96,13 @@ impl Samples {
     pub fn all_fitted(&self) -> Self {
         let mut fit = [self.fit.as_slice(), &self.held_out].concat();
         fit.sort_unstable();
-        Self { images: self.images.shallow_clone(), fit, held_out: Vec::new(), black: self.black.clone() }
+        Self {
+            images: self.images.shallow_clone(),
+            fit,
+            held_out: Vec::new(),
+            black: self.black.clone(),
+            mixtures: self.mixtures,
+        }
     }
 
     /// Images per run when only measuring.

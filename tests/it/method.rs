@@ -199,6 +199,7 @@ fn samples(net: &TinyResNet) -> Samples {
         fit: (8..count).collect(),
         held_out: (0..8).collect(),
         black: vec![0.0; net.channels],
+        mixtures: false,
     }
 }
 

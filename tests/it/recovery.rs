@@ -43,18 +43,23 @@ impl Scene {
     }
 
     fn seeing(file: &[u8], images: Tensor, held_out: i64) -> Self {
-        let network = Network::load(file).expect("a tiny network loads");
-        let teacher = Student::teacher(&network, Device::Cpu).expect("the teacher runs");
         let (count, channels) = (images.size()[0], images.size()[1]);
         let samples = Samples {
             images,
             fit: (held_out..count).collect(),
             held_out: (0..held_out).collect(),
             black: vec![0.0; channels as usize],
+            mixtures: false,
         };
+        Self::with(file, samples)
+    }
+
+    fn with(file: &[u8], samples: Samples) -> Self {
+        let network = Network::load(file).expect("a tiny network loads");
+        let teacher = Student::teacher(&network, Device::Cpu).expect("the teacher runs");
         let forward = Forward::answers(&network, &teacher).expect("plans");
         let ask = |indices: &[i64]| forward.all(&teacher.params, &samples, indices).expect("answers");
-        let (fit, held) = (ask(&samples.fit), (held_out > 0).then(|| ask(&samples.held_out)));
+        let (fit, held) = (ask(&samples.fit), (!samples.held_out.is_empty()).then(|| ask(&samples.held_out)));
         Self { network, teacher, fit, held_out: held, samples }
     }
 
@@ -329,4 +334,22 @@ fn a_budget_ends_training_long_before_its_steps() {
     let recovered = by_practised(&scene.setting(), &plain, &blocks, &config, &Unobserved).expect("recovers");
     assert!(recovered.report.steps_run < 1_000_000, "{:?}", recovered.report);
     assert!(scene.loss(recovered.measured()) <= scene.loss(&plain));
+}
+
+#[test]
+fn a_handful_of_images_is_decided_by_mixtures_and_helps_on_images_never_seen() {
+    let net = TinyResNet::default();
+    let few = Scene::new(&net, 6, 0);
+    let mixed = few.samples.with_mixtures(7).expect("mixes").expect("none of six is held out");
+    assert!((0..6).all(|image| mixed.fit.contains(&image)), "the images themselves are fitted on");
+    assert!(mixed.held_out.iter().all(|image| !mixed.fit.contains(image)) && mixed.held_out.len() >= 16);
+    let enough = Scene::new(&net, 24, 8).samples.with_mixtures(7).expect("looks");
+    assert!(enough.is_none(), "with images held out nothing is made");
+
+    let scene = Scene::with(&net.bytes(), mixed);
+    let (plain, recovered) = scene.recover(&["layer1.1"], 30);
+    assert!(!recovered.report.fitted_on_all_images, "mixtures are nothing to fit on once more");
+    let others = Scene::seeing(&net.bytes(), noise(&[40, 3, 8, 8], 99), 20);
+    let (before, after) = (others.loss(&plain), others.loss(&recovered.student));
+    assert!(after < before, "{before} → {after}");
 }

@@ -181,7 +181,10 @@ impl Recovery<'_> {
         let fold = |params: Params| self.fold_back(params);
         let (rate, best) = (run.rate, fold(run.best.params)?);
         let images = self.setting.samples.fit.len() + self.setting.samples.held_out.len();
-        let again = !self.setting.samples.held_out.is_empty() && images < FEW_IMAGES && self.progress_left();
+        let again = !self.setting.samples.mixtures
+            && !self.setting.samples.held_out.is_empty()
+            && images < FEW_IMAGES
+            && self.progress_left();
         let (student, measured) = match again {
             true => (self.on_all_images(rate, run.step)?, Some(best)),
             false => (best, None),

@@ -31,6 +31,9 @@ pub struct Bench {
     pub(super) model: Vec<u8>,
     pub(super) images_sha256: String,
     answers: OnceCell<(Answers, Option<Answers>)>,
+    /// With mixtures to decide by, where no image is held out.
+    mixed: Option<Samples>,
+    mixed_answers: OnceCell<(Answers, Option<Answers>)>,
 }
 
 impl Bench {
@@ -43,8 +46,11 @@ impl Bench {
         probe: Probe,
     ) -> Result<Self, CompressError> {
         let (network, size) = fitting(model, images, config)?;
+        let samples = Samples::new(images, &config.preprocess, size, config.seed)?;
         Ok(Self {
-            samples: Samples::new(images, &config.preprocess, size, config.seed)?,
+            mixed: samples.with_mixtures(config.seed)?,
+            mixed_answers: OnceCell::new(),
+            samples,
             labels: images.images().iter().map(|image| image.label).collect(),
             teacher: Student::teacher(&network, device)?,
             network,
@@ -67,13 +73,30 @@ impl Bench {
         candidates(&self.network, &self.config)
     }
 
-    /// Everything about the teacher and the images that fitting needs.
+    /// The teacher, the images as they are, and what the teacher answers about them: what quality is measured on, and what
+    /// the paper's ways fit on.
     pub(super) fn setting(&self) -> Result<Setting<'_>, CompressError> {
-        let (fit, held_out) = self.answers()?;
+        self.setting_of(&self.samples, &self.answers)
+    }
+
+    /// The same for our ways of fitting, which decide by mixtures where no image is held out.
+    pub(super) fn mixed_setting(&self) -> Result<Setting<'_>, CompressError> {
+        match &self.mixed {
+            Some(mixed) => self.setting_of(mixed, &self.mixed_answers),
+            None => self.setting(),
+        }
+    }
+
+    fn setting_of<'a>(
+        &'a self,
+        samples: &'a Samples,
+        answers: &'a OnceCell<(Answers, Option<Answers>)>,
+    ) -> Result<Setting<'a>, CompressError> {
+        let (fit, held_out) = self.answers(samples, answers)?;
         Ok(Setting {
             network: &self.network,
             teacher: &self.teacher,
-            samples: &self.samples,
+            samples,
             fit,
             held_out: held_out.as_ref(),
             device: self.device,
@@ -81,15 +104,19 @@ impl Bench {
         })
     }
 
-    fn answers(&self) -> Result<&(Answers, Option<Answers>), CompressError> {
-        if let Some(answers) = self.answers.get() {
+    fn answers<'a>(
+        &self,
+        samples: &Samples,
+        known: &'a OnceCell<(Answers, Option<Answers>)>,
+    ) -> Result<&'a (Answers, Option<Answers>), CompressError> {
+        if let Some(answers) = known.get() {
             return Ok(answers);
         }
         let forward = Forward::answers(&self.network, &self.teacher)?;
-        let ask = |indices: &[i64]| forward.all(&self.teacher.params, &self.samples, indices);
-        let held_out = (!self.samples.held_out.is_empty()).then(|| ask(&self.samples.held_out)).transpose()?;
-        let fit = ask(&self.samples.fit)?;
-        Ok(self.answers.get_or_init(|| (fit, held_out)))
+        let ask = |indices: &[i64]| forward.all(&self.teacher.params, samples, indices);
+        let held_out = (!samples.held_out.is_empty()).then(|| ask(&samples.held_out)).transpose()?;
+        let fit = ask(&samples.fit)?;
+        Ok(known.get_or_init(|| (fit, held_out)))
     }
 
     /// The teacher without these blocks and with its own weights, as a file.

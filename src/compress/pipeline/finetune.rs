@@ -57,13 +57,10 @@ pub fn finetune(bench: &Bench, selection: &Selection, observer: &dyn Observer) -
     let blocks = selection.dropped.iter().map(|name| bench.network.block(name)).collect::<Result<Vec<_>, _>>()?;
     let start = Student::dropped(&bench.network, &blocks, bench.device)?;
     let recovered = match &bench.config.finetune.0 {
-        Some(config) if !blocks.is_empty() => {
-            let setting = bench.setting()?;
-            Some(match config.recipe {
-                Recipe::Practised => by_practised(&setting, &start, &blocks, config, observer)?,
-                Recipe::Paper => by_paper(&setting, &start, config, observer)?,
-            })
-        }
+        Some(config) if !blocks.is_empty() => Some(match config.recipe {
+            Recipe::Practised => by_practised(&bench.mixed_setting()?, &start, &blocks, config, observer)?,
+            Recipe::Paper => by_paper(&bench.setting()?, &start, config, observer)?,
+        }),
         _ => None,
     };
     let student = recovered.as_ref().map_or(&start, |recovered| &recovered.student);

@@ -34,10 +34,9 @@ pub fn score(bench: &Bench, block: &str, observer: &dyn Observer) -> Result<Bloc
     let block = bench.network.block(block)?;
     let observer = &Yielding::new(observer)?;
     let wish = &bench.config.recoverability;
-    let setting = bench.setting()?;
     let fitted = match wish.method {
-        RecoverabilityMethod::ClosedForm => by_closed_form(&setting, block, observer)?,
-        RecoverabilityMethod::Adapters => by_adapters(&setting, block, wish.iterations, observer)?,
+        RecoverabilityMethod::ClosedForm => by_closed_form(&bench.mixed_setting()?, block, observer)?,
+        RecoverabilityMethod::Adapters => by_adapters(&bench.setting()?, block, wish.iterations, observer)?,
     };
     Ok(BlockScore {
         block: block.name.clone(),

@@ -93,7 +93,8 @@ fn few_images(bench: &Bench) -> Option<Warning> {
         0 => warning(
             "no_held_out_images",
             format!(
-                "with {fit} images none were held out: the quality figures are from the images that were fitted on"
+                "with {fit} images none were held out: the quality figures are from the images that were fitted on, and \
+                 closed-form fits and our recipe decided by mixtures of them"
             ),
         ),
         n if n < FEW_IMAGES => warning(
