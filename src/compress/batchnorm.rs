@@ -14,7 +14,7 @@ use crate::exec::{BatchNorm, Executor, RunOptions};
 use crate::graph::{Attribute, Graph, Node};
 
 use super::CompressError;
-use super::edit::{own_input, position, set_weight, wide};
+use super::edit::{own_bias, own_input, position, set_weight, wide};
 use super::network::Network;
 use super::samples::Samples;
 use super::student::Student;
@@ -240,15 +240,9 @@ fn fold_one(student: &mut Student, made: &Made) -> Result<(), CompressError> {
     let kernel = wide(&student.params, &weight)?;
     let rows = kernel.f_flatten(1, -1)? * factor.unsqueeze(1);
     set_weight(student, &weight, &rows.f_reshape(kernel.size())?)?;
-    let bias_name = student.graph.nodes[at].input(2).map(str::to_owned);
-    let bias = match &bias_name {
-        Some(name) => wide(&student.params, name)?,
-        None => mean.zeros_like(),
-    };
-    let name = bias_name.unwrap_or_else(|| format!("{weight}_bias"));
+    let name = own_bias(student, at, &mean)?;
+    let bias = wide(&student.params, &name)?;
     set_weight(student, &name, &(beta + (bias - mean) * factor))?;
-    student.graph.nodes[at].inputs.resize(3, String::new());
-    student.graph.nodes[at].inputs[2] = name;
     remove(student, made);
     Ok(())
 }

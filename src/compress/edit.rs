@@ -50,3 +50,15 @@ pub fn set_weight(student: &mut Student, name: &str, tensor: &Tensor) -> Result<
     student.params.set(name, narrow);
     Ok(())
 }
+
+/// The name of a convolution's bias, which no other node reads; zeros of the shape of `like`, (M), are made where it has none.
+pub fn own_bias(student: &mut Student, at: usize, like: &Tensor) -> Result<String, CompressError> {
+    if student.graph.nodes[at].input(2).is_some() {
+        return Ok(own_input(&mut student.graph, &mut student.params, at, 2));
+    }
+    let name = format!("{}_bias", student.graph.nodes[at].inputs[1]);
+    set_weight(student, &name, &like.zeros_like())?;
+    student.graph.nodes[at].inputs.resize(3, String::new());
+    student.graph.nodes[at].inputs[2].clone_from(&name);
+    Ok(name)
+}

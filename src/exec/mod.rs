@@ -24,4 +24,4 @@ pub use options::{BatchNorm, RunOptions};
 pub use params::Params;
 pub use support::{Unsupported, operators, unsupported};
 pub use tensor::{from_tensor, to_tensor};
-pub use threads::{set_threads, threads, wait_as_by_default, wait_passively};
+pub use threads::{set_threads, start_passively, threads, wait_as_by_default, wait_passively};

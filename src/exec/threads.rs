@@ -22,13 +22,24 @@ pub fn threads() -> usize {
 /// Makes this process's threads sleep while they wait, unless its environment has a word on that. OpenMP reads that word
 /// when the program is loaded, so the program takes its own place once more: call this before anything else.
 pub fn wait_passively() {
-    let (name, value) = PASSIVE;
-    if env::var_os(name).is_some() {
+    if env::var_os(PASSIVE.0).is_some() {
         return;
     }
     let Ok(program) = env::current_exe() else { return };
+    let mut again = Command::new(program);
+    again.args(env::args_os().skip(1));
+    start_passively(&mut again);
     // Returns only where it failed; then the threads spin, which is slower and nothing worse.
-    let _ = Command::new(program).args(env::args_os().skip(1)).env(name, value).exec();
+    let _ = again.exec();
+}
+
+/// Lets a program's threads sleep while they wait, from its start: [`wait_passively`] then has nothing to do there, and
+/// libtorch is loaded once.
+pub fn start_passively(command: &mut Command) {
+    let (name, value) = PASSIVE;
+    if env::var_os(name).is_none() {
+        command.env(name, value);
+    }
 }
 
 /// Lets a program wait as it would by itself, whatever was done to this one.

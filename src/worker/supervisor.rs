@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::slots::Slot;
 use crate::children::{self, Child};
 use crate::db::Db;
+use crate::exec;
 use crate::ids::WorkerId;
 use crate::jobs::rescue;
 
@@ -71,6 +72,7 @@ impl Supervisor {
 
     fn command(&self, slot: Slot, id: WorkerId) -> Command {
         let mut command = Command::new(&self.program);
+        exec::start_passively(&mut command);
         command.arg("worker").args(["--device", &slot.device.to_string(), "--threads", &slot.threads.to_string()]);
         command.args(["--id", &id.to_string()]);
         // Not as an argument: everybody on the host can read those, and the URL may hold a password.

@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use crate::compress::CompressError;
-use crate::compress::edit::{own_input, position, set_weight, wide};
+use crate::compress::edit::{own_bias, own_input, position, set_weight, wide};
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
@@ -58,7 +58,7 @@ impl Start {
                 let at = position(&student.graph, norm).expect("a BatchNormalization of this graph");
                 own_input(&mut student.graph, &mut student.params, at, 2)
             }
-            None => bias_of(student, at, &weight, &more)?,
+            None => own_bias(student, at, &more)?,
         };
         let old = wide(&student.params, &name)?;
         set_weight(student, &name, &(old + more))
@@ -74,18 +74,6 @@ impl Start {
         let alive = self.alive()?.f_to_kind(Kind::Bool)?;
         Ok(self.gain.f_where_self(&alive, &Tensor::from(f64::INFINITY).f_to_device(self.gain.device())?)?)
     }
-}
-
-/// The convolution's own bias; zeros are made where it has none.
-fn bias_of(student: &mut Student, at: usize, weight: &str, like: &Tensor) -> Result<String, CompressError> {
-    if student.graph.nodes[at].input(2).is_some() {
-        return Ok(own_input(&mut student.graph, &mut student.params, at, 2));
-    }
-    let name = format!("{weight}_bias");
-    set_weight(student, &name, &like.zeros_like())?;
-    student.graph.nodes[at].inputs.resize(3, String::new());
-    student.graph.nodes[at].inputs[2].clone_from(&name);
-    Ok(name)
 }
 
 /// Gain and shift of the BatchNormalization; 1 and 0 where there is none.
