@@ -13,6 +13,7 @@ pub(super) fn conv(spec: &Spec) -> Built {
         let (x, weight, bias) = (call.tensor(0)?, call.tensor(1)?, call.optional(2));
         let pads = window.pads(&spatial(x, window.kernel.len())?);
         let run = |x: &Tensor, padding: &[i64]| {
+            let x = channels_last(x)?;
             x.f_convolution(weight, bias, &window.strides, padding, &window.dilations, false, &no_padding, groups)
         };
         match symmetric(&pads) {
@@ -20,6 +21,15 @@ pub(super) fn conv(spec: &Spec) -> Built {
             None => Ok(run(&pad(x, &pads, 0.0)?, &no_padding)?),
         }
     })
+}
+
+/// The same tensor with the channels of a pixel side by side in memory, on the CPU: its convolutions are faster so, forward
+/// and backward (docs/performance.md). What a convolution puts out is laid out as its input, so only the first one copies.
+fn channels_last(x: &Tensor) -> Result<Tensor, tch::TchError> {
+    match (x.dim(), x.device()) {
+        (4, tch::Device::Cpu) => x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2]),
+        _ => Ok(x.shallow_clone()),
+    }
 }
 
 /// The spatial sizes of the weight (M, C/group, kH, kW).
