@@ -10,6 +10,7 @@ use crate::compress::latency::Probe;
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::pipeline::{self, Bench, Costs, Exported};
 use crate::compress::report::{Figure, Report};
+use crate::compress::tiny_set::Rung;
 use crate::exec::{self, Device};
 
 use super::failure::{Failure, finish};
@@ -23,9 +24,9 @@ pub struct Args {
     /// The network.
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// A few unlabelled images, as a zip or a folder.
+    /// A few unlabelled images, as a zip or a folder; without any, pictures are drawn.
     #[arg(long, value_name = "ZIP|DIR")]
-    images: PathBuf,
+    images: Option<PathBuf>,
     /// From image files to the network's input, as in a job.
     #[arg(long, value_name = "FILE.json")]
     preprocess: Option<PathBuf>,
@@ -72,10 +73,10 @@ pub fn run(args: Args) -> ExitCode {
 fn compress(args: &Args) -> Result<(), Failure> {
     let model = files::read(&args.model)?;
     let config = config::parse(&job(args)?, &[])?;
-    let images = files::read_images(&args.images, None)?;
+    let images = args.images.as_deref().map(|path| files::read_images(path, None)).transpose()?;
     let bench = Bench::open(
         &model,
-        &images,
+        images.as_ref(),
         &config,
         args.device,
         Probe::current().map_err(crate::compress::CompressError::from)?,
@@ -172,7 +173,11 @@ fn print(report: &Report) {
     row("latency (median)", [ms(latency.teacher.median_ms), String::new(), ms(latency.student.median_ms)]);
     row("latency reduction", [String::new(), String::new(), percent(&latency.reduction)]);
     if let (Some(before), Some(after)) = (quality.before_finetune.agreement, quality.after.agreement) {
-        row("agreement", [String::new(), percent(&before), percent(&after)]);
+        let what = match quality.images_from {
+            Rung::Given => "agreement",
+            Rung::Procedural => "agreement on drawn pictures",
+        };
+        row(what, [String::new(), percent(&before), percent(&after)]);
     }
     let loss = |loss: f64| format!("{loss:.4}");
     row("feature loss", [String::new(), loss(quality.before_finetune.feature_loss), loss(quality.after.feature_loss)]);

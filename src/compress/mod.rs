@@ -5,7 +5,7 @@
 //!
 //! * looking at a network: [`network`], [`block`] (on [`dominators`], named by [`names`], counted by [`macs`]), [`tap`],
 //!   [`analyse`]
-//! * the tiny set: [`samples`], [`augment`], [`random`]
+//! * the tiny set: [`tiny_set`], [`samples`], [`augment`], [`random`]
 //! * latency: [`latency`] in a child process, [`onnxruntime`]
 //! * recoverability: [`recoverability`], by [`adapter`]s (on [`sites`], with [`merge`]) or by [`refit`]
 //! * recovery: [`finetune`], on [`distill`], [`pair`] and [`cut`], [`mixing`], [`trainable`], [`batchnorm`], [`fused`], [`sgd`], [`muon`]
@@ -48,6 +48,7 @@ pub mod sgd;
 pub mod sites;
 pub mod student;
 pub mod tap;
+pub mod tiny_set;
 pub mod trainable;
 
 pub use error::{CompressError, Fault};

@@ -30,7 +30,7 @@ pub fn top1(output: &Tensor, labels: &[Option<u32>]) -> Result<Option<Figure>, C
 }
 
 /// The top class of every image where the output is (N, classes) with at least two classes, or that with trailing ones.
-fn top_classes(output: &Tensor) -> Result<Option<Vec<i64>>, CompressError> {
+pub fn top_classes(output: &Tensor) -> Result<Option<Vec<i64>>, CompressError> {
     let size = output.size();
     let classifies = size.len() >= 2 && size[0] > 0 && size[1] >= 2 && size[2..].iter().all(|side| *side == 1);
     if !classifies {

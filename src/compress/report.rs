@@ -8,6 +8,7 @@ use super::analyse::BlockInfo;
 use super::config::{JobConfig, Recipe, RecoverabilityMethod};
 use super::latency::{Basis, Engine, Reduction, Timing};
 use super::observer::Phase;
+use super::tiny_set::Rung;
 
 /// The report of a finished job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -155,6 +156,9 @@ pub struct LatencyReport {
 pub struct QualityReport {
     /// What it was measured on.
     pub images: ImageCounts,
+    /// Where these images come from. Figures on made images say little about the customer's.
+    #[serde(default)]
+    pub images_from: Rung,
     /// The delivered student.
     #[serde(flatten)]
     pub after: Quality,
@@ -215,8 +219,8 @@ pub struct FinetuneReport {
     /// Learning rate that was taken, where the recipe chooses one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub learning_rate: Option<f64>,
-    /// Learning rates that were tried and undone, because the loss on the images that decide was not below the start's, or
-    /// a lower rate brought it lower.
+    /// Learning rates that were tried and undone, because they led astray or another one promised a lower loss on the images
+    /// that decide.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub learning_rates_undone: Vec<f64>,
     /// True where the delivered student was fitted on all images, once the held-out ones had decided how: the quality

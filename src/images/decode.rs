@@ -1,10 +1,10 @@
-//! Encoded bytes to upright RGB.
+//! Encoded bytes to upright RGB, and pixels of our own back to bytes.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageEncoder as _, ImageFormat, ImageReader};
 
 /// A decoded image: 8-bit RGB, row by row, upright.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,15 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Rgb8, String> {
     // The decoders are meant not to panic; a hostile file that finds a way shall cost only itself.
     catch_unwind(AssertUnwindSafe(|| decode_upright(bytes, max_pixels)))
         .unwrap_or_else(|_| Err("the decoder failed on it; save the image anew".to_owned()))
+}
+
+/// As a bitmap, which [`decode`] gives back exactly.
+pub(super) fn encode(image: &Rgb8) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    let encoder = image::codecs::bmp::BmpEncoder::new(&mut bytes);
+    let written = encoder.write_image(&image.pixels, image.width, image.height, image::ExtendedColorType::Rgb8);
+    written.expect("a bitmap in memory, of a side that fits");
+    bytes.into_inner()
 }
 
 fn decode_upright(bytes: &[u8], max_pixels: u64) -> Result<Rgb8, String> {

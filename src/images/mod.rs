@@ -3,7 +3,8 @@
 //!
 //! A fault of the whole upload (not a zip, a zip bomb, a path that leaves the archive) is an [`ImageError`]; a single
 //! file that is no usable image is listed as [`Refused`] and the rest goes on. Images stay encoded in memory and are
-//! decoded when they are needed, since decoded photographs are ten times larger.
+//! decoded when they are needed, since decoded photographs are ten times larger. Where a customer has no images, a program
+//! draws some ([`ImageSet::procedural`]).
 
 mod archive;
 mod decode;
@@ -12,6 +13,7 @@ mod folder;
 mod labels;
 mod limits;
 mod preprocess;
+mod procedural;
 mod set;
 mod tensor;
 

@@ -79,6 +79,9 @@ pub struct Chw {
 /// No network takes a larger side, and a resize beyond it would be an attack on memory.
 const MAX_SIDE: u32 = 8192;
 
+/// Largest picture that is drawn; some dozens of them are in memory at a time.
+const MAX_DRAWN_PIXELS: usize = 2048 * 2048;
+
 impl Preprocess {
     /// The float input of one image, (C,H,W) with `channels` 3 (RGB) or 1 (grey as Pillow's `L`), and its size.
     ///
@@ -134,6 +137,37 @@ impl Preprocess {
         }
         let (height, width) = wanted.unwrap_or_default();
         Ok(Chw { channels, height, width })
+    }
+
+    /// The same where there are no images: the size that a picture has to be drawn at. Errors as [`Self::check`].
+    pub fn size_without_images(&self, model: ModelInput) -> Result<Chw, ImageError> {
+        let faults = self.faults(model.channels.unwrap_or(3));
+        if !faults.is_empty() {
+            return Err(ImageError::Preprocess(faults));
+        }
+        let fixed = model.height.zip(model.width);
+        let wished = match (self.crop, self.resize) {
+            (Some(extent), _) | (None, Some(extent)) => Some(extent.at_most()).map(|[h, w]| (h as usize, w as usize)),
+            (None, None) => None,
+        };
+        let Some((height, width)) = fixed.or(wished) else {
+            return Err(ImageError::InputMismatch {
+                detail: "the model leaves height and width free, and there is no image to tell them".to_owned(),
+                hint: "set preprocess.crop to the size that the model is used with, such as 224".to_owned(),
+            });
+        };
+        if height.saturating_mul(width) > MAX_DRAWN_PIXELS {
+            return Err(ImageError::InputMismatch {
+                detail: format!("the model takes {width}×{height} pixels, more than pictures are drawn with"),
+                hint: "upload a few images of the kind that the model sees".to_owned(),
+            });
+        }
+        self.drawn().check_sizes(model, [("a drawn picture", width as u32, height as u32)])
+    }
+
+    /// What is left to do to a picture that was drawn at the model's size.
+    pub fn drawn(&self) -> Self {
+        Self { resize: None, crop: None, ..self.clone() }
     }
 
     /// Fields that make no sense by themselves, for a model with `channels` channels.

@@ -121,3 +121,22 @@ fn a_preprocess_survives_json() {
     let json = serde_json::to_string(&network).expect("serializes");
     assert_eq!(preprocess(&json), network);
 }
+
+#[test]
+fn without_images_the_model_or_the_wishes_tell_the_size_to_draw() {
+    let free = ModelInput { channels: Some(3), height: None, width: None };
+    let fixed = ModelInput { channels: Some(1), height: Some(28), width: Some(24) };
+    let size = |preprocess: Preprocess, model| {
+        preprocess.size_without_images(model).map(|size| (size.channels, size.height, size.width))
+    };
+    let wishes = |resize, crop| Preprocess { resize, crop, ..Preprocess::default() };
+    assert_eq!(size(wishes(Some(Extent::Side(256)), Some(Extent::Side(224))), fixed).ok(), Some((1, 28, 24)));
+    assert_eq!(size(wishes(Some(Extent::Side(256)), Some(Extent::Side(224))), free).ok(), Some((3, 224, 224)));
+    assert_eq!(size(wishes(Some(Extent::HeightWidth([32, 48])), None), free).ok(), Some((3, 32, 48)));
+
+    let refused = |preprocess, model| size(preprocess, model).expect_err("no size").to_string();
+    assert!(refused(wishes(None, None), free).contains("preprocess.crop"), "{}", refused(wishes(None, None), free));
+    assert!(refused(wishes(None, Some(Extent::Side(8192))), free).contains("upload a few images"));
+    assert!(refused(wishes(None, Some(Extent::Side(0))), free).contains("crop"));
+    assert!(refused(wishes(None, None), ModelInput { channels: Some(4), ..fixed }).contains("4 channels"));
+}

@@ -5,6 +5,7 @@ use std::io::{Cursor, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -14,6 +15,7 @@ use super::error::ImageError;
 use super::folder;
 use super::labels::Labels;
 use super::limits::Limits;
+use super::procedural;
 
 /// Images that decode, sorted by name, so that the same set gives the same job wherever it was packed.
 #[derive(Debug, Clone)]
@@ -94,6 +96,24 @@ impl ImageSet {
             }
         }
         Self::from_contents(contents, limits)
+    }
+
+    /// Pictures drawn by a program ([`procedural`]), all of one size; the same random numbers draw the same pictures.
+    pub fn procedural(count: usize, width: u32, height: u32, random: &mut ChaCha8Rng) -> Self {
+        let draw = |index: usize| Image {
+            name: format!("procedural-{index:05}"),
+            width,
+            height,
+            label: None,
+            encoded: decode::encode(&procedural::dead_leaves(width, height, random)).into(),
+        };
+        Self { images: (0..count.max(1)).map(draw).collect(), refused: Vec::new(), limits: Limits::default() }
+    }
+
+    /// Only the images at these indices, which are in order; at least one.
+    pub fn only(self, indices: &[usize]) -> Self {
+        let images = indices.iter().map(|index| self.images[*index].clone()).collect();
+        Self { images, ..self }
     }
 
     fn from_contents(contents: Contents, limits: &Limits) -> Result<Self, ImageError> {

@@ -55,7 +55,7 @@ async fn insert(conn: &mut Connection, submission: &Submission) -> Result<JobRow
     let job = NewJob {
         id,
         model: submission.model,
-        images: Some(submission.images),
+        images: submission.images,
         config: &config,
         metadata: &submission.metadata,
         deadline_seconds: submission.deadline_seconds as f64,
@@ -74,7 +74,8 @@ fn deleted_meanwhile(error: JobsError, submission: &Submission) -> ServiceError 
             refuse(Code::ModelNotFound, format!("there is no model {}", submission.model))
         }
         JobsError::Db(DbError::Constraint { name, .. }) if name == "job_uses_images_fkey" => {
-            refuse(Code::ImageSetNotFound, format!("there is no image set {}", submission.images))
+            let id = submission.images.map(|id| id.to_string()).unwrap_or_default();
+            refuse(Code::ImageSetNotFound, format!("there is no image set {id}"))
         }
         _ => Ok(()),
     };

@@ -25,7 +25,8 @@ const METADATA_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Submission {
     pub(super) model: ModelId,
-    pub(super) images: ImageSetId,
+    /// `None` where pictures are to be drawn.
+    pub(super) images: Option<ImageSetId>,
     pub(super) config: JobConfig,
     pub(super) metadata: Value,
     pub(super) deadline_seconds: u64,
@@ -36,7 +37,10 @@ impl Submission {
     pub(super) fn read(body: &Map<String, Value>) -> Result<Self, ServiceError> {
         let mut faults = Vec::new();
         let model = id(body, "model", "the id that POST /v1/models answered", &mut faults);
-        let images = id(body, "images", "the id that POST /v1/image-sets answered", &mut faults);
+        let images = match body.get("images") {
+            None | Some(Value::Null) => None,
+            Some(_) => id(body, "images", "the id that POST /v1/image-sets answered, or null for drawn pictures", &mut faults),
+        };
         let metadata = metadata(body, &mut faults);
         let deadline_seconds = deadline(body, &mut faults);
         let config = match config::parse(body, &["model", "images", "metadata", "deadline_seconds"]) {
@@ -46,9 +50,9 @@ impl Submission {
                 JobConfig::default()
             }
         };
-        match (model, images) {
-            (Some(model), Some(images)) if faults.is_empty() => {
-                Ok(Self { model: model.into(), images: images.into(), config, metadata, deadline_seconds })
+        match model {
+            Some(model) if faults.is_empty() => {
+                Ok(Self { model: model.into(), images: images.map(ImageSetId::from), config, metadata, deadline_seconds })
             }
             _ => Err(invalid(faults).into()),
         }
@@ -60,8 +64,10 @@ impl Submission {
             let problem = Problem::new(Code::ModelNotFound, format!("there is no model {}", self.model));
             return Err(problem.at("/model", "upload it with POST /v1/models").into());
         };
-        if image_sets::get(conn, self.images).await?.is_none() {
-            let problem = Problem::new(Code::ImageSetNotFound, format!("there is no image set {}", self.images));
+        if let Some(images) = self.images
+            && image_sets::get(conn, images).await?.is_none()
+        {
+            let problem = Problem::new(Code::ImageSetNotFound, format!("there is no image set {images}"));
             return Err(problem.at("/images", "upload it with POST /v1/image-sets").into());
         }
         let analysis = models::analysis(&model)?;
@@ -125,10 +131,18 @@ impl Submission {
 
     /// Every image must come out of the preprocessing at the size that the model takes.
     async fn check_images(&self, conn: &mut Connection, analysis: &Analysis) -> Result<(), ServiceError> {
-        let images = image_sets::images(conn, self.images).await?;
-        let sizes =
-            images.iter().map(|image| (image.name.as_str(), image.width.cast_unsigned(), image.height.cast_unsigned()));
-        match self.config.preprocess.check_sizes(input(analysis), sizes) {
+        let (preprocess, input) = (&self.config.preprocess, input(analysis));
+        let fits = match self.images {
+            Some(images) => {
+                let images = image_sets::images(conn, images).await?;
+                let sizes = images
+                    .iter()
+                    .map(|image| (image.name.as_str(), image.width.cast_unsigned(), image.height.cast_unsigned()));
+                preprocess.check_sizes(input, sizes)
+            }
+            None => preprocess.size_without_images(input),
+        };
+        match fits {
             Ok(_) => Ok(()),
             Err(error) => Err(faults::problem(&error.into()).into()),
         }
@@ -182,9 +196,6 @@ fn id(body: &Map<String, Value>, key: &str, hint: &str, faults: &mut Vec<FieldPr
     let pointer = format!("/{key}");
     let found = match body.get(key) {
         None => Err(format!("{key} is missing")),
-        Some(Value::Null) if key == "images" => {
-            Err("jobs without images are not offered yet; upload a few images of the kind the model sees".to_owned())
-        }
         Some(Value::String(text)) => text.parse().map_err(|_| format!("{text:?} is not an id")),
         Some(_) => Err("an id is a string".to_owned()),
     };

@@ -1,6 +1,7 @@
 //! Recovery by feature distillation (paper §3.3): the student's weights ahead of the head move until its features are the
 //! teacher's again. Labels are never used. [`paper`] is the authors' recipe, [`practised`] is ours (method §6).
 
+mod average;
 pub mod paper;
 pub mod practised;
 

@@ -23,19 +23,24 @@ use crate::compress::student::Student;
 use crate::compress::{CompressError, trainable};
 use crate::exec::Params;
 
+use super::average::Average;
 use super::{CHECKPOINTS, Recovered};
 
 /// Learning rates, as shares of a kernel's norm per step, from the first that is tried to the last.
 const RATES: [f64; 5] = [0.01, 0.005, 0.0025, 0.001, 0.0003];
 
-/// Share of the steps after which a learning rate has to have shown something.
+/// Share of the steps that a learning rate is tried for.
 const TRIAL: f64 = 0.2;
 
-/// A learning rate that has driven the loss to so many times the start's in half of its trial is not worth the other half.
+/// Steps of a trial, at least: fewer say nothing but that the rate has warmed up.
+const SHORTEST_TRIAL: u32 = 10;
+
+/// A learning rate that has driven the loss to so many times the start's in a quarter of its trial is not worth the rest.
 const HOPELESS: f64 = 1.25;
 
-/// A start whose loss is above this share of the features' variance is no yardstick for a learning rate: anything beats it.
-const POOR_START: f64 = 0.7;
+/// A lower learning rate has to promise a loss below this share of the higher one's: of two alike in their trials, the
+/// higher one gets further in the steps that remain.
+const BETTER: f64 = 0.97;
 
 /// With fewer images than this, the ones held out are worth fitting on once they have decided.
 const FEW_IMAGES: usize = 200;
@@ -95,39 +100,46 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// The run at the first learning rate that beats the start after a fifth of its steps, taken to its end.
+    /// The run at the learning rate that promises most, taken to its end. Down the ladder, as long as the next rate is better
+    /// than the one before.
     fn descend(&mut self) -> Result<Option<Run>, CompressError> {
         if self.config.steps == 0 {
             return Ok(None);
         }
-        let poor = self.start.loss > POOR_START * variance(self.setting)?;
-        let trial = ((f64::from(self.config.steps) * TRIAL) as u32).max(1);
-        for (index, rate) in RATES.into_iter().enumerate() {
-            let mut run = self.run(self.setting, rate, (trial / 2).max(1))?;
-            if run.last_loss() < HOPELESS * self.start.loss {
-                self.advance(self.setting, &mut run, trial)?;
-            }
-            if run.last_loss() >= self.start.loss {
+        let mut taken: Option<(Run, f64)> = None;
+        for rate in RATES {
+            let Some((run, promise)) = self.tried(rate)? else {
                 self.undone.push(rate);
                 continue;
+            };
+            match taken.replace((run, promise)) {
+                Some((before, promised)) if promise >= BETTER * promised => {
+                    self.undone.push(rate);
+                    taken = Some((before, promised));
+                    break;
+                }
+                Some((before, _)) => self.undone.push(before.rate),
+                None => {}
             }
-            if let Some(lower) = RATES.get(index + 1).filter(|_| poor) {
-                let other = self.run(self.setting, *lower, trial)?;
-                let worse =
-                    if other.last_loss() < run.last_loss() { std::mem::replace(&mut run, other) } else { other };
-                self.undone.push(worse.rate);
-            }
-            self.advance(self.setting, &mut run, self.config.steps)?;
-            return Ok(Some(run));
         }
-        Ok(None)
+        let Some((mut run, _)) = taken else { return Ok(None) };
+        self.advance(self.setting, &mut run, self.config.steps)?;
+        Ok(Some(run))
     }
 
-    /// A new run from the start, taken to `until` steps.
-    fn run(&mut self, setting: &Setting, rate: f64, until: u32) -> Result<Run, CompressError> {
-        let mut run = Run::new(setting, self.start, rate)?;
-        self.advance(setting, &mut run, until)?;
-        Ok(run)
+    /// A run over the first steps at one rate, with the loss that it promises; `None` where it goes astray at once.
+    fn tried(&mut self, rate: f64) -> Result<Option<(Run, f64)>, CompressError> {
+        let trial = ((f64::from(self.config.steps) * TRIAL) as u32).max(SHORTEST_TRIAL);
+        let mut run = Run::new(self.setting, self.start, rate)?;
+        self.advance(self.setting, &mut run, trial / 4)?;
+        if run.last_loss() >= HOPELESS * self.start.loss {
+            return Ok(None);
+        }
+        self.advance(self.setting, &mut run, trial / 2)?;
+        run.average = Some(Average::of(&run.student.params)?);
+        self.advance(self.setting, &mut run, trial)?;
+        let promise = run.promise(self.start)?;
+        Ok(Some((run, promise)))
     }
 
     fn advance(&mut self, setting: &Setting, run: &mut Run, until: u32) -> Result<(), CompressError> {
@@ -240,6 +252,8 @@ struct Run {
     step: u32,
     /// Step of the last look.
     looked: u32,
+    /// Of the second half of the trial.
+    average: Option<Average>,
 }
 
 impl Run {
@@ -262,6 +276,7 @@ impl Run {
             history: vec![HistoryPoint { step: 0, loss: start.loss, seconds: 0.0 }],
             step: 0,
             looked: 0,
+            average: None,
             student,
         })
     }
@@ -276,6 +291,9 @@ impl Run {
         let loss = self.pair.loss(setting, self.fused.with(&self.student.params)?, &views)?;
         self.muon.step(&loss, rate(self.rate, self.step, progress))?;
         self.step += 1;
+        if let Some(average) = &mut self.average {
+            average.add(&self.student.params)?;
+        }
         Ok(views.size()[0] as u64)
     }
 
@@ -296,17 +314,20 @@ impl Run {
         Ok(finite)
     }
 
+    /// The loss that can be had from here when the rate falls: that of the weights' mean, or of the weights where it is less.
+    fn promise(&mut self, start: &Prepared) -> Result<f64, CompressError> {
+        let Some(average) = self.average.take() else { return Ok(self.last_loss()) };
+        let Student { graph, taps, .. } = &self.student;
+        let mean = Student { graph: graph.clone(), params: average.into_params(), taps: taps.clone() };
+        match start.gate.loss(&mean) {
+            Err(CompressError::NotFinite(_)) => Ok(f64::INFINITY),
+            loss => Ok(loss?.min(self.last_loss())),
+        }
+    }
+
     /// What the last look saw; a run that went astray is worse than any start.
     fn last_loss(&self) -> f64 {
         let seen = self.history.last().filter(|last| last.step == self.looked);
         seen.map_or(f64::INFINITY, |last| last.loss)
     }
-}
-
-/// Variance of the teacher's features on the images that decide, averaged over the taps.
-fn variance(setting: &Setting) -> Result<f64, CompressError> {
-    let of_tap =
-        |features: &tch::Tensor| -> Result<f64, CompressError> { Ok(features.f_var(false)?.f_double_value(&[])?) };
-    let taps = setting.deciding().features.iter().map(of_tap).collect::<Result<Vec<_>, _>>()?;
-    Ok(taps.iter().sum::<f64>() / taps.len() as f64)
 }

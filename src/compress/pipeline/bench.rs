@@ -15,6 +15,7 @@ use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::samples::Samples;
 use crate::compress::student::Student;
+use crate::compress::tiny_set::{Rung, TinySet};
 use crate::exec::Device;
 use crate::images::{Chw, ImageSet};
 
@@ -30,6 +31,7 @@ pub struct Bench {
     pub(super) probe: Probe,
     pub(super) model: Vec<u8>,
     pub(super) images_sha256: String,
+    pub(super) rung: Rung,
     answers: OnceCell<(Answers, Option<Answers>)>,
     /// With mixtures to decide by, where no image is held out.
     mixed: Option<Samples>,
@@ -37,35 +39,37 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Loads the network and the images and checks that they fit each other and the wishes.
+    /// Loads the network and the images and checks that they fit each other and the wishes. Without images, some are drawn.
     pub fn open(
         model: &[u8],
-        images: &ImageSet,
+        images: Option<&ImageSet>,
         config: &JobConfig,
         device: Device,
         probe: Probe,
     ) -> Result<Self, CompressError> {
         let (network, size) = fitting(model, images, config)?;
-        let samples = Samples::new(images, &config.preprocess, size, config.seed)?;
+        let teacher = Student::teacher(&network, device)?;
+        let tiny = TinySet::new(images, config, size, |set, preprocess| {
+            let all = Samples::new(set, preprocess, size, config.seed)?;
+            let indices: Vec<i64> = (0..set.len() as i64).collect();
+            Ok(Forward::answers(&network, &teacher)?.all(&teacher.params, &all, &indices)?.output)
+        })?;
+        let samples = Samples::new(&tiny.images, &tiny.preprocess, size, config.seed)?;
         Ok(Self {
             mixed: samples.with_mixtures(config.seed)?,
             mixed_answers: OnceCell::new(),
             samples,
-            labels: images.images().iter().map(|image| image.label).collect(),
-            teacher: Student::teacher(&network, device)?,
+            labels: tiny.images.images().iter().map(|image| image.label).collect(),
+            teacher,
             network,
             config: config.clone(),
             device,
             probe,
             model: model.to_vec(),
-            images_sha256: images.sha256(),
+            images_sha256: tiny.images.sha256(),
+            rung: tiny.rung,
             answers: OnceCell::new(),
         })
-    }
-
-    /// Checks that a network, images and wishes fit each other, without running anything.
-    pub fn check(model: &[u8], images: &ImageSet, config: &JobConfig) -> Result<(), CompressError> {
-        fitting(model, images, config).map(|_| ())
     }
 
     /// The blocks that may be dropped, in graph order: droppable and not excluded.
@@ -156,10 +160,10 @@ pub(super) fn reduction(samples: &latency::Samples, student: &str, seed: u64) ->
     reduction.ok_or_else(|| CompressError::NotFinite(format!("the latency of {student}")))
 }
 
-fn fitting(model: &[u8], images: &ImageSet, config: &JobConfig) -> Result<(Network, Chw), CompressError> {
+fn fitting(model: &[u8], images: Option<&ImageSet>, config: &JobConfig) -> Result<(Network, Chw), CompressError> {
     let mut resolved = None;
     let network = Network::load_for(model, |input| {
-        let size = config.preprocess.check(input.wants(), images.images())?;
+        let size = TinySet::size(input.wants(), images, config)?;
         resolved = Some(size);
         Ok((size.height, size.width))
     })?;

@@ -9,6 +9,7 @@ use crate::compress::observer::{Observer, Phase};
 use crate::compress::report::{
     BlockRow, CostReport, ImageCounts, LatencyReport, Outcome, QualityReport, Report, Reproduce, Size, SizeReport,
 };
+use crate::compress::tiny_set::Rung;
 use crate::compress::{CompressError, analyse, export as file, onnxruntime};
 
 use super::bench::{TEACHER, reduction, sha256};
@@ -102,7 +103,8 @@ fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u
         blocks: block_rows(bench, found),
         latency: latency_report(bench, samples, &reduction)?,
         quality: QualityReport {
-            images: ImageCounts { fit: bench.samples.fit.len(), held_out: bench.samples.held_out.len(), synthetic: 0 },
+            images: image_counts(bench),
+            images_from: bench.rung,
             after: found.summary.after,
             before_finetune: found.summary.before,
             top1: found.summary.top1,
@@ -225,4 +227,13 @@ fn artifacts(
         artifact("report.json", "application/json", json),
         artifact("latency_samples.csv", "text/csv", samples.to_csv().into_bytes()),
     ])
+}
+
+fn image_counts(bench: &Bench) -> ImageCounts {
+    let (fit, held_out) = (bench.samples.fit.len(), bench.samples.held_out.len());
+    let synthetic = match bench.rung {
+        Rung::Given => 0,
+        Rung::Procedural => fit + held_out,
+    };
+    ImageCounts { fit, held_out, synthetic }
 }

@@ -3,6 +3,7 @@
 use crate::compress::config::Target;
 use crate::compress::latency::Reduction;
 use crate::compress::report::{Outcome, Warning};
+use crate::compress::tiny_set::Rung;
 
 use super::{Bench, FinetuneSummary, Measured, Selection};
 
@@ -24,6 +25,7 @@ pub(super) fn warnings(
         short_of_target(bench, outcome, reduction),
         reduction_is_noise(selection, reduction),
         rolled_back(summary),
+        made_images(bench),
         few_images(bench),
         fitted_on_all(bench, summary),
     ];
@@ -85,6 +87,18 @@ fn rolled_back(summary: &FinetuneSummary) -> Option<Warning> {
         }
     );
     warning("recovery_rolled_back", detail)
+}
+
+fn made_images(bench: &Bench) -> Option<Warning> {
+    match bench.rung {
+        Rung::Given => None,
+        Rung::Procedural => warning(
+            "made_images",
+            "no images were given: the student was recovered and measured on pictures drawn by a program. How well it stands \
+             in for the teacher on your images is not known; measure it with `practised evaluate`, or send a few images"
+                .into(),
+        ),
+    }
 }
 
 fn few_images(bench: &Bench) -> Option<Warning> {

@@ -76,11 +76,26 @@ impl Work {
     }
 }
 
+/// An image set as stored.
+struct StoredImages {
+    archive: Vec<u8>,
+    labels: Option<Vec<u8>>,
+}
+
+impl StoredImages {
+    fn open(&self) -> Result<ImageSet, CompressError> {
+        let images = ImageSet::from_zip_bytes(&self.archive, &Limits::default())?;
+        Ok(match &self.labels {
+            Some(labels) => images.with_labels(labels)?,
+            None => images,
+        })
+    }
+}
+
 /// A job's network, images and wishes as stored.
 pub(super) struct Opening {
     model: Vec<u8>,
-    archive: Vec<u8>,
-    labels: Option<Vec<u8>>,
+    images: Option<StoredImages>,
     config: JobConfig,
 }
 
@@ -90,25 +105,29 @@ impl Opening {
         let mut conn = db.connection().await?;
         let job = jobs::get(&mut conn, job).await?.ok_or(JobsError::NoSuchJob(job))?;
         let model = models::get(&mut conn, job.model).await?.ok_or_else(|| missing("model"))?;
-        let images = job.images.ok_or_else(|| missing("image set"))?;
-        let images = image_sets::get(&mut conn, images).await?.ok_or_else(|| missing("image set"))?;
+        let images = match job.images {
+            Some(id) => Some(image_sets::get(&mut conn, id).await?.ok_or_else(|| missing("image set"))?),
+            None => None,
+        };
         drop(conn);
-        let labels = match &images.labels_sha256 {
-            Some(sha256) => Some(store::read(db, sha256).await?),
+        let images = match images {
+            Some(row) => Some(StoredImages {
+                archive: store::read(db, &row.sha256).await?,
+                labels: match &row.labels_sha256 {
+                    Some(sha256) => Some(store::read(db, sha256).await?),
+                    None => None,
+                },
+            }),
             None => None,
         };
         let model = store::read(db, &model.sha256).await?;
-        let archive = store::read(db, &images.sha256).await?;
-        Ok(Self { model, archive, labels, config: read(job.config, "config")? })
+        Ok(Self { model, images, config: read(job.config, "config")? })
     }
 
     /// Decodes and prepares.
     pub(super) fn open(self, device: Device, probe: Probe) -> Result<Bench, CompressError> {
-        let mut images = ImageSet::from_zip_bytes(&self.archive, &Limits::default())?;
-        if let Some(labels) = &self.labels {
-            images = images.with_labels(labels)?;
-        }
-        Bench::open(&self.model, &images, &self.config, device, probe)
+        let images = self.images.as_ref().map(StoredImages::open).transpose()?;
+        Bench::open(&self.model, images.as_ref(), &self.config, device, probe)
     }
 }
 

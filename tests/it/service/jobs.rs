@@ -52,6 +52,26 @@ async fn a_network_goes_in_and_comes_back_smaller_with_a_report() {
 }
 
 #[tokio::test]
+async fn without_images_pictures_are_drawn_and_the_report_says_so() {
+    let app = TestApp::with_worker().await;
+    let mut job = app.quick_job().await;
+    job["images"] = Value::Null;
+    let id = app.submit(&job).await;
+    assert_eq!(app.job(&id).await["images"], Value::Null);
+    let ended = app.finished(&id, Duration::from_secs(240)).await;
+    assert_eq!(ended["status"], "succeeded", "{ended}");
+    let report = app.get(&format!("/v1/jobs/{id}/report")).await.json();
+    let quality = &report["quality"];
+    assert_eq!(quality["images_from"], "procedural", "{report}");
+    let count = |which: &str| quality["images"][which].as_u64().expect("a count");
+    assert_eq!(count("synthetic"), count("fit") + count("held_out"));
+    assert!(count("held_out") >= 3, "some are held out: {quality}");
+    let codes: Vec<&Value> =
+        report["warnings"].as_array().expect("a list").iter().map(|warning| &warning["code"]).collect();
+    assert!(codes.contains(&&json!("made_images")), "{report}");
+}
+
+#[tokio::test]
 async fn events_are_streamed_as_they_happen_and_go_on_where_a_reader_left() {
     let app = TestApp::with_worker().await;
     let id = app.submit(&app.quick_job().await).await;
