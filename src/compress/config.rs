@@ -20,6 +20,8 @@ pub struct JobConfig {
     pub recoverability: RecoverabilityConfig,
     /// How blocks are chosen by their scores.
     pub selection: SelectionMode,
+    /// How good the recovered student has to be; fewer blocks go where it is not.
+    pub quality_floor: Option<QualityFloor>,
     /// Blocks that must stay, by name.
     pub exclude_blocks: Vec<String>,
     /// How the student recovers; `null` leaves it as dropped.
@@ -83,6 +85,16 @@ pub enum SelectionMode {
     /// Rank once.
     #[default]
     OneShot,
+    /// Score what is left anew after each drop.
+    Iterative,
+}
+
+/// How good a recovered student has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QualityFloor {
+    /// Least share of the images that decide on which student and teacher pick the same top class, above 0 and at most 1.
+    pub agreement: f64,
 }
 
 /// Fine-tuning, or none.
@@ -176,8 +188,17 @@ impl std::fmt::Display for FieldProblem {
 }
 
 /// The fields of [`JobConfig`] as they stand in JSON.
-pub const FIELDS: [&str; 8] =
-    ["preprocess", "target", "recoverability", "selection", "exclude_blocks", "finetune", "latency", "seed"];
+pub const FIELDS: [&str; 9] = [
+    "preprocess",
+    "target",
+    "recoverability",
+    "selection",
+    "quality_floor",
+    "exclude_blocks",
+    "finetune",
+    "latency",
+    "seed",
+];
 
 /// Reads a job's wishes from the body of `POST /v1/jobs`; `also` names the fields that the caller reads itself. All
 /// problems are reported at once.
@@ -187,6 +208,7 @@ pub fn parse(body: &Map<String, Value>, also: &[&str]) -> Result<JobConfig, Vec<
     read(body, "preprocess", &mut config.preprocess, &mut problems);
     read(body, "recoverability", &mut config.recoverability, &mut problems);
     read(body, "selection", &mut config.selection, &mut problems);
+    read(body, "quality_floor", &mut config.quality_floor, &mut problems);
     read(body, "exclude_blocks", &mut config.exclude_blocks, &mut problems);
     read(body, "finetune", &mut config.finetune, &mut problems);
     read(body, "latency", &mut config.latency, &mut problems);
@@ -290,6 +312,13 @@ fn check_ranges(config: &JobConfig, problems: &mut Vec<FieldProblem>) {
         }
         Target::LatencyMs(ms) => require(ms > 0.0 && ms.is_finite(), "/target/latency_ms", "a latency is above 0 ms"),
         Target::Blocks(k) => require(k >= 1, "/target/blocks", "at least one block has to go"),
+    }
+    if let Some(QualityFloor { agreement }) = config.quality_floor {
+        require(
+            agreement > 0.0 && agreement <= 1.0,
+            "/quality_floor/agreement",
+            "an agreement lies above 0 and at most at 1 (0.9 is 90 %)",
+        );
     }
     require(config.recoverability.iterations <= 100_000, "/recoverability/iterations", "at most 100000 iterations");
     if let Some(finetune) = &config.finetune.0 {

@@ -11,14 +11,14 @@ use super::CompressError;
 use super::adapter::{self, Adapter};
 use super::augment;
 use super::block::Block;
-use super::distill::{self, Answers, Forward};
+use super::distill::{self, Answers, Forward, mean};
 use super::merge::merge;
 use super::network::Network;
 use super::observer::Observer;
 use super::pair::Pair;
 use super::random::stream;
 use super::refit::start;
-use super::report::Loss;
+use super::report::{Interval, Loss};
 use super::samples::{Batches, Samples};
 use super::sgd::{Sgd, learning_rate};
 use super::sites;
@@ -61,14 +61,15 @@ pub struct Fitted {
     pub teacher_forwards: u64,
 }
 
-/// Fits adapters around a block for some steps of SGD and measures what loss is left.
+/// Fits adapters around a block for some steps of SGD and measures what loss is left without it and what is `gone` already.
 pub fn by_adapters(
     setting: &Setting,
+    gone: &[&Block],
     block: &Block,
     iterations: u32,
     observer: &dyn Observer,
 ) -> Result<Fitted, CompressError> {
-    let plain = Student::dropped(setting.network, &[block], setting.device)?;
+    let plain = Student::dropped(setting.network, &with(gone, block), setting.device)?;
     let plain_loss = setting.loss(&plain)?;
     let sites = sites::find(&plain.graph, &block.entry);
     let (mut adapted, adapters) = adapter::insert(&plain, &sites)?;
@@ -82,28 +83,47 @@ pub fn by_adapters(
     Ok(fitted)
 }
 
-/// Refits the convolution ahead of a block in closed form and measures what loss is left.
-pub fn by_closed_form(setting: &Setting, block: &Block, observer: &dyn Observer) -> Result<Fitted, CompressError> {
-    let plain = Student::dropped(setting.network, &[block], setting.device)?;
+/// Refits the convolution ahead of a block in closed form, and those ahead of what is `gone` already, and measures what loss
+/// is left.
+pub fn by_closed_form(
+    setting: &Setting,
+    gone: &[&Block],
+    block: &Block,
+    observer: &dyn Observer,
+) -> Result<Fitted, CompressError> {
+    let dropped = with(gone, block);
+    let plain = Student::dropped(setting.network, &dropped, setting.device)?;
     let plain_loss = setting.loss(&plain)?;
-    let refitted = start::around_gap(setting, plain, block, observer)?;
+    let refitted = start::around_gaps(setting, plain, &dropped, observer)?;
     let recovered = if refitted.refitted.is_empty() { plain_loss } else { setting.loss(&refitted.student)? };
     // Each pass over the images fitted on asks the teacher for the value behind the block.
     let teacher_forwards = 2 * setting.samples.fit.len() as u64;
     Ok(Fitted { recovered, plain: plain_loss, adapters: 0, teacher_forwards })
 }
 
+fn with<'b>(gone: &[&'b Block], block: &'b Block) -> Vec<&'b Block> {
+    gone.iter().copied().chain([block]).collect()
+}
+
 impl Setting<'_> {
     /// Loss of a student on both parts of the tiny set.
     pub fn loss(&self, student: &Student) -> Result<Loss, CompressError> {
-        let held_out = self.held_out.map(|_| self.loss_deciding(student)).transpose()?;
         let shown = &self.samples.fit[..self.samples.fit.len().min(FIT_SHOWN)];
         let fit = distill::evaluate(self.network, student, self.fit, self.samples, shown)?;
-        Ok(Loss { fit, held_out })
+        let held_out = self.held_out.map(|_| self.losses_deciding(student)).transpose()?;
+        Ok(Loss {
+            fit: mean(&fit),
+            held_out: held_out.as_deref().map(mean),
+            interval: Interval::of_mean(held_out.as_ref().unwrap_or(&fit)),
+        })
     }
 
     /// Loss of a student on the images that choices go by.
     pub fn loss_deciding(&self, student: &Student) -> Result<f64, CompressError> {
+        Ok(mean(&self.losses_deciding(student)?))
+    }
+
+    fn losses_deciding(&self, student: &Student) -> Result<Vec<f64>, CompressError> {
         distill::evaluate(self.network, student, self.deciding(), self.samples, self.samples.deciding())
     }
 

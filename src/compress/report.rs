@@ -28,6 +28,12 @@ pub struct Report {
     pub finetune: Option<FinetuneReport>,
     /// The students on the way: the k blocks with the lowest scores dropped, before fine-tuning.
     pub curve: Vec<CurvePoint>,
+    /// Sets whose scores were level with the chosen one's, and whose measured gain was smaller.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub ties: Vec<CurvePoint>,
+    /// Larger sets whose recovered students did not reach the quality asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub given_up: Vec<GivenUp>,
     /// Parameters, multiply-accumulates and bytes.
     pub size: SizeReport,
     /// What it took.
@@ -46,6 +52,8 @@ pub enum Outcome {
     TargetMet,
     /// No allowed set of blocks meets it; this is the best there is.
     TargetUnreachable,
+    /// The student that meets it is not as good as was asked for: fewer blocks went.
+    QualityFloorHit,
 }
 
 /// A figure with its 95 % interval, where it has one.
@@ -86,6 +94,41 @@ pub struct Loss {
     pub fit: f64,
     /// On the images held out; absent where there are too few images to hold any out.
     pub held_out: Option<f64>,
+    /// 95 % interval of the one that choices go by, over images; absent with a single image.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub interval: Option<Interval>,
+}
+
+/// Both ends of a 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+impl Interval {
+    /// Of the mean of independent values, by Student's t; `None` for fewer than two.
+    pub fn of_mean(values: &[f64]) -> Option<Self> {
+        let n = values.len() as f64;
+        if n < 2.0 {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / n;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        let half = quantile_of_t(n - 1.0) * (variance / n).sqrt();
+        Some(Self { low: mean - half, high: mean + half })
+    }
+}
+
+/// The 97.5 % quantile of Student's t (Abramowitz & Stegun 26.7.5, three terms): within 0.4 % from 4 degrees of freedom on.
+fn quantile_of_t(degrees: f64) -> f64 {
+    let z = 1.959_964_f64;
+    let (z3, z5, z7) = (z.powi(3), z.powi(5), z.powi(7));
+    z + (z3 + z) / (4.0 * degrees)
+        + (5.0 * z5 + 16.0 * z3 + 3.0 * z) / (96.0 * degrees.powi(2))
+        + (3.0 * z7 + 19.0 * z5 + 17.0 * z3 - 15.0 * z) / (384.0 * degrees.powi(3))
 }
 
 impl Loss {
@@ -200,6 +243,15 @@ pub struct Top1 {
     pub before_finetune: Option<Figure>,
     /// The delivered student.
     pub student: Figure,
+}
+
+/// A set of blocks whose student did not reach the quality asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// Names of the blocks.
+    pub dropped: Vec<String>,
+    /// Agreement of the recovered student.
+    pub agreement: Figure,
 }
 
 /// What fine-tuning did.
@@ -342,7 +394,17 @@ pub struct Reproduce {
 
 #[cfg(test)]
 mod tests {
-    use super::Figure;
+    use super::{Figure, Interval};
+
+    #[test]
+    fn the_interval_of_a_mean_is_students() {
+        // 1 … 9: mean 5, standard error √7.5 / 3, t(8) = 2.306.
+        let values: Vec<f64> = (1..=9).map(f64::from).collect();
+        let Interval { low, high } = Interval::of_mean(&values).expect("nine values");
+        let half = 2.306 * 7.5_f64.sqrt() / 3.0;
+        assert!((low - (5.0 - half)).abs() < 0.01 && (high - (5.0 + half)).abs() < 0.01, "{low} {high}");
+        assert_eq!(Interval::of_mean(&[1.0]), None);
+    }
 
     #[test]
     fn the_interval_of_a_share_holds_it_and_stays_within_zero_and_one() {

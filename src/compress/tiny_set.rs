@@ -46,11 +46,7 @@ pub struct TinySet {
 
 impl TinySet {
     /// The input's size, from the network, the images where there are any, and the wishes; errors where they do not fit.
-    pub fn size(
-        input: ModelInput,
-        images: Option<&ImageSet>,
-        config: &JobConfig,
-    ) -> Result<Chw, CompressError> {
+    pub fn size(input: ModelInput, images: Option<&ImageSet>, config: &JobConfig) -> Result<Chw, CompressError> {
         Ok(match images {
             Some(set) => config.preprocess.check(input, set.images())?,
             None => config.preprocess.size_without_images(input)?,

@@ -39,7 +39,9 @@ impl Submission {
         let model = id(body, "model", "the id that POST /v1/models answered", &mut faults);
         let images = match body.get("images") {
             None | Some(Value::Null) => None,
-            Some(_) => id(body, "images", "the id that POST /v1/image-sets answered, or null for drawn pictures", &mut faults),
+            Some(_) => {
+                id(body, "images", "the id that POST /v1/image-sets answered, or null for drawn pictures", &mut faults)
+            }
         };
         let metadata = metadata(body, &mut faults);
         let deadline_seconds = deadline(body, &mut faults);
@@ -51,9 +53,13 @@ impl Submission {
             }
         };
         match model {
-            Some(model) if faults.is_empty() => {
-                Ok(Self { model: model.into(), images: images.map(ImageSetId::from), config, metadata, deadline_seconds })
-            }
+            Some(model) if faults.is_empty() => Ok(Self {
+                model: model.into(),
+                images: images.map(ImageSetId::from),
+                config,
+                metadata,
+                deadline_seconds,
+            }),
             _ => Err(invalid(faults).into()),
         }
     }

@@ -107,7 +107,8 @@ fn compress_leaves_a_smaller_network_that_evaluate_and_the_report_agree_about() 
             assert_eq!(dropped, 1);
             assert!(nodes < net.graph().nodes.len(), "the block's nodes are gone");
             let curve = report["curve"].as_array().expect("a curve");
-            assert_eq!(curve.len(), 1);
+            let scored = report["blocks"].as_array().expect("blocks").iter().filter(|block| block["score"].is_f64());
+            assert_eq!(curve.len(), scored.count(), "the curve goes on to the last block");
             assert_eq!(curve[0]["feature_loss"], report["quality"]["before_finetune"]["feature_loss"]);
             let (before, after) = (&report["quality"]["before_finetune"], &report["quality"]);
             let loss = |quality: &Value| quality["feature_loss"].as_f64().expect("a loss");
@@ -136,6 +137,51 @@ fn the_same_seed_gives_the_same_scores() {
     };
     let (once, twice) = (desk.json(&COMPRESS), desk.json(&COMPRESS));
     assert_eq!(recoverability(&once), recoverability(&twice));
+}
+
+#[test]
+fn scored_anew_after_each_drop_as_many_blocks_go() {
+    let desk = Desk::new(&TinyResNet::default());
+    let job = json!({"selection": "iterative", "target": {"blocks": 2}, "finetune": {"steps": 0}, "seed": 3});
+    desk.put("job.json", job.to_string().as_bytes());
+    let report = desk.json(&COMPRESS);
+    assert_eq!(report["reproduce"]["config"]["selection"], "iterative");
+    let names = |value: &Value| serde_json::from_value::<Vec<String>>(value.clone()).expect("names");
+    let (dropped, curve) = (names(&report["dropped_blocks"]), report["curve"].as_array().expect("a curve"));
+    assert_eq!(curve.len(), dropped.len());
+    for (count, point) in curve.iter().enumerate() {
+        assert_eq!(names(&point["dropped"]), dropped[..=count], "each set holds the one before it");
+    }
+}
+
+#[test]
+fn a_quality_that_no_student_reaches_leaves_the_teacher() {
+    let desk = Desk::new(&TinyResNet::default());
+    let with_floor = |agreement: f64| {
+        let job = json!({
+            "target": {"blocks": 2}, "finetune": null, "seed": 3, "quality_floor": {"agreement": agreement},
+        });
+        desk.put("job.json", job.to_string().as_bytes());
+        desk.json(&COMPRESS)
+    };
+    let free = with_floor(1e-6);
+    assert_ne!(free["outcome"], "quality_floor_hit", "any student is good enough");
+    assert!(free.get("given_up").is_none(), "{free}");
+    let agreement = &free["quality"]["agreement"]["value"];
+    if free["dropped_blocks"].as_array().is_some_and(Vec::is_empty) || agreement.as_f64() == Some(1.0) {
+        return; // The host is too noisy for so small a network to show a gain, or nothing was lost.
+    }
+    let report = with_floor(1.0);
+    assert_eq!(report["outcome"], "quality_floor_hit", "{report}");
+    let given_up = report["given_up"].as_array().expect("sets that were given up");
+    let sizes: Vec<usize> = given_up.iter().map(|set| set["dropped"].as_array().map_or(0, Vec::len)).collect();
+    assert!(sizes.windows(2).all(|pair| pair[0] == pair[1] + 1), "one block less at a time: {sizes:?}");
+    let left = report["dropped_blocks"].as_array().map(Vec::len);
+    assert_eq!(left, sizes.last().map(|last| last - 1), "{report}");
+    assert_eq!(report["quality"]["agreement"]["value"], 1.0, "the student is as good as was asked for");
+    let codes: Vec<&str> =
+        report["warnings"].as_array().expect("a list").iter().filter_map(|w| w["code"].as_str()).collect();
+    assert!(codes.contains(&"quality_floor_hit") && !codes.contains(&"nothing_dropped"), "{codes:?}");
 }
 
 #[test]

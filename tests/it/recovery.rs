@@ -147,7 +147,7 @@ fn the_closed_form_never_scores_worse_than_the_plain_drop() {
     for net in forms() {
         let scene = Scene::new(&net, 40, 8);
         for block in scene.network.blocks.iter().filter(|block| block.droppable()) {
-            let fitted = by_closed_form(&scene.setting(), block, &Unobserved).expect("fits");
+            let fitted = by_closed_form(&scene.setting(), &[], block, &Unobserved).expect("fits");
             let (recovered, plain) = (fitted.recovered.deciding(), fitted.plain.deciding());
             assert!(recovered <= plain * (1.0 + 1e-6), "{} of {net:?}: {plain} → {recovered}", block.name);
         }
@@ -185,7 +185,7 @@ fn behind_a_pool_the_readers_are_refitted() {
     assert_eq!(ahead_of_gap(&student.graph, &scene.network.graph, block, block), None, "a pool writes the stream");
     let readers = behind_gap(&student.graph, block);
     assert!(!readers.is_empty());
-    let fitted = by_closed_form(&scene.setting(), block, &Unobserved).expect("fits");
+    let fitted = by_closed_form(&scene.setting(), &[], block, &Unobserved).expect("fits");
     assert!(fitted.recovered.deciding() <= fitted.plain.deciding());
 }
 
@@ -316,7 +316,7 @@ fn images_that_tell_next_to_nothing_still_end_in_a_student() {
     for (what, images, held_out) in sets {
         let scene = Scene::seeing(&net.bytes(), images, held_out);
         for block in scene.network.blocks.iter().filter(|block| block.droppable()) {
-            let fitted = by_closed_form(&scene.setting(), block, &Unobserved).expect(what);
+            let fitted = by_closed_form(&scene.setting(), &[], block, &Unobserved).expect(what);
             assert!(fitted.recovered.deciding() <= fitted.plain.deciding() * (1.0 + 1e-6), "{what}: {}", block.name);
         }
         let (plain, recovered) = scene.recover(&["layer1.1"], 10);

@@ -135,12 +135,22 @@ impl Bench {
         students: &[(&str, &[u8])],
         observer: &dyn Observer,
     ) -> Result<latency::Samples, CompressError> {
+        self.latency_on(Occasion::Full, students, observer)
+    }
+
+    /// The same, as thoroughly as the occasion asks for.
+    pub(super) fn latency_on(
+        &self,
+        occasion: Occasion,
+        students: &[(&str, &[u8])],
+        observer: &dyn Observer,
+    ) -> Result<latency::Samples, CompressError> {
         let all = std::iter::once((TEACHER, self.model.as_slice())).chain(students.iter().copied());
         let model = |(label, bytes)| Model { label, source: Source::Bytes(bytes), inputs: vec![self.latency_input()] };
         let models: Vec<Model> = all.map(model).collect();
         let cancelled = || observer.cancelled();
         let _alone = HostLock::of_host().exclusive(&cancelled)?;
-        let plan = Plan { seed: self.config.seed, ..Plan::default() };
+        let plan = Plan { seed: self.config.seed, ..occasion.plan() };
         Ok(latency::measure(&self.probe, &models, &self.config.latency, &plan, &cancelled)?)
     }
 
@@ -148,6 +158,25 @@ impl Bench {
         let (height, width) = self.network.size;
         let dims = vec![self.config.latency.batch, self.network.input.channels, height, width];
         Input { name: self.network.input.name.clone(), dims }
+    }
+}
+
+/// How thoroughly latency is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// What choices and claims rest on.
+    Full,
+    /// What is only shown: two rounds, a quarter of the samples, and a wider interval.
+    Short,
+}
+
+impl Occasion {
+    fn plan(self) -> Plan {
+        let full = Plan::default();
+        match self {
+            Self::Full => full,
+            Self::Short => Plan { rounds: 2, pairs: full.pairs / 4, max_seconds: full.max_seconds / 4.0, ..full },
+        }
     }
 }
 

@@ -66,6 +66,7 @@ pub fn export(
     observer: &dyn Observer,
 ) -> Result<Exported, CompressError> {
     let began = Instant::now();
+    let selection = &selection.with(&summary.dropped);
     let found = Found { measured, scores, selection, summary };
     observer.progress(Phase::Verify, 0, 2);
     let images = bench.samples.select(&bench.samples.deciding()[..1])?;
@@ -96,7 +97,10 @@ fn final_samples(
 
 fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u8]) -> Result<Report, CompressError> {
     let reduction = reduction(samples, STUDENT, bench.config.seed)?;
-    let outcome = outcome(&bench.config, found.selection, samples, &reduction);
+    let outcome = match found.summary.given_up.is_empty() {
+        true => outcome(&bench.config, found.selection, samples, &reduction),
+        false => Outcome::QualityFloorHit,
+    };
     Ok(Report {
         outcome,
         dropped_blocks: found.selection.dropped.clone(),
@@ -111,6 +115,8 @@ fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u
         },
         finetune: found.summary.report.clone(),
         curve: found.selection.curve.clone(),
+        ties: found.selection.ties.clone(),
+        given_up: found.summary.given_up.clone(),
         size: SizeReport { teacher: size(&bench.model)?, student: size(student)? },
         cost: CostReport::default(),
         warnings: warnings(bench, found.measured, found.selection, found.summary, outcome, &reduction),

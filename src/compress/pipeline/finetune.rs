@@ -12,7 +12,7 @@ use crate::compress::export;
 use crate::compress::finetune::{by_paper, by_practised};
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::quality;
-use crate::compress::report::{FinetuneReport, Quality, Top1};
+use crate::compress::report::{Figure, FinetuneReport, GivenUp, Quality, Top1};
 use crate::compress::student::Student;
 
 use super::yielding::Yielding;
@@ -24,6 +24,11 @@ const COMPARED: usize = 8;
 /// What fine-tuning brought.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FinetuneSummary {
+    /// Names of the blocks that went: those that were chosen, or fewer where a quality was asked for.
+    pub dropped: Vec<String>,
+    /// Larger sets that did not reach the quality asked for.
+    #[serde(default)]
+    pub given_up: Vec<GivenUp>,
     /// The student as dropped.
     pub before: Quality,
     /// The recovered student, as it was when it had not seen the images that this is measured on.
@@ -50,11 +55,38 @@ pub struct Finetuned {
     pub before_finetune: Vec<u8>,
 }
 
-/// Recovers the chosen student as the job wishes, and writes it out. The file is compared with the student in memory.
+/// Recovers the chosen student as the job wishes, and writes it out. Where a quality is asked for and not reached, the set
+/// with one block less is recovered instead, down to the teacher itself.
 pub fn finetune(bench: &Bench, selection: &Selection, observer: &dyn Observer) -> Result<Finetuned, CompressError> {
     let began = Instant::now();
     let observer = &Yielding::new(observer)?;
-    let blocks = selection.dropped.iter().map(|name| bench.network.block(name)).collect::<Result<Vec<_>, _>>()?;
+    let mut tuned = recover(bench, &selection.dropped, observer)?;
+    let (mut given_up, mut forwards) = (Vec::new(), tuned.summary.teacher_forwards);
+    let mut smaller = selection.smaller.iter().map(|set| set.dropped.as_slice());
+    while let Some(agreement) = below_floor(bench, &tuned.summary) {
+        let next = smaller.next().unwrap_or_default();
+        given_up.push(GivenUp { dropped: std::mem::take(&mut tuned.summary.dropped), agreement });
+        tuned = recover(bench, next, observer)?;
+        forwards += tuned.summary.teacher_forwards;
+    }
+    tuned.summary.given_up = given_up;
+    tuned.summary.teacher_forwards = forwards;
+    tuned.summary.seconds = began.elapsed().as_secs_f64();
+    Ok(tuned)
+}
+
+/// The agreement of a student that is not as good as the job asks for; `None` where it is, where nothing is asked for, where
+/// nothing was dropped, and where the output is no classifier's.
+fn below_floor(bench: &Bench, summary: &FinetuneSummary) -> Option<Figure> {
+    let floor = bench.config.quality_floor?;
+    let agreement = summary.after.agreement?;
+    (!summary.dropped.is_empty() && agreement.value < floor.agreement).then_some(agreement)
+}
+
+/// Recovers the student without these blocks. The file is compared with the student in memory.
+fn recover(bench: &Bench, dropped: &[String], observer: &dyn Observer) -> Result<Finetuned, CompressError> {
+    let began = Instant::now();
+    let blocks = dropped.iter().map(|name| bench.network.block(name)).collect::<Result<Vec<_>, _>>()?;
     let start = Student::dropped(&bench.network, &blocks, bench.device)?;
     let recovered = match &bench.config.finetune.0 {
         Some(config) if !blocks.is_empty() => Some(match config.recipe {
@@ -72,6 +104,8 @@ pub fn finetune(bench: &Bench, selection: &Selection, observer: &dyn Observer) -
     let teacher = setting.deciding();
     Ok(Finetuned {
         summary: FinetuneSummary {
+            dropped: dropped.to_vec(),
+            given_up: Vec::new(),
             before: quality::compare(&before, teacher)?,
             after: quality::compare(&after, teacher)?,
             top1: top1(bench, teacher, &before, &after)?,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
+use crate::compress::block::Block;
 use crate::compress::config::RecoverabilityMethod;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::{by_adapters, by_closed_form};
@@ -30,13 +31,22 @@ pub struct BlockScore {
 
 /// Fits what is to recover from the loss of one block, and measures what loss is left.
 pub fn score(bench: &Bench, block: &str, observer: &dyn Observer) -> Result<BlockScore, CompressError> {
+    score_without(bench, &[], bench.network.block(block)?, observer)
+}
+
+/// The same in a network that some blocks are gone from already.
+pub(super) fn score_without(
+    bench: &Bench,
+    gone: &[&Block],
+    block: &Block,
+    observer: &dyn Observer,
+) -> Result<BlockScore, CompressError> {
     let began = Instant::now();
-    let block = bench.network.block(block)?;
     let observer = &Yielding::new(observer)?;
     let wish = &bench.config.recoverability;
     let fitted = match wish.method {
-        RecoverabilityMethod::ClosedForm => by_closed_form(&bench.mixed_setting()?, block, observer)?,
-        RecoverabilityMethod::Adapters => by_adapters(&bench.setting()?, block, wish.iterations, observer)?,
+        RecoverabilityMethod::ClosedForm => by_closed_form(&bench.mixed_setting()?, gone, block, observer)?,
+        RecoverabilityMethod::Adapters => by_adapters(&bench.setting()?, gone, block, wish.iterations, observer)?,
     };
     Ok(BlockScore {
         block: block.name.clone(),

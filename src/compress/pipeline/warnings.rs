@@ -21,9 +21,10 @@ pub(super) fn warnings(
 ) -> Vec<Warning> {
     let checks = [
         no_gain(measured),
-        nothing_dropped(selection),
+        nothing_dropped(selection, summary),
         short_of_target(bench, outcome, reduction),
         reduction_is_noise(selection, reduction),
+        floor_hit(bench, summary),
         rolled_back(summary),
         made_images(bench),
         few_images(bench),
@@ -46,8 +47,8 @@ fn no_gain(measured: &Measured) -> Option<Warning> {
     warning("no_measurable_gain", detail)
 }
 
-fn nothing_dropped(selection: &Selection) -> Option<Warning> {
-    if !selection.dropped.is_empty() {
+fn nothing_dropped(selection: &Selection, summary: &FinetuneSummary) -> Option<Warning> {
+    if !selection.dropped.is_empty() || !summary.given_up.is_empty() {
         return None;
     }
     warning("nothing_dropped", "no block brings a measurable gain: the student is the teacher".into())
@@ -75,6 +76,25 @@ fn reduction_is_noise(selection: &Selection, reduction: &Reduction) -> Option<Wa
         return None;
     }
     warning("no_reduction", "the interval of the latency reduction contains 0: count it as none".into())
+}
+
+fn floor_hit(bench: &Bench, summary: &FinetuneSummary) -> Option<Warning> {
+    let floor = bench.config.quality_floor?.agreement;
+    if summary.after.agreement.is_none() {
+        let detail = "the model's output is no classifier's, so there is no agreement to hold against quality_floor";
+        return warning("quality_floor_not_measured", detail.into());
+    }
+    let best = summary.given_up.last()?;
+    let detail = format!(
+        "without {} the recovered student agrees with the teacher on {:.3} of the images, below quality_floor: {floor}",
+        best.dropped.join(", "),
+        best.agreement.value
+    );
+    let kept = match summary.dropped.is_empty() {
+        true => "the student is the teacher".to_owned(),
+        false => format!("only {} went", summary.dropped.join(", ")),
+    };
+    warning("quality_floor_hit", format!("{detail}; {kept}"))
 }
 
 fn rolled_back(summary: &FinetuneSummary) -> Option<Warning> {

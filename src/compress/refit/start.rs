@@ -23,30 +23,29 @@ pub struct Refitted {
 /// Readers behind a gap without a writer that are refitted, at most.
 const MOST_READERS: usize = 3;
 
-/// Refits around the gap that one block has left.
-pub fn around_gap(
-    setting: &Setting,
-    student: Student,
-    block: &Block,
-    observer: &dyn Observer,
-) -> Result<Refitted, CompressError> {
-    let mut refitted = Refitted { student, refitted: Vec::new(), undone: 0 };
-    refitted.close(setting, &[block], observer)?;
-    Ok(refitted)
-}
-
-/// Refits a student without `dropped`.
-pub fn refitted(
+/// Refits around the gaps that the dropped blocks have left, and nothing behind them.
+pub fn around_gaps(
     setting: &Setting,
     student: Student,
     dropped: &[&Block],
     observer: &dyn Observer,
 ) -> Result<Refitted, CompressError> {
     let mut refitted = Refitted { student, refitted: Vec::new(), undone: 0 };
-    let runs = runs(setting, dropped);
-    for run in &runs {
-        refitted.close(setting, run, observer)?;
+    for run in runs(setting, dropped) {
+        refitted.close(setting, &run, observer)?;
     }
+    Ok(refitted)
+}
+
+/// Refits a student without `dropped`: around every gap, then every writer behind the first.
+pub fn refitted(
+    setting: &Setting,
+    student: Student,
+    dropped: &[&Block],
+    observer: &dyn Observer,
+) -> Result<Refitted, CompressError> {
+    let mut refitted = around_gaps(setting, student, dropped, observer)?;
+    let runs = runs(setting, dropped);
     let Some(first) = runs.first().map(|run| run[0]) else { return Ok(refitted) };
     for block in behind(setting, first).filter(|block| !dropped.contains(block)) {
         if let Some(problem) = of_sum(&refitted.student.graph, block) {

@@ -67,6 +67,7 @@ pub(super) fn run(bench: &Bench, input: &Input, obs: &dyn Observer) -> Result<Do
     let outcome = match report.outcome {
         Outcome::TargetMet => JobOutcome::TargetMet,
         Outcome::TargetUnreachable => JobOutcome::TargetUnreachable,
+        Outcome::QualityFloorHit => JobOutcome::QualityFloorHit,
     };
     let text = serde_json::to_string(&report)?;
     let artifacts =

@@ -1,0 +1,87 @@
+//! Rank once (the paper's way): the sets of the first 1, 2, … blocks, until one meets the target. Where a set's last block is
+//! tied with others, the level set that gains most is measured beside it, and the larger measured gain wins.
+
+use crate::compress::CompressError;
+use crate::compress::block::Block;
+use crate::compress::config::Target;
+use crate::compress::observer::{Observer, Phase};
+use crate::compress::pipeline::bench::Occasion;
+use crate::compress::pipeline::{Bench, BlockScore, Measured};
+
+use super::Path;
+use super::assembled::{Assembled, measured as measured_sets};
+use super::rank::{rank, tied, without_overlaps};
+
+/// Sets that are measured at once on the way to the target.
+const AT_ONCE: usize = 4;
+
+pub(super) fn path<'b>(
+    bench: &'b Bench,
+    measured: &Measured,
+    scores: &[BlockScore],
+    observer: &dyn Observer,
+) -> Result<Path<'b>, CompressError> {
+    let ranking = rank(measured, scores);
+    let ranked = without_overlaps(bench, &ranking)?;
+    let blocks: Vec<&Block> = ranked.iter().map(|(block, _)| *block).collect();
+    let first = |count: usize| blocks[..count].to_vec();
+    let target = bench.config.target;
+    let most = blocks.len();
+    let mut sets: Vec<Assembled> = Vec::new();
+    // A number of blocks is met by that set alone; a latency by the first one that is fast enough.
+    let mut next = if let Target::Blocks(count) = target { count.min(most) } else { AT_ONCE.min(most) };
+    while sets.len() < next {
+        observer.progress(Phase::Select, sets.len() as u64, most as u64);
+        let sizes: Vec<Vec<&Block>> = (sets.len() + 1..=next).map(first).collect();
+        sets.extend(measured_sets(bench, &sizes, Occasion::Full, observer)?);
+        if !sets.iter().any(|set| set.meets(target)) {
+            next = (sets.len() + AT_ONCE).min(most);
+        }
+    }
+    let mut met = sets.iter().position(|set| set.meets(target));
+    let ties = match met {
+        Some(index) => {
+            let gains: Vec<f64> = blocks.iter().map(|block| measured.reductions[&block.name].reduction.value).collect();
+            let scores: Vec<f64> = ranked.iter().map(|(_, score)| *score).collect();
+            let other = |count: usize| Some(tied(&scores, &gains, count)?.into_iter().map(|i| blocks[i]).collect());
+            let (at, ties) = settle(bench, &mut sets, index, other, observer)?;
+            met = Some(at);
+            ties
+        }
+        None => Vec::new(),
+    };
+    let beyond: Vec<Vec<&Block>> = (sets.len() + 1..=most).map(first).collect();
+    sets.extend(measured_sets(bench, &beyond, Occasion::Short, observer)?);
+    observer.progress(Phase::Select, most as u64, most as u64);
+    Ok(Path { ranking, sets, met, ties })
+}
+
+/// Measures the level sets of the size that meets the target and of one block less. The smaller one is taken where it meets
+/// the target too, then the one with the larger gain. Gives the index of the set that is taken, and the ties.
+fn settle<'b>(
+    bench: &Bench,
+    sets: &mut [Assembled<'b>],
+    index: usize,
+    other: impl Fn(usize) -> Option<Vec<&'b Block>>,
+    observer: &dyn Observer,
+) -> Result<(usize, Vec<Assembled<'b>>), CompressError> {
+    let target = bench.config.target;
+    let counts = match target {
+        Target::Blocks(_) => index + 1..=index + 1,
+        _ => index.max(1)..=index + 1,
+    };
+    let level: Vec<Vec<&Block>> = counts.filter_map(other).collect();
+    let mut ties = Vec::new();
+    let mut taken = index;
+    for mut set in measured_sets(bench, &level, Occasion::Full, observer)? {
+        let at = set.blocks.len() - 1;
+        // A set smaller than the one taken has only to meet the target; one of its size has to gain more.
+        let better = set.meets(target) && (at < taken || set.reduction.value > sets[at].reduction.value);
+        if better && at <= taken {
+            std::mem::swap(&mut sets[at], &mut set);
+            taken = at;
+        }
+        ties.push(set);
+    }
+    Ok((taken, ties))
+}
