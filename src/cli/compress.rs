@@ -174,7 +174,7 @@ fn print(report: &Report) {
     row("latency reduction", [String::new(), String::new(), percent(&latency.reduction)]);
     if let (Some(before), Some(after)) = (quality.before_finetune.agreement, quality.after.agreement) {
         let what = match quality.images_from {
-            Rung::Given => "agreement",
+            Rung::Given | Rung::GivenAndProcedural => "agreement",
             Rung::Procedural => "agreement on drawn pictures",
         };
         row(what, [String::new(), percent(&before), percent(&after)]);

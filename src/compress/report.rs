@@ -219,7 +219,7 @@ pub struct ImageCounts {
     pub fit: usize,
     /// Only measured on; the quality figures come from these where there are any.
     pub held_out: usize,
-    /// Made, not given.
+    /// Of these, made and not given.
     pub synthetic: usize,
 }
 

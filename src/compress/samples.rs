@@ -1,7 +1,10 @@
 //! The tiny set as tensors: split into the images fitted on and those only measured on, walked through in batches.
 
+use std::collections::HashSet;
+
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
 use tch::Tensor;
 
 use crate::images::{Batch, Chw, ImageSet, Preprocess};
@@ -20,8 +23,10 @@ pub struct Samples {
     pub images: Tensor,
     /// Indices of the images fitted on.
     pub fit: Vec<i64>,
-    /// Indices of the images only measured on; empty with fewer than 16 images.
+    /// Indices of the images only measured on; empty with fewer than 16 different images.
     pub held_out: Vec<i64>,
+    /// How many images come out like another one and are left aside: held out, they would be known from the fit.
+    pub repeated: usize,
     /// What a black pixel becomes in each channel, for padding.
     pub black: Vec<f64>,
     /// True where the images held out are mixtures of those fitted on: good enough to decide by, no measure of quality.
@@ -33,38 +38,42 @@ const FITTED_MIXTURES: usize = 64;
 const DECIDING_MIXTURES: usize = 32;
 
 impl Samples {
-    /// Preprocesses a set to `size` and splits it: a fifth, at least 8, is held out where there are 16 or more.
+    /// Preprocesses a set to `size` and splits what is different in it: a fifth, at least 8, is held out where there are 16
+    /// or more.
     pub fn new(set: &ImageSet, preprocess: &Preprocess, size: Chw, seed: u64) -> Result<Self, CompressError> {
         let batch = set.tensor_data(preprocess, size)?;
-        let mut order: Vec<i64> = (0..batch.n as i64).collect();
+        let mut order = different(&batch);
+        let repeated = batch.n - order.len();
         order.shuffle(&mut stream(seed, "split"));
         let held = held_out_count(order.len());
         let (mut held_out, mut fit) = (order[..held].to_vec(), order[held..].to_vec());
         held_out.sort_unstable();
         fit.sort_unstable();
         let black = black(preprocess, size.channels);
-        Ok(Self { images: to_tensor(&batch)?, fit, held_out, black, mixtures: false })
+        Ok(Self { images: to_tensor(&batch)?, fit, held_out, repeated, black, mixtures: false })
     }
 
-    /// Where no image is held out: the same images with mixtures of them, some to fit on and some to decide by. A fit to a
-    /// handful of images is perfect on them, however bad it is on any other, so something else has to decide.
-    pub fn with_mixtures(&self, seed: u64) -> Result<Option<Self>, CompressError> {
-        if !self.held_out.is_empty() {
-            return Ok(None);
-        }
-        let mut random = stream(seed, "mixtures");
-        let mut batches = Batches::repeating(&self.fit, FITTED_MIXTURES + DECIDING_MIXTURES, stream(seed, "mixed"));
-        let drawn = self.select(&batches.next_batch()[..FITTED_MIXTURES + DECIDING_MIXTURES])?;
-        let mixtures = cutmix(&augment::views(&drawn, &self.black, &mut random)?, &mut random)?;
+    /// Where no image is held out: the same images beside drawn pictures, (n, C, H, W), with mixtures of all of them, some to
+    /// fit on and some to decide by. A fit to a handful of images is perfect on them, however bad it is on any other, so
+    /// something else has to decide.
+    pub fn with_mixtures(&self, drawn: &Tensor, seed: u64) -> Result<Self, CompressError> {
         let count = self.images.size()[0];
-        let (fitted, all) = (count + FITTED_MIXTURES as i64, count + mixtures.size()[0]);
-        Ok(Some(Self {
-            images: Tensor::f_cat(&[&self.images, &mixtures], 0)?,
-            fit: (0..fitted).collect(),
-            held_out: (fitted..all).collect(),
-            black: self.black.clone(),
-            mixtures: true,
-        }))
+        let pictures: Vec<i64> = (count..count + drawn.size()[0]).collect();
+        let images = Tensor::f_cat(&[&self.images, drawn], 0)?;
+        // The given images count as much as the drawn ones together.
+        let mut fit = self.fit.repeat((pictures.len() / self.fit.len().max(1)).max(1));
+        fit.extend(pictures);
+        let mut random = stream(seed, "mixtures");
+        let mixtures = FITTED_MIXTURES + DECIDING_MIXTURES;
+        let mut batches = Batches::repeating(&fit, mixtures, stream(seed, "mixed"));
+        let chosen = Tensor::from_slice(&batches.next_batch()[..mixtures]);
+        let views = augment::views(&images.f_index_select(0, &chosen)?, &self.black, &mut random)?;
+        let images = Tensor::f_cat(&[images, cutmix(&views, &mut random)?], 0)?;
+        let all = images.size()[0];
+        let fitted = all - DECIDING_MIXTURES as i64;
+        fit.extend(fitted - FITTED_MIXTURES as i64..fitted);
+        let held_out = (fitted..all).collect();
+        Ok(Self { images, fit, held_out, repeated: self.repeated, black: self.black.clone(), mixtures: true })
     }
 
     /// The images that choices go by: the held-out ones, or all fitted ones where none are held out.
@@ -100,6 +109,7 @@ impl Samples {
             images: self.images.shallow_clone(),
             fit,
             held_out: Vec::new(),
+            repeated: self.repeated,
             black: self.black.clone(),
             mixtures: self.mixtures,
         }
@@ -110,6 +120,17 @@ impl Samples {
         let size = self.images.size();
         (EVALUATION_PIXELS / (size[2] * size[3]).max(1) as usize).clamp(1, 256)
     }
+}
+
+/// Indices of the images that come out like none before them.
+fn different(batch: &Batch) -> Vec<i64> {
+    let mut seen = HashSet::new();
+    let digest = |index: usize| {
+        let mut hash = Sha256::new();
+        batch.image(index).iter().for_each(|value| hash.update(value.to_le_bytes()));
+        hash.finalize()
+    };
+    (0..batch.n).filter(|index| seen.insert(digest(*index))).map(|index| index as i64).collect()
 }
 
 /// (0 / divide_by − mean) / std of each channel; `mean` and `std` hold one number for all channels or one for each.
@@ -165,6 +186,12 @@ mod tests {
     #[test]
     fn a_fifth_is_held_out_and_never_fewer_than_eight() {
         assert_eq!([1, 15, 16, 39, 40, 50, 500].map(held_out_count), [0, 0, 8, 8, 8, 10, 100]);
+    }
+
+    #[test]
+    fn of_images_that_come_out_alike_one_counts() {
+        let batch = Batch { n: 5, c: 1, h: 1, w: 2, data: vec![0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 1.0, 0.0, 2.0, 3.0] };
+        assert_eq!(different(&batch), [0, 1, 3]);
     }
 
     #[test]

@@ -18,6 +18,9 @@ const COUNT: std::ops::RangeInclusive<usize> = 16..=500;
 /// Pixels of all pictures together: 200 at 224 × 224.
 const PIXELS: usize = 200 * 224 * 224;
 
+/// Pictures that are drawn beside a handful of images.
+const BESIDE: usize = 64;
+
 /// Pictures that are drawn for each one that is kept: those are kept that the teacher spreads over its classes.
 const DRAWN_PER_KEPT: usize = 3;
 
@@ -28,6 +31,8 @@ pub enum Rung {
     /// The customer's.
     #[default]
     Given,
+    /// The customer's, too few to hold any out, with pictures drawn beside them to fit on.
+    GivenAndProcedural,
     /// Drawn by a program, because the customer gave none.
     Procedural,
 }
@@ -64,16 +69,28 @@ impl TinySet {
             Some(set) => {
                 Ok(Self { images: set.clone(), preprocess: config.preprocess.clone(), size, rung: Rung::Given })
             }
-            None => Self::drawn(config, size, classes),
+            None => {
+                let count = (PIXELS / (size.height * size.width).max(1)).clamp(*COUNT.start(), *COUNT.end());
+                Self::drawn(config, size, count, classes)
+            }
         }
+    }
+
+    /// Pictures to fit on beside a handful of images.
+    pub fn beside(
+        config: &JobConfig,
+        size: Chw,
+        classes: impl FnOnce(&ImageSet, &Preprocess) -> Result<Tensor, CompressError>,
+    ) -> Result<Self, CompressError> {
+        Self::drawn(config, size, BESIDE, classes)
     }
 
     fn drawn(
         config: &JobConfig,
         size: Chw,
+        count: usize,
         classes: impl FnOnce(&ImageSet, &Preprocess) -> Result<Tensor, CompressError>,
     ) -> Result<Self, CompressError> {
-        let count = (PIXELS / (size.height * size.width).max(1)).clamp(*COUNT.start(), *COUNT.end());
         let preprocess = config.preprocess.drawn();
         let (width, height) = (size.width as u32, size.height as u32);
         let mut random = stream(config.seed, "procedural");

@@ -1,62 +1,11 @@
 //! The command line, through the real binary: what it prints, the files it leaves, and its exit codes.
 
-use std::path::Path;
-use std::process::{Command, Output};
-
 use practised::onnx;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use crate::support::desk::{COMPRESS, Desk};
 use crate::support::networks::{Batch, BatchNorm, TinyResNet};
 use crate::support::uploads::image_zip;
-
-/// A folder with a network, images and a job in it.
-struct Desk {
-    folder: TempDir,
-}
-
-impl Desk {
-    fn new(net: &TinyResNet) -> Self {
-        let desk = Self { folder: tempfile::tempdir().expect("a temporary folder") };
-        desk.put("model.onnx", &net.bytes());
-        desk.put("images.zip", &image_zip(24, net.pixels as u32));
-        desk.put("job.json", desk.job().to_string().as_bytes());
-        desk
-    }
-
-    /// Few steps, everything else as a customer gets it who asks for nothing.
-    fn job(&self) -> Value {
-        json!({"recoverability": {"iterations": 5}, "finetune": {"steps": 10}, "target": {"blocks": 1}, "seed": 3})
-    }
-
-    fn put(&self, name: &str, bytes: &[u8]) {
-        std::fs::write(self.path().join(name), bytes).expect("writes");
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_practised"));
-        command.args(args).current_dir(self.path()).output().expect("the binary runs")
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        let output = self.run(args);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).expect("JSON on stdout")
-    }
-
-    /// Exit code and what was said.
-    fn refused(&self, args: &[&str]) -> (i32, String) {
-        let output = self.run(args);
-        (output.status.code().expect("an exit code"), String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-}
-
-const COMPRESS: [&str; 9] =
-    ["compress", "model.onnx", "--images", "images.zip", "--job", "job.json", "--out", "out", "--json"];
 
 #[test]
 fn check_lists_the_blocks_as_a_table_and_as_json() {

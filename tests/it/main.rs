@@ -12,6 +12,7 @@ mod method;
 mod onnx_roundtrip;
 mod onnxruntime;
 mod operators;
+mod poor_input;
 mod private_postgres;
 mod queries;
 mod queue;

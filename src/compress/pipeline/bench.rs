@@ -17,7 +17,7 @@ use crate::compress::samples::Samples;
 use crate::compress::student::Student;
 use crate::compress::tiny_set::{Rung, TinySet};
 use crate::exec::Device;
-use crate::images::{Chw, ImageSet};
+use crate::images::{Chw, ImageSet, Preprocess};
 
 /// The teacher, the images, the wishes and the device of one job. Opening one is cheap; the teacher is asked about the
 /// images when a step first needs it.
@@ -49,14 +49,23 @@ impl Bench {
     ) -> Result<Self, CompressError> {
         let (network, size) = fitting(model, images, config)?;
         let teacher = Student::teacher(&network, device)?;
-        let tiny = TinySet::new(images, config, size, |set, preprocess| {
+        let classes = |set: &ImageSet, preprocess: &Preprocess| {
             let all = Samples::new(set, preprocess, size, config.seed)?;
             let indices: Vec<i64> = (0..set.len() as i64).collect();
             Ok(Forward::answers(&network, &teacher)?.all(&teacher.params, &all, &indices)?.output)
-        })?;
+        };
+        let mut tiny = TinySet::new(images, config, size, classes)?;
         let samples = Samples::new(&tiny.images, &tiny.preprocess, size, config.seed)?;
+        let mixed = if samples.held_out.is_empty() {
+            tiny.rung = Rung::GivenAndProcedural;
+            let beside = TinySet::beside(config, size, classes)?;
+            let drawn = Samples::new(&beside.images, &beside.preprocess, size, config.seed)?;
+            Some(samples.with_mixtures(&drawn.images, config.seed)?)
+        } else {
+            None
+        };
         Ok(Self {
-            mixed: samples.with_mixtures(config.seed)?,
+            mixed,
             mixed_answers: OnceCell::new(),
             samples,
             labels: tiny.images.images().iter().map(|image| image.label).collect(),
@@ -117,7 +126,7 @@ impl Bench {
             return Ok(answers);
         }
         let forward = Forward::answers(&self.network, &self.teacher)?;
-        let ask = |indices: &[i64]| forward.all(&self.teacher.params, samples, indices);
+        let ask = |indices: &[i64]| finite(forward.all(&self.teacher.params, samples, indices)?);
         let held_out = (!samples.held_out.is_empty()).then(|| ask(&samples.held_out)).transpose()?;
         let fit = ask(&samples.fit)?;
         Ok(known.get_or_init(|| (fit, held_out)))
@@ -217,6 +226,16 @@ fn candidates<'n>(network: &'n Network, config: &JobConfig) -> Result<Vec<&'n Bl
         return Err(CompressError::NoDroppableBlock("all droppable blocks are in exclude_blocks".into()));
     }
     Ok(candidates)
+}
+
+/// The answers, or an error where they hold anything that is no number.
+fn finite(answers: Answers) -> Result<Answers, CompressError> {
+    for tensor in answers.features.iter().chain([&answers.output]) {
+        if tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+            return Err(CompressError::NotFinite("the network's answer about the images".into()));
+        }
+    }
+    Ok(answers)
 }
 
 /// SHA-256 in hexadecimal.

@@ -119,7 +119,7 @@ fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u
         given_up: found.summary.given_up.clone(),
         size: SizeReport { teacher: size(&bench.model)?, student: size(student)? },
         cost: CostReport::default(),
-        warnings: warnings(bench, found.measured, found.selection, found.summary, outcome, &reduction),
+        warnings: warnings(bench, found.measured, found.selection, found.summary, outcome, &reduction)?,
         reproduce: reproduce(bench, student, onnxruntime::version()),
     })
 }
@@ -238,7 +238,7 @@ fn artifacts(
 fn image_counts(bench: &Bench) -> ImageCounts {
     let (fit, held_out) = (bench.samples.fit.len(), bench.samples.held_out.len());
     let synthetic = match bench.rung {
-        Rung::Given => 0,
+        Rung::Given | Rung::GivenAndProcedural => 0,
         Rung::Procedural => fit + held_out,
     };
     ImageCounts { fit, held_out, synthetic }

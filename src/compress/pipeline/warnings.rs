@@ -1,11 +1,17 @@
 //! What the customer should know beside the figures.
 
+use tch::Kind;
+
+use crate::compress::CompressError;
 use crate::compress::config::Target;
 use crate::compress::latency::Reduction;
 use crate::compress::report::{Outcome, Warning};
 use crate::compress::tiny_set::Rung;
 
 use super::{Bench, FinetuneSummary, Measured, Selection};
+
+/// Variance of features over images, as a share of their mean square, that is no more than rounding.
+const CONSTANT: f64 = 1e-10;
 
 /// Images held out below which a share of them says little: its 95 % interval is wider than ±10 points.
 const FEW_IMAGES: usize = 100;
@@ -18,7 +24,7 @@ pub(super) fn warnings(
     summary: &FinetuneSummary,
     outcome: Outcome,
     reduction: &Reduction,
-) -> Vec<Warning> {
+) -> Result<Vec<Warning>, CompressError> {
     let checks = [
         no_gain(measured),
         nothing_dropped(selection, summary),
@@ -26,11 +32,13 @@ pub(super) fn warnings(
         reduction_is_noise(selection, reduction),
         floor_hit(bench, summary),
         rolled_back(summary),
+        constant_features(bench)?,
         made_images(bench),
+        repeated_images(bench),
         few_images(bench),
         fitted_on_all(bench, summary),
     ];
-    checks.into_iter().flatten().collect()
+    Ok(checks.into_iter().flatten().collect())
 }
 
 fn warning(code: &str, detail: String) -> Option<Warning> {
@@ -109,9 +117,28 @@ fn rolled_back(summary: &FinetuneSummary) -> Option<Warning> {
     warning("recovery_rolled_back", detail)
 }
 
+/// Features that are the same for every image make every loss 0 and every figure empty.
+fn constant_features(bench: &Bench) -> Result<Option<Warning>, CompressError> {
+    let setting = bench.setting()?;
+    let features = &setting.deciding().features;
+    if features.iter().any(|tap| tap.size()[0] < 2) {
+        return Ok(None);
+    }
+    for tap in features {
+        let spread = tap.f_var_dim([0].as_slice(), false, false)?.f_mean(Kind::Double)?.f_double_value(&[])?;
+        let size = tap.f_square()?.f_mean(Kind::Double)?.f_double_value(&[])?;
+        if spread > CONSTANT * size {
+            return Ok(None);
+        }
+    }
+    let detail = "the network's features are the same for all images: what is measured on them says nothing; check the \
+                  preprocessing, and that the model is the trained one";
+    Ok(warning("constant_features", detail.into()))
+}
+
 fn made_images(bench: &Bench) -> Option<Warning> {
     match bench.rung {
-        Rung::Given => None,
+        Rung::Given | Rung::GivenAndProcedural => None,
         Rung::Procedural => warning(
             "made_images",
             "no images were given: the student was recovered and measured on pictures drawn by a program. How well it stands \
@@ -121,14 +148,23 @@ fn made_images(bench: &Bench) -> Option<Warning> {
     }
 }
 
+fn repeated_images(bench: &Bench) -> Option<Warning> {
+    let (repeated, all) = (bench.samples.repeated, bench.samples.images.size()[0]);
+    if repeated == 0 {
+        return None;
+    }
+    let detail = format!("{repeated} of the {all} images come out like another one and were left aside");
+    warning("repeated_images", detail)
+}
+
 fn few_images(bench: &Bench) -> Option<Warning> {
     let (fit, held_out) = (bench.samples.fit.len(), bench.samples.held_out.len());
     match held_out {
         0 => warning(
             "no_held_out_images",
             format!(
-                "with {fit} images none were held out: the quality figures are from the images that were fitted on, and \
-                 closed-form fits and our recipe decided by mixtures of them"
+                "with {fit} images none were held out: the quality figures are from images that were fitted on and say little \
+                 about others; fits were made beside drawn pictures and decided by mixtures"
             ),
         ),
         n if n < FEW_IMAGES => warning(

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod database;
+pub mod desk;
 pub mod networks;
 pub mod service;
 pub mod uploads;

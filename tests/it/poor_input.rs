@@ -1,0 +1,144 @@
+//! Images and networks that say little or nothing: each gets an answer with its warning, or a refusal, and never a figure that
+//! only looks like one.
+
+use std::sync::Arc;
+
+use practised::graph::{Graph, TensorData};
+use practised::onnx;
+use serde_json::{Value, json};
+
+use crate::support::desk::{COMPRESS, Desk};
+use crate::support::networks::TinyResNet;
+use crate::support::uploads::{image_zip, png, zip};
+
+/// A desk with a job of few steps that drops one block.
+fn desk() -> Desk {
+    let desk = Desk::new(&TinyResNet::default());
+    desk.put("job.json", job(json!({})).to_string().as_bytes());
+    desk
+}
+
+fn job(more: Value) -> Value {
+    let mut job = json!({"target": {"blocks": 1}, "finetune": {"steps": 10}, "seed": 3});
+    job.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    job
+}
+
+/// The same image over and over.
+fn alike(count: usize, image: &[u8]) -> Vec<u8> {
+    let names: Vec<String> = (0..count).map(|index| format!("{index:03}.png")).collect();
+    zip(&names.iter().map(|name| (name.as_str(), image.to_vec())).collect::<Vec<_>>())
+}
+
+fn black(side: u32) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(side, side).write_to(&mut bytes, image::ImageFormat::Png).expect("a PNG");
+    bytes.into_inner()
+}
+
+fn warnings(report: &Value) -> Vec<&str> {
+    report["warnings"].as_array().expect("a list").iter().filter_map(|warning| warning["code"].as_str()).collect()
+}
+
+fn counts(report: &Value) -> (u64, u64) {
+    let count = |which: &str| report["quality"]["images"][which].as_u64().expect("a count");
+    (count("fit"), count("held_out"))
+}
+
+/// The default network with these weights changed.
+fn network(change: impl Fn(&str, &mut [f32])) -> Vec<u8> {
+    let mut graph: Graph = onnx::decode(&TinyResNet::default().bytes()).expect("decodes").graph;
+    for (name, tensor) in &mut graph.initializers {
+        if let Some(mut values) = tensor.to_f32() {
+            change(name, &mut values);
+            *tensor = Arc::new(TensorData::from_f32(&tensor.dims.clone(), &values));
+        }
+    }
+    onnx::encode_graph(&graph, 8).expect("encodes")
+}
+
+#[test]
+fn images_all_alike_count_as_one_and_drawn_pictures_help_out() {
+    let desk = desk();
+    for image in [black(8), png(8, 1)] {
+        desk.put("images.zip", &alike(40, &image));
+        let report = desk.json(&COMPRESS);
+        assert_eq!(counts(&report), (1, 0), "{report}");
+        let codes = warnings(&report);
+        assert!(codes.contains(&"repeated_images") && codes.contains(&"no_held_out_images"), "{codes:?}");
+        assert_eq!(report["quality"]["images_from"], "given_and_procedural");
+    }
+}
+
+#[test]
+fn one_image_is_enough_for_an_answer_with_a_warning() {
+    let desk = desk();
+    desk.put("images.zip", &image_zip(1, 8));
+    let report = desk.json(&COMPRESS);
+    assert_eq!((counts(&report), report["quality"]["images"]["synthetic"].as_u64()), ((1, 0), Some(0)));
+    assert!(warnings(&report).contains(&"no_held_out_images"), "{report}");
+    let agreement = &report["quality"]["agreement"];
+    let width = agreement["high"].as_f64().expect("high") - agreement["low"].as_f64().expect("low");
+    assert!(width > 0.7, "one image is next to no evidence: {agreement}");
+}
+
+#[test]
+fn five_thousand_images_are_no_trouble() {
+    let desk = desk();
+    desk.put("images.zip", &image_zip(5000, 8));
+    let report = desk.json(&COMPRESS);
+    assert_eq!(counts(&report), (4000, 1000));
+}
+
+#[test]
+fn a_network_that_answers_with_no_numbers_is_refused() {
+    let desk = desk();
+    let broken = network(|name, values| {
+        if name.starts_with("stem") {
+            values.fill(f32::NAN);
+        }
+    });
+    desk.put("model.onnx", &broken);
+    let (code, said) = desk.refused(&COMPRESS);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("network's answer about the images") && said.contains("preprocessed"), "{said}");
+    assert!(!desk.path().join("out").exists(), "nothing half-written stays");
+}
+
+#[test]
+fn features_that_do_not_depend_on_the_image_are_said_to() {
+    let desk = desk();
+    desk.put(
+        "model.onnx",
+        &network(|name, values| {
+            if name.starts_with("stem") {
+                values.fill(0.0)
+            }
+        }),
+    );
+    let report = desk.json(&COMPRESS);
+    assert!(warnings(&report).contains(&"constant_features"), "{report}");
+}
+
+#[test]
+fn a_budget_of_a_second_ends_with_the_best_there_is_by_then() {
+    let desk = desk();
+    let wish = job(json!({"finetune": {"steps": 1_000_000, "budget_seconds": 1}}));
+    desk.put("job.json", wish.to_string().as_bytes());
+    let report = desk.json(&COMPRESS);
+    assert!(report["finetune"]["steps_run"].as_u64().expect("steps") < 1_000_000, "{report}");
+    let loss = |quality: &Value| quality["feature_loss"].as_f64().expect("a loss");
+    assert!(loss(&report["quality"]) <= loss(&report["quality"]["before_finetune"]), "{report}");
+}
+
+#[test]
+fn a_target_that_no_set_reaches_ends_with_the_fastest_student() {
+    let desk = desk();
+    let wish = job(json!({"target": {"latency_reduction": 0.99}, "finetune": null}));
+    desk.put("job.json", wish.to_string().as_bytes());
+    let report = desk.json(&COMPRESS);
+    assert_eq!(report["outcome"], "target_unreachable");
+    let curve = report["curve"].as_array().expect("a curve");
+    let most = curve.last().map_or(&json!([]), |point| &point["dropped"]).clone();
+    assert_eq!(report["dropped_blocks"], most, "all that brings a gain went");
+}
