@@ -51,7 +51,7 @@ impl Cli {
     /// Runs the subcommand: exit code 0 done, 2 the input or the usage is at fault, 1 our failure.
     pub fn run(self) -> ExitCode {
         if self.command.computes() {
-            exec::wait_passively();
+            exec::compute_here();
         }
         match self.command {
             Command::Serve(args) => serve::run(args),

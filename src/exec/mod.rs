@@ -6,6 +6,7 @@
 pub mod cuda;
 pub mod device;
 
+mod environment;
 mod error;
 mod executor;
 mod kernel;
@@ -15,13 +16,12 @@ mod params;
 mod plan;
 mod support;
 mod tensor;
-mod threads;
 
 pub use device::Device;
+pub use environment::{compute_as_by_default, compute_here, compute_in, set_threads, threads};
 pub use error::ExecError;
 pub use executor::Executor;
 pub use options::{BatchNorm, RunOptions};
 pub use params::Params;
 pub use support::{Unsupported, operators, unsupported};
 pub use tensor::{from_tensor, to_tensor};
-pub use threads::{set_threads, start_passively, threads, wait_as_by_default, wait_passively};

@@ -72,7 +72,7 @@ impl Supervisor {
 
     fn command(&self, slot: Slot, id: WorkerId) -> Command {
         let mut command = Command::new(&self.program);
-        exec::start_passively(&mut command);
+        exec::compute_in(&mut command);
         command.arg("worker").args(["--device", &slot.device.to_string(), "--threads", &slot.threads.to_string()]);
         command.args(["--id", &id.to_string()]);
         // Not as an argument: everybody on the host can read those, and the URL may hold a password.

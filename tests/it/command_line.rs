@@ -89,6 +89,23 @@ fn the_same_seed_gives_the_same_scores() {
 }
 
 #[test]
+fn the_same_seed_and_the_same_blocks_give_the_same_student() {
+    let net = TinyResNet::default();
+    let desk = Desk::new(&net);
+    // Which blocks go depends on what is measured; with one candidate nothing is left to choose.
+    let job = json!({"target": {"blocks": 1}, "exclude_blocks": net.droppable()[1..], "finetune": {"steps": 20}});
+    desk.put("job.json", job.to_string().as_bytes());
+    let student = || {
+        let report = desk.json(&COMPRESS);
+        (report["dropped_blocks"].clone(), std::fs::read(desk.path().join("out/student.onnx")).expect("a student"))
+    };
+    let (once, twice) = (student(), student());
+    if once.0 == twice.0 {
+        assert!(once.1 == twice.1, "the same bytes");
+    }
+}
+
+#[test]
 fn scored_anew_after_each_drop_as_many_blocks_go() {
     let desk = Desk::new(&TinyResNet::default());
     let job = json!({"selection": "iterative", "target": {"blocks": 2}, "finetune": {"steps": 0}, "seed": 3});

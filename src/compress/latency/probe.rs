@@ -12,7 +12,7 @@ use super::error::LatencyError;
 use super::protocol::{Answer, Input, ModelFile, Request};
 use super::samples::{Round, Samples, Series};
 use super::{LatencyConfig, Plan};
-use crate::exec::wait_as_by_default;
+use crate::exec::compute_as_by_default;
 
 /// How a measuring process is started: `program latency-child`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Running {
         asked.and_then(|()| stdin.rewind()).map_err(|e| LatencyError::io("writing a temporary file", e))?;
         let copy = |file: &File| file.try_clone().map(Stdio::from).map_err(|e| LatencyError::io("copying a file", e));
         let mut command = Command::new(&probe.program);
-        wait_as_by_default(&mut command);
+        compute_as_by_default(&mut command);
         command.arg("latency-child").stdin(stdin).stdout(copy(&stdout)?).stderr(copy(&stderr)?);
         match command.spawn() {
             Ok(child) => Ok(Self { child, stdout, stderr }),

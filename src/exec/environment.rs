@@ -1,0 +1,60 @@
+//! What a program that computes finds around it: threads within one operator, and an environment for OpenMP and the
+//! allocator.
+
+use std::env;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+/// Environment of a program that computes (figures in docs/performance.md).
+///
+/// OpenMP's threads sleep while they wait for each other. By default they spin, and where the cores are shared a spinning
+/// thread takes the time of the one that it waits for: two training threads on two shared cores spent two thirds of their
+/// time so.
+///
+/// glibc keeps freed memory up to 2 GiB, in one arena. By default activations go back to the system after each step, and
+/// every page of them is cleared anew in the next.
+const ENVIRONMENT: [(&str, &str); 4] = [
+    ("OMP_WAIT_POLICY", "PASSIVE"),
+    ("MALLOC_ARENA_MAX", "1"),
+    ("MALLOC_MMAP_THRESHOLD_", "33554432"),
+    ("MALLOC_TRIM_THRESHOLD_", "2147483648"),
+];
+
+/// Sets how many CPU threads torch uses within one operator, for the whole process.
+pub fn set_threads(count: usize) {
+    tch::set_num_threads(i32::try_from(count.max(1)).unwrap_or(i32::MAX));
+}
+
+/// How many CPU threads torch uses within one operator.
+pub fn threads() -> usize {
+    tch::get_num_threads().max(1) as usize
+}
+
+/// Gives this process the environment of one that computes, but for what its own has a word on. OpenMP and the allocator
+/// read it when the program is loaded, so the program takes its own place once more: call this before anything else.
+pub fn compute_here() {
+    if ENVIRONMENT.iter().all(|(name, _)| env::var_os(name).is_some()) {
+        return;
+    }
+    let Ok(program) = env::current_exe() else { return };
+    let mut again = Command::new(program);
+    again.args(env::args_os().skip(1));
+    let _ = compute_in(&mut again).exec();
+    // Returns only where it failed; then computing is slower and nothing worse.
+}
+
+/// Gives a program that environment from its start: [`compute_here`] then has nothing to do there, and libtorch is loaded
+/// once.
+pub fn compute_in(command: &mut Command) -> &mut Command {
+    let missing = ENVIRONMENT.iter().filter(|(name, _)| env::var_os(name).is_none());
+    command.envs(missing.copied())
+}
+
+/// Gives a program the environment that it would have by itself, whatever was done to this one.
+pub fn compute_as_by_default(command: &mut Command) {
+    for (name, value) in ENVIRONMENT {
+        if env::var_os(name).is_some_and(|set| set == value) {
+            command.env_remove(name);
+        }
+    }
+}
