@@ -2,6 +2,7 @@
 
     python3 train.py                      # needs: torch 2.11, onnxscript, onnxruntime, numpy, pillow; see README.md
     python3 train.py --weights w.pt       # trains once and keeps the weights there; a second run only exports
+    python3 train.py --blocks 9 --width 8 --epochs 4 --out /tmp/resnet56.onnx    # another one, deep and narrow (ResNet-56's form)
 
 The model is evaluated in ONNX Runtime on all 10,000 test images: the exported file is what counts.
 """
@@ -23,11 +24,8 @@ from torch import nn
 import images
 
 SEED = 7
-EPOCHS = 8
 BATCH = 128
 MAX_LEARNING_RATE = 0.1
-WIDTHS = (16, 32, 64)
-BLOCKS_PER_STAGE = 4
 CLASSES = 10
 HERE = Path(__file__).resolve().parent
 
@@ -56,15 +54,15 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """A CIFAR-style residual network for one-channel images: a stem and three stages at 28, 14 and 7 pixels."""
 
-    def __init__(self):
+    def __init__(self, width, blocks):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, WIDTHS[0], 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(WIDTHS[0])
-        self.layer1 = stage(WIDTHS[0], WIDTHS[0], 1)
-        self.layer2 = stage(WIDTHS[0], WIDTHS[1], 2)
-        self.layer3 = stage(WIDTHS[1], WIDTHS[2], 2)
+        self.conv1 = nn.Conv2d(1, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = stage(width, width, 1, blocks)
+        self.layer2 = stage(width, 2 * width, 2, blocks)
+        self.layer3 = stage(2 * width, 4 * width, 2, blocks)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(WIDTHS[2], CLASSES)
+        self.fc = nn.Linear(4 * width, CLASSES)
 
     def forward(self, x):
         x = F.relu(self.bn1(self.conv1(x)))
@@ -72,9 +70,9 @@ class ResNet(nn.Module):
         return self.fc(torch.flatten(self.pool(x), 1))
 
 
-def stage(inputs, outputs, stride):
+def stage(inputs, outputs, stride, blocks):
     first = BasicBlock(inputs, outputs, stride)
-    return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(BLOCKS_PER_STAGE - 1)))
+    return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
 
 
 def network_input(pixels, preprocess):
@@ -92,17 +90,17 @@ def augment(batch):
     return torch.stack([image[:, y : y + 28, x : x + 28] for image, (y, x) in zip(padded, corners)])
 
 
-def train(net, inputs, labels):
+def train(net, inputs, labels, epochs):
     """SGD with one learning-rate cycle. Logs a line per epoch."""
     steps = len(inputs) // BATCH
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, MAX_LEARNING_RATE, total_steps=EPOCHS * steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, MAX_LEARNING_RATE, total_steps=epochs * steps)
     # Channels last is a third faster on a CPU and changes nothing else; main() undoes it before the export.
     net.train().to(memory_format=torch.channels_last)
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in range(1, epochs + 1):
         started = time.monotonic()
         mean_loss = train_epoch(net, inputs, labels, steps, optimizer, schedule)
-        print(f"epoch {epoch}/{EPOCHS}: loss {mean_loss:.4f}, {time.monotonic() - started:.0f} s", flush=True)
+        print(f"epoch {epoch}/{epochs}: loss {mean_loss:.4f}, {time.monotonic() - started:.0f} s", flush=True)
 
 
 def train_epoch(net, inputs, labels, steps, optimizer, schedule):
@@ -145,6 +143,10 @@ def top1(path, inputs, labels):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help="file that keeps the trained weights; read where it exists")
+    parser.add_argument("--width", type=int, default=16, help="channels of the first stage")
+    parser.add_argument("--blocks", type=int, default=4, help="residual blocks per stage")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--out", type=Path, help="where the network goes instead of model.onnx; no images are written then")
     parser.add_argument("--threads", type=int, default=2, help="the committed model was trained with 2")
     return parser.parse_args()
 
@@ -159,20 +161,22 @@ def main():
     test_pixels, test_labels = images.load("t10k")
     preprocess = images.preprocess(train_pixels)
 
-    net = ResNet()
+    net = ResNet(args.width, args.blocks)
     if args.weights and args.weights.exists():
         net.load_state_dict(torch.load(args.weights, weights_only=True))
     else:
         started = time.monotonic()
-        train(net, network_input(train_pixels, preprocess), torch.from_numpy(train_labels).long())
+        train(net, network_input(train_pixels, preprocess), torch.from_numpy(train_labels).long(), args.epochs)
         print(f"trained in {time.monotonic() - started:.0f} s")
         if args.weights:
             torch.save(net.state_dict(), args.weights)
 
-    export(net, HERE / "model.onnx")
-    accuracy = top1(HERE / "model.onnx", network_input(test_pixels, preprocess), test_labels)
-    print(f"model.onnx: top-1 {accuracy:.2%} on {len(test_labels)} test images in ONNX Runtime")
-    images.main()
+    out = args.out or HERE / "model.onnx"
+    export(net, out)
+    accuracy = top1(out, network_input(test_pixels, preprocess), test_labels)
+    print(f"{out.name}: top-1 {accuracy:.2%} on {len(test_labels)} test images in ONNX Runtime")
+    if not args.out:
+        images.main()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 //! Fresh views of the images at every step, as the networks were trained with.
 //!
-//! Below 64 px: pad by 4, crop, flip. From 64 px on: a random crop of 35–100 % of the area at an aspect ratio of 3/4–4/3,
+//! Below 64 px: pad by 4, crop, flip. From 64 px on: a random crop of a share of the area at an aspect ratio of 3/4–4/3,
 //! resized back, and flip. No label is needed, so any view is a legitimate question to the teacher.
 
 use rand::Rng;
@@ -10,17 +10,23 @@ use tch::Tensor;
 use super::CompressError;
 
 const PADDING: i64 = 4;
-const CROP_AREA: std::ops::RangeInclusive<f64> = 0.35..=1.0;
+/// Least share of the area that a crop shows.
+pub const OURS: f64 = 0.35;
+
+/// As [`OURS`], in the paper's code: what torchvision's RandomResizedCrop does when nobody says.
+pub const PAPER: f64 = 0.08;
+
 const LOG_ASPECT: std::ops::RangeInclusive<f64> = -0.2877..=0.2877;
 
-/// A new view of every image, (n, C, H, W); `black` is a black pixel after preprocessing.
-pub fn views(images: &Tensor, black: &[f64], random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
+/// A new view of every image, (n, C, H, W), that shows the share `least` of it or more where it is large; `black` is a black
+/// pixel after preprocessing.
+pub fn views(images: &Tensor, least: f64, black: &[f64], random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
     let size = images.size();
     let views = if size[2].min(size[3]) < 64 {
         let padded = pad(images, black)?;
         (0..size[0]).map(|i| shifted(&padded.get(i), size[2], size[3], random)).collect::<Result<Vec<_>, _>>()?
     } else {
-        (0..size[0]).map(|i| resized_crop(&images.get(i), random)).collect::<Result<Vec<_>, _>>()?
+        (0..size[0]).map(|i| resized_crop(&images.get(i), least, random)).collect::<Result<Vec<_>, _>>()?
     };
     Ok(Tensor::f_stack(&views, 0)?)
 }
@@ -36,10 +42,10 @@ fn shifted(image: &Tensor, height: i64, width: i64, random: &mut ChaCha8Rng) -> 
     flipped(image.f_narrow(1, top, height)?.f_narrow(2, left, width)?, random)
 }
 
-fn resized_crop(image: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
+fn resized_crop(image: &Tensor, least: f64, random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
     let size = image.size();
     let (height, width) = (size[1], size[2]);
-    let area = (height * width) as f64 * random.random_range(CROP_AREA);
+    let area = (height * width) as f64 * random.random_range(least..=1.0);
     let aspect = random.random_range(LOG_ASPECT).exp();
     let h = ((area / aspect).sqrt().round() as i64).clamp(1, height);
     let w = ((area * aspect).sqrt().round() as i64).clamp(1, width);
@@ -62,7 +68,7 @@ mod tests {
     #[test]
     fn small_images_are_shifted_over_black() {
         let images = Tensor::ones([8, 3, 16, 16], (Kind::Float, Device::Cpu));
-        let seen = views(&images, &[-1.0, -2.0, -3.0], &mut stream(1, "views")).expect("views");
+        let seen = views(&images, OURS, &[-1.0, -2.0, -3.0], &mut stream(1, "views")).expect("views");
         assert_eq!(seen.size(), images.size());
         for (channel, black) in [-1.0, -2.0, -3.0].into_iter().enumerate() {
             let plane = seen.select(1, channel as i64);
@@ -74,7 +80,7 @@ mod tests {
     #[test]
     fn large_images_are_cropped_and_resized_back() {
         let ramp = Tensor::arange(96, (Kind::Float, Device::Cpu)).view([1, 1, 1, 96]).expand([4, 3, 96, 96], false);
-        let seen = views(&ramp, &[0.0; 3], &mut stream(2, "views")).expect("views");
+        let seen = views(&ramp, OURS, &[0.0; 3], &mut stream(2, "views")).expect("views");
         assert_eq!(seen.size(), [4, 3, 96, 96]);
         // Interpolation rounds.
         assert!(seen.min().double_value(&[]) >= -1e-3 && seen.max().double_value(&[]) <= 95.001);
@@ -85,7 +91,7 @@ mod tests {
     #[test]
     fn the_same_stream_gives_the_same_views() {
         let images = Tensor::randn([4, 1, 20, 20], (Kind::Float, Device::Cpu));
-        let twice = [0, 0].map(|_| views(&images, &[0.0], &mut stream(3, "views")).expect("views"));
+        let twice = [0, 0].map(|_| views(&images, OURS, &[0.0], &mut stream(3, "views")).expect("views"));
         assert!(twice[0].equal(&twice[1]));
     }
 }

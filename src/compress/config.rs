@@ -114,10 +114,13 @@ impl Default for Finetuning {
 pub struct FinetuneConfig {
     /// Which recipe.
     pub recipe: Recipe,
-    /// Optimiser steps; with 0, what the recipe refits in closed form is all that is done.
-    pub steps: u32,
+    /// Optimiser steps; with 0, what the recipe refits in closed form is all that is done. `None` is what the recipe takes at
+    /// the images' size ([`FinetuneConfig::steps_at`]).
+    pub steps: Option<u32>,
     /// Whether the images of a batch are mixed with each other.
     pub mixing: bool,
+    /// Whether the outputs of the blocks on the way are to meet the teacher's at first; not for the paper's recipe.
+    pub hints: bool,
     /// Stops earlier, with the schedule squeezed to fit, when this many seconds are used up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_seconds: Option<u64>,
@@ -136,21 +139,35 @@ struct FinetuneWishes {
     recipe: Recipe,
     steps: Option<u32>,
     mixing: Option<bool>,
+    hints: Option<bool>,
     budget_seconds: Option<u64>,
 }
 
 impl From<FinetuneWishes> for FinetuneConfig {
     fn from(wishes: FinetuneWishes) -> Self {
-        let (steps, mixing) = match wishes.recipe {
-            Recipe::Practised => (300, true),
-            Recipe::Paper => (2000, false),
-        };
         Self {
             recipe: wishes.recipe,
-            steps: wishes.steps.unwrap_or(steps),
-            mixing: wishes.mixing.unwrap_or(mixing),
+            steps: wishes.steps,
+            mixing: wishes.mixing.unwrap_or(wishes.recipe == Recipe::Practised),
+            hints: wishes.hints.unwrap_or(wishes.recipe == Recipe::Practised),
             budget_seconds: wishes.budget_seconds,
         }
+    }
+}
+
+/// Images of more pixels than these are large: a step on them takes many times as long, and the first hundred bring most of
+/// what there is.
+const LARGE: usize = 96 * 96;
+
+impl FinetuneConfig {
+    /// Steps on images of so many pixels: those asked for, or what the recipe takes.
+    pub fn steps_at(&self, pixels: usize) -> u32 {
+        let usual = match self.recipe {
+            Recipe::Practised if pixels > LARGE => 120,
+            Recipe::Practised => 300,
+            Recipe::Paper => 2000,
+        };
+        self.steps.unwrap_or(usual)
     }
 }
 
@@ -323,9 +340,14 @@ fn check_ranges(config: &JobConfig, problems: &mut Vec<FieldProblem>) {
     require(config.recoverability.iterations <= 100_000, "/recoverability/iterations", "at most 100000 iterations");
     if let Some(finetune) = &config.finetune.0 {
         require(
-            finetune.steps <= 1_000_000,
+            finetune.steps.is_none_or(|steps| steps <= 1_000_000),
             "/finetune/steps",
             "at most 1000000 steps; 0 refits what is refitted without steps",
+        );
+        require(
+            !(finetune.hints && finetune.recipe == Recipe::Paper),
+            "/finetune/hints",
+            "hints are for the recipe \"practised\"; the paper's has none",
         );
         require(finetune.budget_seconds != Some(0), "/finetune/budget_seconds", "at least one second");
     }
@@ -354,16 +376,28 @@ mod tests {
         assert_eq!(config, JobConfig::default());
         assert_eq!(config.target, Target::LatencyReduction(0.2));
         let finetune = config.finetune.0.expect("a recipe");
-        assert_eq!((finetune.recipe, finetune.steps, finetune.mixing), (Recipe::Practised, 300, true));
+        assert_eq!((finetune.recipe, finetune.steps), (Recipe::Practised, None));
+        assert!(finetune.mixing && finetune.hints);
     }
 
     #[test]
-    fn steps_and_mixing_depend_on_the_recipe_where_nobody_says() {
+    fn steps_and_mixing_depend_on_the_recipe_and_the_size_where_nobody_says() {
         let finetune = |value| parse_json(json!({ "finetune": value })).expect("parses").finetune.0.expect("a recipe");
         let paper = finetune(json!({"recipe": "paper"}));
-        assert_eq!((paper.steps, paper.mixing), (2000, false));
+        assert_eq!((paper.steps_at(224 * 224), paper.mixing), (2000, false));
+        let ours = finetune(json!({}));
+        assert_eq!((ours.steps_at(96 * 96), ours.steps_at(224 * 224)), (300, 120));
         let mixed = finetune(json!({"recipe": "paper", "mixing": true, "steps": 7}));
-        assert_eq!((mixed.steps, mixed.mixing), (7, true));
+        assert_eq!((mixed.steps_at(32 * 32), mixed.mixing), (7, true));
+    }
+
+    #[test]
+    fn hints_are_ours_and_the_papers_recipe_has_none() {
+        let finetune = |value| parse_json(json!({ "finetune": value }));
+        let hints = |value| finetune(value).expect("parses").finetune.0.expect("a recipe").hints;
+        assert!(hints(json!({})) && !hints(json!({"hints": false})) && !hints(json!({"recipe": "paper"})));
+        let problems = finetune(json!({"recipe": "paper", "hints": true})).expect_err("is refused");
+        assert_eq!(problems[0].pointer, "/finetune/hints");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! * the tiny set: [`tiny_set`], [`samples`], [`augment`], [`random`]
 //! * latency: [`latency`] in a child process, [`onnxruntime`]
 //! * recoverability: [`recoverability`], by [`adapter`]s (on [`sites`], with [`merge`]) or by [`refit`]
-//! * recovery: [`finetune`], on [`distill`], [`pair`] and [`cut`], [`mixing`], [`trainable`], [`batchnorm`], [`fused`], [`sgd`], [`muon`]
+//! * recovery: [`finetune`], on [`distill`], [`pair`] and [`cut`], [`mixing`], [`hints`], [`trainable`], [`batchnorm`], [`fused`], [`sgd`], [`muon`]
 //! * the result: [`student`], [`export`], [`answer`], [`quality`], [`evaluate`], [`report`]
 
 pub mod adapter;
@@ -27,6 +27,7 @@ pub mod evaluate;
 pub mod export;
 pub mod finetune;
 pub mod fused;
+pub mod hints;
 pub mod latency;
 pub mod macs;
 pub mod merge;

@@ -28,7 +28,7 @@ use super::student::Student;
 const MERGE_TOLERANCE: f64 = 1e-4;
 
 /// Fitted images, at most, on which the loss of a fit is measured: no choice goes by it.
-const FIT_SHOWN: usize = 128;
+const FIT_SHOWN: usize = 32;
 
 /// Teacher, images and the teacher's answers about them.
 pub struct Setting<'a> {
@@ -147,11 +147,11 @@ fn fit(
     let mut sgd = Sgd::new(adapted.params.trainable(&names)?);
     let is_adapter = |node: &Node| node.input(1).is_some_and(|weight| names.contains(&weight));
     let first = adapted.graph.nodes.iter().position(is_adapter).unwrap_or(0);
-    let pair = Pair::plan(setting, adapted, first)?;
+    let pair = Pair::plan(setting, adapted, first, &[])?;
     let purpose = format!("score/{}", block.name);
     let mut batches = Batches::new(
         &setting.samples.fit,
-        setting.samples.training_batch(),
+        setting.samples.paper_batch(),
         stream(setting.seed, &format!("{purpose}/batches")),
     );
     let mut random = stream(setting.seed, &format!("{purpose}/views"));
@@ -159,8 +159,8 @@ fn fit(
     for iteration in 0..iterations {
         observer.check()?;
         let images = setting.samples.select(batches.next_batch())?;
-        let views = augment::views(&images, &setting.samples.black, &mut random)?;
-        let loss = pair.loss(setting, adapted, &views)?;
+        let views = augment::views(&images, augment::PAPER, &setting.samples.black, &mut random)?;
+        let loss = pair.loss(setting, adapted, &views, 0.0)?;
         sgd.step(&loss, learning_rate(f64::from(iteration) / f64::from(iterations)))?;
         asked += views.size()[0] as u64;
     }

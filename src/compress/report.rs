@@ -90,7 +90,7 @@ impl From<Reduction> for Figure {
 /// A mean squared error on the images fitted on and on the ones only measured on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
-    /// On the images that were fitted on, up to 128 of them.
+    /// On the images that were fitted on, up to 32 of them.
     pub fit: f64,
     /// On the images held out; absent where there are too few images to hold any out.
     pub held_out: Option<f64>,
@@ -261,6 +261,9 @@ pub struct FinetuneReport {
     pub recipe: Recipe,
     /// Whether the images of a batch were mixed with each other.
     pub mixing: bool,
+    /// Whether the outputs of the blocks on the way were to meet the teacher's.
+    #[serde(default)]
+    pub hints: bool,
     /// Steps asked for.
     pub steps: u32,
     /// Steps run, in the run that the figures are about.

@@ -67,7 +67,7 @@ impl Samples {
         let mixtures = FITTED_MIXTURES + DECIDING_MIXTURES;
         let mut batches = Batches::repeating(&fit, mixtures, stream(seed, "mixed"));
         let chosen = Tensor::from_slice(&batches.next_batch()[..mixtures]);
-        let views = augment::views(&images.f_index_select(0, &chosen)?, &self.black, &mut random)?;
+        let views = augment::views(&images.f_index_select(0, &chosen)?, augment::OURS, &self.black, &mut random)?;
         let images = Tensor::f_cat(&[images, cutmix(&views, &mut random)?], 0)?;
         let all = images.size()[0];
         let fitted = all - DECIDING_MIXTURES as i64;
@@ -86,19 +86,26 @@ impl Samples {
         Ok(self.images.f_index_select(0, &Tensor::from_slice(indices))?)
     }
 
-    /// Images per training step: the paper's 64, a quarter of it at high resolution so that activations with their
-    /// gradients stay within a few GB.
-    pub fn training_batch(&self) -> usize {
-        let side = self.images.size()[2].max(self.images.size()[3]);
-        if side <= 96 { 64 } else { 16 }
+    /// Images per training step of the paper's recipe: 64, fewer above 224 px so that activations with their gradients stay
+    /// within what those take.
+    pub fn paper_batch(&self) -> usize {
+        (64 * 224 * 224 / self.pixels()).clamp(1, 64)
     }
 
-    /// Mixed views per training step: nearly as many where there are few images, because no view comes twice.
+    /// Mixed views per training step: the paper's number at low resolution (nearly as many where there are few images,
+    /// because no view comes twice), a quarter of it above 96 px, where a step takes long and a few GB.
     pub fn mixed_batch(&self) -> usize {
-        match self.training_batch() {
-            64 if self.fit.len() < 64 => 50,
-            size => size,
+        match self.pixels() {
+            0..=9216 if self.fit.len() < 64 => 50,
+            0..=9216 => 64,
+            _ => 16.min(self.paper_batch()),
         }
+    }
+
+    /// Pixels of an image.
+    pub fn pixels(&self) -> usize {
+        let size = self.images.size();
+        (size[2] * size[3]).max(1) as usize
     }
 
     /// The same images, all of them to be fitted on.
@@ -117,8 +124,7 @@ impl Samples {
 
     /// Images per run when only measuring.
     pub fn evaluation_batch(&self) -> usize {
-        let size = self.images.size();
-        (EVALUATION_PIXELS / (size[2] * size[3]).max(1) as usize).clamp(1, 256)
+        (EVALUATION_PIXELS / self.pixels()).clamp(1, 256)
     }
 }
 

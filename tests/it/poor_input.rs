@@ -121,6 +121,21 @@ fn features_that_do_not_depend_on_the_image_are_said_to() {
 }
 
 #[test]
+fn images_of_one_class_only_are_said_to() {
+    let desk = desk();
+    desk.put(
+        "model.onnx",
+        &network(|name, values| {
+            if name == "fc.bias" {
+                values[1] += 1e3
+            }
+        }),
+    );
+    let report = desk.json(&COMPRESS);
+    assert!(warnings(&report).contains(&"one_class"), "{report}");
+}
+
+#[test]
 fn a_budget_of_a_second_ends_with_the_best_there_is_by_then() {
     let desk = desk();
     let wish = job(json!({"finetune": {"steps": 1_000_000, "budget_seconds": 1}}));

@@ -4,10 +4,12 @@
 use practised::compress::batchnorm;
 use practised::compress::block::Block;
 use practised::compress::config::{FinetuneConfig, Recipe};
+use practised::compress::cut;
 use practised::compress::distill::{Answers, Forward};
 use practised::compress::export;
 use practised::compress::finetune::{Recovered, by_practised};
 use practised::compress::fused::Fused;
+use practised::compress::hints;
 use practised::compress::network::Network;
 use practised::compress::observer::Unobserved;
 use practised::compress::recoverability::{Setting, by_closed_form, relative_difference};
@@ -91,7 +93,7 @@ impl Scene {
     fn recover(&self, dropped: &[&str], steps: u32) -> (Student, Recovered) {
         let blocks = self.blocks(dropped);
         let plain = Student::dropped(&self.network, &blocks, Device::Cpu).expect("drops");
-        let config = FinetuneConfig { recipe: Recipe::Practised, steps, ..FinetuneConfig::default() };
+        let config = FinetuneConfig { recipe: Recipe::Practised, steps: Some(steps), ..FinetuneConfig::default() };
         let recovered = by_practised(&self.setting(), &plain, &blocks, &config, &Unobserved).expect("recovers");
         (plain, recovered)
     }
@@ -235,6 +237,22 @@ fn our_recipe_brings_a_student_nearer_to_its_teacher() {
 }
 
 #[test]
+fn hints_are_what_both_networks_compute_between_the_gap_and_the_features() {
+    for net in forms() {
+        let net = TinyResNet { blocks: 3, ..net };
+        let scene = Scene::new(&net, 16, 4);
+        let blocks = scene.blocks(&["layer1.1"]);
+        let student = Student::dropped(&scene.network, &blocks, Device::Cpu).expect("drops");
+        let first = cut::first_difference(&scene.network.graph, &student.graph, &[]);
+        let hints = hints::of(&scene.network, &student, first);
+        let exit = |name: &str| scene.blocks(&[name])[0].exit.clone();
+        assert!(["layer1.2", "layer2.1"].iter().all(|behind| hints.contains(&exit(behind))), "{net:?}: {hints:?}");
+        assert!(!hints.contains(&exit("layer1.0")), "ahead of the gap there is nothing to learn: {hints:?}");
+        assert!(!hints.contains(&exit("layer1.1")) && hints.iter().all(|hint| !student.taps.contains(hint)));
+    }
+}
+
+#[test]
 fn what_stands_ahead_of_the_first_change_stays_as_it_is() {
     for bn in [BatchNorm::Kept, BatchNorm::Folded] {
         let net = TinyResNet { bn, blocks: 3, ..TinyResNet::default() };
@@ -331,7 +349,7 @@ fn a_budget_ends_training_long_before_its_steps() {
     let scene = Scene::new(&TinyResNet::default(), 40, 8);
     let blocks = scene.blocks(&["layer1.1"]);
     let plain = Student::dropped(&scene.network, &blocks, Device::Cpu).expect("drops");
-    let config = FinetuneConfig { steps: 1_000_000, budget_seconds: Some(1), ..FinetuneConfig::default() };
+    let config = FinetuneConfig { steps: Some(1_000_000), budget_seconds: Some(1), ..FinetuneConfig::default() };
     let recovered = by_practised(&scene.setting(), &plain, &blocks, &config, &Unobserved).expect("recovers");
     assert!(recovered.report.steps_run < 1_000_000, "{:?}", recovered.report);
     assert!(scene.loss(recovered.measured()) <= scene.loss(&plain));

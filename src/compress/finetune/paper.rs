@@ -18,11 +18,11 @@ use crate::compress::samples::Batches;
 use crate::compress::sgd::{Sgd, learning_rate};
 use crate::compress::student::Student;
 use crate::compress::trainable;
-use crate::exec::{BatchNorm, Params};
+use crate::exec::BatchNorm;
 
 use super::{CHECKPOINTS, Recovered};
 
-/// Trains a copy of `start`. The student with the lowest loss on the images that decide is kept; where none is below the
+/// Trains a copy of `start` to its last step, as the authors do; where its loss on the images that decide is not below the
 /// start's, the start is the result.
 pub fn by_paper(
     setting: &Setting,
@@ -31,27 +31,20 @@ pub fn by_paper(
     observer: &dyn Observer,
 ) -> Result<Recovered, CompressError> {
     let (student, made) = batchnorm::make(setting.network, setting.teacher, start, setting.samples)?;
-    let mut run = Run::new(setting, student, &made)?;
+    let mut run = Run::new(setting, student, &made, config.steps_at(setting.samples.pixels()))?;
     run.look(setting, 0)?;
-    let start_loss = run.best.loss;
-    while run.step < config.steps && run.progress(config) < 1.0 {
+    while run.step < run.steps && run.progress(config) < 1.0 {
         observer.check()?;
         run.train(setting, config)?;
-        observer.progress(Phase::Finetune, u64::from(run.step), u64::from(config.steps));
-        if run.step.is_multiple_of(config.steps.div_ceil(CHECKPOINTS)) && !run.look(setting, run.step)? {
+        observer.progress(Phase::Finetune, u64::from(run.step), u64::from(run.steps));
+        if run.step.is_multiple_of(run.steps.div_ceil(CHECKPOINTS)) && !run.look(setting, run.step)? {
             break;
         }
     }
     if run.history.last().is_some_and(|last| last.step != run.step) {
         run.look(setting, run.step)?;
     }
-    run.finish(start, start_loss, config, &made)
-}
-
-/// The best weights so far.
-struct Best {
-    loss: f64,
-    params: Params,
+    run.finish(start, config, &made)
 }
 
 /// A run of the recipe.
@@ -62,32 +55,35 @@ struct Run {
     student_forward: Forward,
     batches: Batches,
     views: rand_chacha::ChaCha8Rng,
-    best: Best,
     history: Vec<HistoryPoint>,
+    /// What the last look saw; infinite where it was no number.
+    last_loss: f64,
     step: u32,
+    /// Steps to take.
+    steps: u32,
     asked: u64,
     began: Instant,
 }
 
 impl Run {
-    fn new(setting: &Setting, mut student: Student, made: &[Made]) -> Result<Self, CompressError> {
+    fn new(setting: &Setting, mut student: Student, made: &[Made], steps: u32) -> Result<Self, CompressError> {
         let names = moving(&student, made);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let best = Best { loss: f64::INFINITY, params: student.params.deep_copy()? };
         Ok(Self {
             sgd: Sgd::new(student.params.trainable(&names)?),
             teacher_forward: Forward::features(setting.network, setting.teacher)?,
             student_forward: Forward::features(setting.network, &student)?,
             batches: Batches::new(
                 &setting.samples.fit,
-                setting.samples.training_batch(),
+                setting.samples.paper_batch(),
                 stream(setting.seed, "finetune/batches"),
             ),
             views: stream(setting.seed, "finetune/views"),
             student,
-            best,
             history: Vec::new(),
+            last_loss: f64::INFINITY,
             step: 0,
+            steps,
             asked: 0,
             began: Instant::now(),
         })
@@ -95,14 +91,14 @@ impl Run {
 
     /// Share of the schedule that is used up, by steps or by the budget, whichever is further.
     fn progress(&self, config: &FinetuneConfig) -> f64 {
-        let by_steps = f64::from(self.step) / f64::from(config.steps);
+        let by_steps = f64::from(self.step) / f64::from(self.steps);
         let by_time = config.budget_seconds.map_or(0.0, |budget| self.began.elapsed().as_secs_f64() / budget as f64);
         by_steps.max(by_time)
     }
 
     fn train(&mut self, setting: &Setting, config: &FinetuneConfig) -> Result<(), CompressError> {
         let images = setting.samples.select(self.batches.next_batch())?;
-        let mut views = augment::views(&images, &setting.samples.black, &mut self.views)?;
+        let mut views = augment::views(&images, augment::PAPER, &setting.samples.black, &mut self.views)?;
         if config.mixing {
             views = cutmix(&views, &mut self.views)?;
         }
@@ -116,37 +112,28 @@ impl Run {
         Ok(())
     }
 
-    /// Measures the student on the deciding images and keeps it if it is the best; false once its loss is no number.
+    /// Measures the student on the deciding images; false once its loss is no number.
     fn look(&mut self, setting: &Setting, step: u32) -> Result<bool, CompressError> {
         let loss = match setting.loss_deciding(&self.student) {
             Ok(loss) => loss,
-            Err(CompressError::NotFinite(_)) if step > 0 => return Ok(false),
+            Err(CompressError::NotFinite(_)) if step > 0 => f64::INFINITY,
             Err(error) => return Err(error),
         };
-        self.history.push(HistoryPoint { step, loss, seconds: self.began.elapsed().as_secs_f64() });
-        if loss < self.best.loss {
-            self.best = Best { loss, params: self.student.params.deep_copy()? };
+        self.last_loss = loss;
+        if loss.is_finite() {
+            self.history.push(HistoryPoint { step, loss, seconds: self.began.elapsed().as_secs_f64() });
         }
-        Ok(true)
+        Ok(loss.is_finite())
     }
 
-    fn finish(
-        self,
-        start: &Student,
-        start_loss: f64,
-        config: &FinetuneConfig,
-        made: &[Made],
-    ) -> Result<Recovered, CompressError> {
-        let rolled_back = self.best.loss >= start_loss;
-        let student = if rolled_back {
-            start.copy()?
-        } else {
-            batchnorm::fold_back(&Student { params: self.best.params, ..self.student }, made)?
-        };
+    fn finish(self, start: &Student, config: &FinetuneConfig, made: &[Made]) -> Result<Recovered, CompressError> {
+        let start_loss = self.history.first().map_or(f64::INFINITY, |first| first.loss);
+        let rolled_back = self.last_loss >= start_loss;
+        let student = if rolled_back { start.copy()? } else { batchnorm::fold_back(&self.student, made)? };
         let report = FinetuneReport {
             recipe: config.recipe,
             mixing: config.mixing,
-            steps: config.steps,
+            steps: self.steps,
             steps_run: self.step,
             recovery_rolled_back: rolled_back,
             batch_norms_made: made.len(),

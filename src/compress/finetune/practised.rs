@@ -9,6 +9,7 @@ use crate::compress::block::Block;
 use crate::compress::config::{FinetuneConfig, Recipe};
 use crate::compress::cut;
 use crate::compress::fused::Fused;
+use crate::compress::hints;
 use crate::compress::mixing::cutmix;
 use crate::compress::muon::{Muon, rate};
 use crate::compress::observer::{Observer, Phase};
@@ -27,16 +28,20 @@ use super::average::Average;
 use super::{CHECKPOINTS, Recovered};
 
 /// Learning rates, as shares of a kernel's norm per step, from the first that is tried to the last.
-const RATES: [f64; 5] = [0.01, 0.005, 0.0025, 0.001, 0.0003];
+const RATES: [f64; 4] = [0.01, 0.003, 0.001, 0.0003];
 
 /// Share of the steps that a learning rate is tried for.
-const TRIAL: f64 = 0.2;
+const TRIAL: f64 = 0.15;
 
 /// Steps of a trial, at least: fewer say nothing but that the rate has warmed up.
 const SHORTEST_TRIAL: u32 = 10;
 
 /// A learning rate that has driven the loss to so many times the start's in a quarter of its trial is not worth the rest.
-const HOPELESS: f64 = 1.25;
+const HOPELESS: f64 = 1.6;
+
+/// A learning rate that promises a loss below this share of the start's is taken without trying the next: what the trials
+/// cost is better spent on steps.
+const PROMISING: f64 = 0.95;
 
 /// A lower learning rate has to promise a loss below this share of the higher one's: of two alike in their trials, the
 /// higher one gets further in the steps that remain.
@@ -56,7 +61,9 @@ pub fn by_practised(
     let began = Instant::now();
     let refitted = start::refitted(setting, plain.copy()?, dropped, observer)?;
     let start = Prepared::new(setting, refitted)?;
-    let mut recovery = Recovery { setting, config, observer, start: &start, began, undone: Vec::new(), asked: 0 };
+    let steps = config.steps_at(setting.samples.pixels());
+    let mut recovery =
+        Recovery { setting, config, steps, observer, start: &start, began, undone: Vec::new(), asked: 0 };
     let best = recovery.descend()?;
     let loss_before = Gate::at(setting, plain, 0)?.loss(plain)?;
     recovery.finish(best, loss_before)
@@ -92,6 +99,7 @@ impl Prepared {
 struct Recovery<'a> {
     setting: &'a Setting<'a>,
     config: &'a FinetuneConfig,
+    steps: u32,
     observer: &'a dyn Observer,
     start: &'a Prepared,
     began: Instant,
@@ -100,10 +108,10 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// The run at the learning rate that promises most, taken to its end. Down the ladder, as long as the next rate is better
-    /// than the one before.
+    /// The run at the learning rate that promises enough, or most, taken to its end. Down the ladder, as long as the next rate
+    /// is better than the one before.
     fn descend(&mut self) -> Result<Option<Run>, CompressError> {
-        if self.config.steps == 0 {
+        if self.steps == 0 {
             return Ok(None);
         }
         let mut taken: Option<(Run, f64)> = None;
@@ -121,16 +129,19 @@ impl Recovery<'_> {
                 Some((before, _)) => self.undone.push(before.rate),
                 None => {}
             }
+            if promise < PROMISING * self.start.loss {
+                break;
+            }
         }
         let Some((mut run, _)) = taken else { return Ok(None) };
-        self.advance(self.setting, &mut run, self.config.steps)?;
+        self.advance(self.setting, &mut run, self.steps)?;
         Ok(Some(run))
     }
 
     /// A run over the first steps at one rate, with the loss that it promises; `None` where it goes astray at once.
     fn tried(&mut self, rate: f64) -> Result<Option<(Run, f64)>, CompressError> {
-        let trial = ((f64::from(self.config.steps) * TRIAL) as u32).max(SHORTEST_TRIAL);
-        let mut run = Run::new(self.setting, self.start, rate)?;
+        let trial = ((f64::from(self.steps) * TRIAL) as u32).max(SHORTEST_TRIAL);
+        let mut run = Run::new(self.setting, self.start, self.config, rate)?;
         self.advance(self.setting, &mut run, trial / 4)?;
         if run.last_loss() >= HOPELESS * self.start.loss {
             return Ok(None);
@@ -143,12 +154,12 @@ impl Recovery<'_> {
     }
 
     fn advance(&mut self, setting: &Setting, run: &mut Run, until: u32) -> Result<(), CompressError> {
-        let every = self.config.steps.div_ceil(CHECKPOINTS);
+        let every = self.steps.div_ceil(CHECKPOINTS);
         while run.step < until && self.progress(run) < 1.0 {
             self.observer.check()?;
             let at = self.progress(run);
             self.asked += run.train(setting, self.config, at)?;
-            self.observer.progress(Phase::Finetune, u64::from(run.step), u64::from(self.config.steps));
+            self.observer.progress(Phase::Finetune, u64::from(run.step), u64::from(self.steps));
             if run.step.is_multiple_of(every) && !run.look(self.start, self.began)? {
                 return Ok(());
             }
@@ -161,7 +172,7 @@ impl Recovery<'_> {
 
     /// Share of the schedule that is used up, by steps or by the budget, whichever is further.
     fn progress(&self, run: &Run) -> f64 {
-        let by_steps = f64::from(run.step) / f64::from(self.config.steps);
+        let by_steps = f64::from(run.step) / f64::from(self.steps);
         let used = self.began.elapsed().as_secs_f64();
         by_steps.max(self.config.budget_seconds.map_or(0.0, |budget| used / budget as f64))
     }
@@ -171,7 +182,8 @@ impl Recovery<'_> {
         let mut report = FinetuneReport {
             recipe: Recipe::Practised,
             mixing: self.config.mixing,
-            steps: self.config.steps,
+            hints: self.config.hints,
+            steps: self.steps,
             refit: Some(RefitReport {
                 refitted: self.start.refitted.refitted.clone(),
                 undone: self.start.refitted.undone,
@@ -182,7 +194,7 @@ impl Recovery<'_> {
             ..FinetuneReport::default()
         };
         let Some(run) = run.filter(|run| run.best.loss < self.start.loss) else {
-            report.recovery_rolled_back = self.config.steps > 0;
+            report.recovery_rolled_back = self.steps > 0;
             report.learning_rates_undone = self.undone;
             let student = self.start.refitted.student.copy()?;
             return Ok(Recovered { student, measured: None, report, teacher_forwards: self.asked });
@@ -215,7 +227,7 @@ impl Recovery<'_> {
     fn on_all_images(&mut self, rate: f64, steps: u32) -> Result<Student, CompressError> {
         let samples = self.setting.samples.all_fitted();
         let setting = Setting { samples: &samples, ..*self.setting };
-        let mut run = Run::new(&setting, self.start, rate)?;
+        let mut run = Run::new(&setting, self.start, self.config, rate)?;
         while run.step < steps {
             self.observer.check()?;
             let progress = f64::from(run.step) / f64::from(steps);
@@ -257,7 +269,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(setting: &Setting, start: &Prepared, rate: f64) -> Result<Self, CompressError> {
+    fn new(setting: &Setting, start: &Prepared, config: &FinetuneConfig, rate: f64) -> Result<Self, CompressError> {
         let mut student = start.student.copy()?;
         let fused = Fused::new(&student, start.first)?;
         let mut names = trainable::weights_from(&student.graph, &student.taps, start.first);
@@ -265,10 +277,11 @@ impl Run {
         names.retain(|name| !fused.biases().any(|bias| bias == name));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let batches = stream(setting.seed, "practised/batches");
+        let hints = if config.hints { hints::of(setting.network, fused.student(), start.first) } else { Vec::new() };
         Ok(Self {
             rate,
             muon: Muon::new(student.params.trainable(&names)?),
-            pair: Pair::plan(setting, fused.student(), start.first)?,
+            pair: Pair::plan(setting, fused.student(), start.first, &hints)?,
             fused,
             batches: Batches::repeating(&setting.samples.fit, setting.samples.mixed_batch(), batches),
             views: stream(setting.seed, "practised/views"),
@@ -284,11 +297,11 @@ impl Run {
     /// One step on fresh views; gives how many images the teacher was asked about.
     fn train(&mut self, setting: &Setting, config: &FinetuneConfig, progress: f64) -> Result<u64, CompressError> {
         let images = setting.samples.select(self.batches.next_batch())?;
-        let mut views = augment::views(&images, &setting.samples.black, &mut self.views)?;
+        let mut views = augment::views(&images, augment::OURS, &setting.samples.black, &mut self.views)?;
         if config.mixing {
             views = cutmix(&views, &mut self.views)?;
         }
-        let loss = self.pair.loss(setting, self.fused.with(&self.student.params)?, &views)?;
+        let loss = self.pair.loss(setting, self.fused.with(&self.student.params)?, &views, hints::weight(progress))?;
         self.muon.step(&loss, rate(self.rate, self.step, progress))?;
         self.step += 1;
         if let Some(average) = &mut self.average {

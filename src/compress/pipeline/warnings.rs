@@ -5,6 +5,7 @@ use tch::Kind;
 use crate::compress::CompressError;
 use crate::compress::config::Target;
 use crate::compress::latency::Reduction;
+use crate::compress::quality;
 use crate::compress::report::{Outcome, Warning};
 use crate::compress::tiny_set::Rung;
 
@@ -12,6 +13,9 @@ use super::{Bench, FinetuneSummary, Measured, Selection};
 
 /// Variance of features over images, as a share of their mean square, that is no more than rounding.
 const CONSTANT: f64 = 1e-10;
+
+/// So many images of one class may be chance.
+const FEWEST_OF_A_CLASS: usize = 4;
 
 /// Images held out below which a share of them says little: its 95 % interval is wider than ±10 points.
 const FEW_IMAGES: usize = 100;
@@ -33,6 +37,7 @@ pub(super) fn warnings(
         floor_hit(bench, summary),
         rolled_back(summary),
         constant_features(bench)?,
+        one_class(bench)?,
         made_images(bench),
         repeated_images(bench),
         few_images(bench),
@@ -136,6 +141,24 @@ fn constant_features(bench: &Bench) -> Result<Option<Warning>, CompressError> {
     Ok(warning("constant_features", detail.into()))
 }
 
+/// A student that always says the same agrees with a teacher that does, on such images.
+fn one_class(bench: &Bench) -> Result<Option<Warning>, CompressError> {
+    let setting = bench.setting()?;
+    let Some(classes) = quality::top_classes(&setting.deciding().output)? else { return Ok(None) };
+    let Some(only) = only_class(&classes) else { return Ok(None) };
+    let detail = format!(
+        "the network puts all of the {} images that decide into one class ({only}): the agreement on them says nothing about \
+         images of other classes; send some of those too",
+        classes.len()
+    );
+    Ok(warning("one_class", detail))
+}
+
+fn only_class(classes: &[i64]) -> Option<i64> {
+    let (first, others) = classes.split_first()?;
+    (classes.len() >= FEWEST_OF_A_CLASS && others.iter().all(|class| class == first)).then_some(*first)
+}
+
 fn made_images(bench: &Bench) -> Option<Warning> {
     match bench.rung {
         Rung::Given | Rung::GivenAndProcedural => None,
@@ -183,4 +206,16 @@ fn fitted_on_all(bench: &Bench, summary: &FinetuneSummary) -> Option<Warning> {
         bench.samples.held_out.len()
     );
     warning("fitted_on_all_images", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_class_is_one_only_where_it_cannot_be_chance() {
+        assert_eq!(only_class(&[2, 2, 2, 2, 2]), Some(2));
+        assert_eq!(only_class(&[2, 2, 1, 2, 2]), None);
+        assert_eq!((only_class(&[2, 2, 2]), only_class(&[])), (None, None));
+    }
 }

@@ -1,0 +1,77 @@
+"""Tables of medians."""
+
+import statistics
+
+NOT_RUN = "not run"
+
+
+def percent(share):
+    return f"{100 * share:.1f}"
+
+
+def loss(value):
+    return f"{value:.3f}"
+
+
+def whole(value):
+    return f"{value:.0f}"
+
+
+def spread(results, read, show):
+    """The median over the results, with the least and the most where there are several."""
+    if any(result is None for result in results):
+        return NOT_RUN
+    values = sorted(read(result) for result in results)
+    middle = show(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({show(values[0])}–{show(values[-1])})"
+
+
+def median(results, read):
+    return statistics.median(read(result) for result in results)
+
+
+def table(heads, rows):
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
+
+
+QUALITY = ["agreement %", "top-1 %", "feature loss"]
+COST = ["score s", "finetune s", "CPU s", "wall s", "peak MiB"]
+
+
+def quality(results):
+    return [
+        spread(results, lambda r: r.agreement, percent),
+        spread(results, lambda r: r.top1, percent),
+        spread(results, lambda r: r.loss, loss),
+    ]
+
+
+def as_dropped(results):
+    return [
+        spread(results, lambda r: r.before["agreement"]["value"], percent),
+        spread(results, lambda r: r.before["top1"]["student"]["value"], percent),
+        spread(results, lambda r: r.report["quality"]["before_finetune"]["feature_loss"], loss),
+    ]
+
+
+def cost(results):
+    return [
+        spread(results, lambda r: r.seconds("score"), whole),
+        spread(results, lambda r: r.seconds("finetune"), whole),
+        spread(results, lambda r: r.cpu, whole),
+        spread(results, lambda r: r.wall, whole),
+        spread(results, lambda r: r.peak / 2**20, whole),
+    ]
+
+
+def sets(results):
+    """The sets that were dropped, each once."""
+    if any(result is None for result in results):
+        return NOT_RUN
+    return "; ".join(dict.fromkeys(" + ".join(name.split("/")[-1] for name in result.dropped) for result in results))
+
+
+def reduction(result):
+    figure = result.report["latency"]["reduction"]
+    return f"{percent(figure['value'])} % [{percent(figure['low'])}, {percent(figure['high'])}]"

@@ -1,0 +1,167 @@
+"""Runs jobs with one binary, several side by side, and keeps what each brought.
+
+Results are kept by the binary's digest: a run that was broken off goes on where it stood, and no table mixes two binaries.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cases import ROOT, Case, draw
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which images a job gets: `count` of the case's tiny set (or of another archive), drawn by a seed; none with count 0."""
+
+    count: int
+    draw: int = 0
+    source: Path | None = None
+
+    @staticmethod
+    def of(case, count, draw=0):
+        """The draw tells nothing where all images are taken."""
+        return Images(count, draw if count < len(case) else 0)
+
+
+@dataclass
+class Request:
+    """One `practised compress`, and what is to be evaluated of it."""
+
+    case: Case
+    images: Images
+    job: dict = field(default_factory=dict)
+    #: Fields of "preprocess" that other images need.
+    preprocess: dict = field(default_factory=dict)
+    #: Whether teacher and student are measured once more after the job.
+    latency: bool = False
+
+    def key(self):
+        told = [self.case.model.name, *dataclasses.astuple(self.images), self.job, self.preprocess, self.latency]
+        return hashlib.sha256(json.dumps(told, default=lambda path: Path(path).name, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Result:
+    """What one job took and brought."""
+
+    def __init__(self, told):
+        self.report, self.cpu, self.wall, self.peak = (told[name] for name in ("report", "cpu", "wall", "peak"))
+        self.after, self.before, self.latency = told["after"], told["before"], told.get("latency")
+
+    @property
+    def agreement(self):
+        return self.after["agreement"]["value"]
+
+    @property
+    def top1(self):
+        return self.after["top1"]["student"]["value"]
+
+    @property
+    def teacher_top1(self):
+        return self.after["top1"]["teacher"]["value"]
+
+    @property
+    def loss(self):
+        return self.report["quality"]["feature_loss"]
+
+    @property
+    def dropped(self):
+        return self.report["dropped_blocks"]
+
+    def seconds(self, phase):
+        return self.report["cost"]["phases"].get(phase, 0.0)
+
+
+class Store:
+    def __init__(self, binary, threads, parallel, may_run=True):
+        self.binary, self.threads, self.parallel, self.may_run = Path(binary), threads, parallel, may_run
+        digest = hashlib.sha256(self.binary.read_bytes()).hexdigest()[:12]
+        self.folder = ROOT / "bench-out" / digest
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # The folder ignores itself, so that a run never shows up in `git status`.
+        (ROOT / "bench-out" / ".gitignore").write_text("*\n")
+
+    def run(self, requests):
+        """The results, in order; None for what is not there where nothing may be run."""
+        with ThreadPoolExecutor(self.parallel) as pool:
+            return list(pool.map(self.one, requests))
+
+    def one(self, request):
+        kept = self.folder / f"{request.key()}.json"
+        if not kept.exists():
+            if not self.may_run:
+                return None
+            told = self.execute(request)
+            part = kept.with_suffix(".part")
+            part.write_text(json.dumps(told))
+            part.rename(kept)
+        return Result(json.loads(kept.read_text()))
+
+    def execute(self, request):
+        case = request.case
+        with tempfile.TemporaryDirectory(prefix="practised-bench-") as folder:
+            folder = Path(folder)
+            job, out = folder / "job.json", folder / "out"
+            preprocess = json.loads(case.preprocess.read_text()) | request.preprocess
+            job.write_text(json.dumps(request.job | {"preprocess": preprocess}))
+            args = ["compress", case.model, "--job", job, "--out", out, "--json"]
+            if request.images.count:
+                source = request.images.source or case.tiny
+                args += ["--images", draw(source, request.images.count, request.images.draw, folder)]
+            _, cpu, wall, peak = self.call(*args)
+            report = json.loads((out / "report.json").read_text())
+            after, before = (self.evaluate(case, out / name) for name in ("student.onnx", "student_before_finetune.onnx"))
+            latency = self.latency(case.model, out / "student.onnx", request.job["seed"]) if request.latency else None
+        told = {"report": report, "after": after, "before": before, "cpu": cpu, "wall": wall, "peak": peak, "latency": latency}
+        print(summary(request, Result(told)), file=sys.stderr, flush=True)
+        return told | {"case": case.name, "job": request.job, "images": dataclasses.astuple(request.images)[:2]}
+
+    def same_file(self, case, count):
+        """Latency reductions of a network against itself, with their intervals."""
+        kept = self.folder / f"same-{case.model.stem}-{count}.json"
+        if not kept.exists():
+            if not self.may_run:
+                return None
+            measured = [self.latency(case.model, case.model, seed)["reduction"] for seed in range(count)]
+            kept.write_text(json.dumps(measured))
+        return json.loads(kept.read_text())
+
+    def latency(self, a, b, seed):
+        return json.loads(self.call("latency", a, b, "--seed", seed, "--json")[0])
+
+    def evaluate(self, case, student):
+        if not student.exists():
+            return None
+        args = ["--images", case.test, "--labels", case.labels, "--preprocess", case.preprocess, "--json"]
+        return json.loads(self.call("evaluate", case.model, student, *args)[0])
+
+    def call(self, *args):
+        """Runs the binary; its output, CPU seconds, wall seconds and peak memory in bytes, children included."""
+        threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
+        began = os.times().elapsed
+        with tempfile.TemporaryFile() as errors:
+            command = [self.binary, *map(str, args)]
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=os.environ | threads)
+            out = child.stdout.read()
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            if child.returncode:
+                errors.seek(0)
+                raise RuntimeError(f"{' '.join(map(str, args))}: {errors.read().decode()[-2000:]}")
+        return out, usage.ru_utime + usage.ru_stime, os.times().elapsed - began, usage.ru_maxrss * 1024
+
+
+def summary(request, result):
+    agreement = f"{100 * result.agreement:.2f}" if result.after else "-"
+    return (
+        f"  {request.case.name}, {request.images.count} images, draw {request.images.draw}: {json.dumps(request.job)}: "
+        f"{' '.join(result.dropped)}, agreement {agreement}, loss {result.loss:.4f}, {result.cpu:.0f} CPU s, "
+        f"{result.wall:.0f} s, {result.peak / 2**20:.0f} MiB"
+    )
