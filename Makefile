@@ -25,7 +25,7 @@ test: lint
 
 ## Runs whole jobs side by side and writes BENCHMARKS.md; FULL=1 takes hours.
 bench: build
-	scripts/bench $(if $(FULL),--full)
+	python3 scripts/benchmarks $(if $(FULL),--full)
 
 lint: setup
 	$(cargo) fmt --check

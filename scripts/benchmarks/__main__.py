@@ -17,13 +17,13 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cases import ROOT, have_shared
 from intervals import coverage
 from made_and_foreign import foreign_images, zero_images
 from ranking import figure3
-from recovery import few_images, hard_set, table1, whole_jobs
+from recovery import deep_network, few_images, large_images, hard_set, table1, whole_jobs
 from store import Store
 
 SECTIONS = {
@@ -32,6 +32,8 @@ SECTIONS = {
     "hard": ("A hard set", hard_set),
     "zero": ("Table 2: no images", zero_images),
     "foreign": ("Table 3: foreign images", foreign_images),
+    "large": ("Large images", large_images),
+    "deep": ("A deep network", deep_network),
     "ranking": ("Figure 3: recoverability and what is left after fine-tuning", figure3),
     "intervals": ("Intervals", coverage),
     "table1": ("Table 1: the same blocks, several ways", table1),
@@ -58,11 +60,11 @@ def machine():
     return f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}"
 
 
-def heading(args):
+def heading(args, store):
     version = subprocess.run([args.binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     yield "# Benchmarks"
     yield (
-        f"`{'make bench FULL=1' if args.full else 'make bench'}` on {datetime.date.today()}: {machine()}; {version}. Written by "
+        f"`{'make bench FULL=1' if args.full else 'make bench'}` on {datetime.date.today()}: {machine()}; {version} (sha256 {store.folder.name}). Written by "
         "`scripts/benchmarks`, not by hand."
     )
     yield (
@@ -90,10 +92,13 @@ def main():
     parser.add_argument("--out", default=ROOT / "BENCHMARKS.md")
     parser.add_argument("--threads", default=1, type=int, help="threads of each job")
     parser.add_argument("--parallel", default=os.cpu_count(), type=int, help="jobs at a time")
+    parser.add_argument("--seeds", type=int, help="fewer seeds than the form has")
+    parser.add_argument("--draws", type=int, help="fewer draws of few images than the form has")
     args = parser.parse_args()
     scale = FULL if args.full else SHORT
+    scale = replace(scale, seeds=scale.seeds[: args.seeds], draws=scale.draws[: args.draws])
     store = Store(args.binary, args.threads, args.parallel, may_run=not args.render)
-    parts = list(heading(args))
+    parts = list(heading(args, store))
     for name in args.only or SECTIONS:
         title, section = SECTIONS[name]
         print(title, file=sys.stderr, flush=True)

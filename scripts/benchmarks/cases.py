@@ -41,6 +41,17 @@ def example():
     )
 
 
+def deep():
+    """ResNet-56's form for Fashion-MNIST, trained by examples/fashion-mnist/train.py."""
+    return Case(
+        "ResNet-56, width 8, Fashion-MNIST",
+        ROOT / "bench-out" / "resnet56.onnx",
+        EXAMPLE / "tiny-200.zip",
+        EXAMPLE / "test-1000.zip",
+        EXAMPLE / "preprocess.json",
+    )
+
+
 def _shared(name, network, preprocess, tiny, test):
     models, data = SHARED / "models", SHARED / "data"
     return Case(

@@ -1,7 +1,7 @@
 """Jobs without images (table 2) and with images of another kind (table 3)."""
 
 from cases import EXAMPLE, SHARED, example, have_shared, lite0, resnet20
-from markdown import COST, QUALITY, cost, quality, sets, table
+from markdown import COST, QUALITY, cost, quality, runs, sets, table
 from store import Images, Request
 
 
@@ -15,7 +15,7 @@ def zero_images(store, scale):
         for k in (1, 2):
             for name, images in [(f"{count} real", Images.of(case, count)), ("none: drawn by the program", Images(0))]:
                 group = store.run([Request(case, images, {"target": {"blocks": k}, "seed": seed}) for seed in scale.seeds])
-                rows.append([k, name, len(group), sets(group), *quality(group), *cost(group)])
+                rows.append([k, name, runs(group), sets(group), *quality(group), *cost(group)])
         yield f"### {case.name}"
         yield table(["k", "images", "seeds", "dropped", *QUALITY, *COST], rows)
 
@@ -41,6 +41,6 @@ def foreign_images(store, scale):
         for name, source, preprocess in kinds:
             jobs = [{"target": {"blocks": 2}, "seed": seed} for seed in scale.seeds]
             group = store.run([Request(case, Images(200, 0, source), job, preprocess) for job in jobs])
-            rows.append([name, len(group), sets(group), *quality(group), *cost(group)])
+            rows.append([name, runs(group), sets(group), *quality(group), *cost(group)])
         yield f"### {case.name}"
         yield table(["images", "seeds", "dropped", *QUALITY, *COST], rows)

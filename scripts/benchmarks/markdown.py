@@ -18,16 +18,16 @@ def whole(value):
 
 
 def spread(results, read, show):
-    """The median over the results, with the least and the most where there are several."""
-    if any(result is None for result in results):
+    """The median over the results that there are, with the least and the most where there are several."""
+    values = sorted(read(result) for result in results if result)
+    if not values:
         return NOT_RUN
-    values = sorted(read(result) for result in results)
     middle = show(statistics.median(values))
     return middle if len(values) == 1 else f"{middle} ({show(values[0])}–{show(values[-1])})"
 
 
 def median(results, read):
-    return statistics.median(read(result) for result in results)
+    return statistics.median(read(result) for result in results if result)
 
 
 def table(heads, rows):
@@ -67,9 +67,14 @@ def cost(results):
 
 def sets(results):
     """The sets that were dropped, each once."""
-    if any(result is None for result in results):
-        return NOT_RUN
-    return "; ".join(dict.fromkeys(" + ".join(name.split("/")[-1] for name in result.dropped) for result in results))
+    there = [result.dropped for result in results if result]
+    return "; ".join(dict.fromkeys(" + ".join(name.split("/")[-1] for name in sorted(names)) for names in there)) or NOT_RUN
+
+
+def runs(results):
+    """How many there are, and of how many where some have not been run."""
+    there = sum(result is not None for result in results)
+    return str(there) if there == len(results) else f"{there} of {len(results)}"
 
 
 def reduction(result):

@@ -31,6 +31,8 @@ pub struct Samples {
     pub black: Vec<f64>,
     /// True where the images held out are mixtures of those fitted on: good enough to decide by, no measure of quality.
     pub mixtures: bool,
+    /// True where pictures drawn by a program are among the images.
+    pub made: bool,
 }
 
 /// Mixtures to fit on, beside the images themselves, and mixtures to decide by, where no image can be held out.
@@ -50,7 +52,7 @@ impl Samples {
         held_out.sort_unstable();
         fit.sort_unstable();
         let black = black(preprocess, size.channels);
-        Ok(Self { images: to_tensor(&batch)?, fit, held_out, repeated, black, mixtures: false })
+        Ok(Self { images: to_tensor(&batch)?, fit, held_out, repeated, black, mixtures: false, made: false })
     }
 
     /// Where no image is held out: the same images beside drawn pictures, (n, C, H, W), with mixtures of all of them, some to
@@ -73,7 +75,8 @@ impl Samples {
         let fitted = all - DECIDING_MIXTURES as i64;
         fit.extend(fitted - FITTED_MIXTURES as i64..fitted);
         let held_out = (fitted..all).collect();
-        Ok(Self { images, fit, held_out, repeated: self.repeated, black: self.black.clone(), mixtures: true })
+        let (repeated, black) = (self.repeated, self.black.clone());
+        Ok(Self { images, fit, held_out, repeated, black, mixtures: true, made: true })
     }
 
     /// The images that choices go by: the held-out ones, or all fitted ones where none are held out.
@@ -119,6 +122,7 @@ impl Samples {
             repeated: self.repeated,
             black: self.black.clone(),
             mixtures: self.mixtures,
+            made: self.made,
         }
     }
 

@@ -200,6 +200,7 @@ fn samples(net: &TinyResNet) -> Samples {
         held_out: (0..8).collect(),
         black: vec![0.0; net.channels],
         mixtures: false,
+        made: false,
         repeated: 0,
     }
 }

@@ -52,6 +52,7 @@ impl Scene {
             held_out: (0..held_out).collect(),
             black: vec![0.0; channels as usize],
             mixtures: false,
+            made: false,
             repeated: 0,
         };
         Self::with(file, samples)

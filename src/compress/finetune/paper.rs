@@ -31,7 +31,7 @@ pub fn by_paper(
     observer: &dyn Observer,
 ) -> Result<Recovered, CompressError> {
     let (student, made) = batchnorm::make(setting.network, setting.teacher, start, setting.samples)?;
-    let mut run = Run::new(setting, student, &made, config.steps_at(setting.samples.pixels()))?;
+    let mut run = Run::new(setting, student, &made, config.steps_at(setting.samples.pixels(), false))?;
     run.look(setting, 0)?;
     while run.step < run.steps && run.progress(config) < 1.0 {
         observer.check()?;

@@ -61,7 +61,7 @@ pub fn by_practised(
     let began = Instant::now();
     let refitted = start::refitted(setting, plain.copy()?, dropped, observer)?;
     let start = Prepared::new(setting, refitted)?;
-    let steps = config.steps_at(setting.samples.pixels());
+    let steps = config.steps_at(setting.samples.pixels(), setting.samples.made);
     let mut recovery =
         Recovery { setting, config, steps, observer, start: &start, began, undone: Vec::new(), asked: 0 };
     let best = recovery.descend()?;

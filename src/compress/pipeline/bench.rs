@@ -55,7 +55,8 @@ impl Bench {
             Ok(Forward::answers(&network, &teacher)?.all(&teacher.params, &all, &indices)?.output)
         };
         let mut tiny = TinySet::new(images, config, size, classes)?;
-        let samples = Samples::new(&tiny.images, &tiny.preprocess, size, config.seed)?;
+        let mut samples = Samples::new(&tiny.images, &tiny.preprocess, size, config.seed)?;
+        samples.made = tiny.rung == Rung::Procedural;
         let mixed = if samples.held_out.is_empty() {
             tiny.rung = Rung::GivenAndProcedural;
             let beside = TinySet::beside(config, size, classes)?;
