@@ -28,7 +28,7 @@ pub struct Report {
     pub finetune: Option<FinetuneReport>,
     /// The students on the way: the k blocks with the lowest scores dropped, before fine-tuning.
     pub curve: Vec<CurvePoint>,
-    /// Sets whose scores were level with the chosen one's, and whose measured gain was smaller.
+    /// Sets whose scores were level with the chosen one's, and which stand nearer to the output or gain clearly less.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub ties: Vec<CurvePoint>,
     /// Larger sets whose recovered students did not reach the quality asked for.

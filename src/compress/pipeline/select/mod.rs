@@ -38,7 +38,7 @@ pub struct Selection {
     pub outcome: Outcome,
     /// One set for each number of blocks: on the way to the target and, where ranked once, beyond it.
     pub curve: Vec<CurvePoint>,
-    /// Sets whose scores were level with the chosen one's and whose measured gain was smaller.
+    /// Sets whose scores were level with the chosen one's and which stand nearer to the output or gain clearly less.
     #[serde(default)]
     pub ties: Vec<CurvePoint>,
     /// What was measured of the chosen set; `None` where nothing goes.

@@ -1,5 +1,5 @@
 //! Rank once (the paper's way): the sets of the first 1, 2, … blocks, until one meets the target. Where a set's last block is
-//! tied with others, the level set that gains most is measured beside it, and the larger measured gain wins.
+//! tied with others, the level set nearest to the input is measured beside it, and wins unless it gains clearly less.
 
 use crate::compress::CompressError;
 use crate::compress::block::Block;
@@ -10,7 +10,7 @@ use crate::compress::pipeline::{Bench, BlockScore, Measured};
 
 use super::Path;
 use super::assembled::{Assembled, measured as measured_sets};
-use super::rank::{rank, tied, without_overlaps};
+use super::rank::{TIE, rank, tied, without_overlaps};
 
 /// Sets that are measured at once on the way to the target.
 const AT_ONCE: usize = 4;
@@ -43,7 +43,11 @@ pub(super) fn path<'b>(
         Some(index) => {
             let gains: Vec<f64> = blocks.iter().map(|block| measured.reductions[&block.name].reduction.value).collect();
             let scores: Vec<f64> = ranked.iter().map(|(_, score)| *score).collect();
-            let other = |count: usize| Some(tied(&scores, &gains, count)?.into_iter().map(|i| blocks[i]).collect());
+            let depth =
+                |block: &&Block| bench.network.blocks.iter().position(|other| other.name == block.name).unwrap_or(most);
+            let depths: Vec<usize> = blocks.iter().map(depth).collect();
+            let other =
+                |count: usize| Some(tied(&scores, &gains, &depths, count)?.into_iter().map(|i| blocks[i]).collect());
             let (at, ties) = settle(bench, &mut sets, index, other, observer)?;
             met = Some(at);
             ties
@@ -57,7 +61,7 @@ pub(super) fn path<'b>(
 }
 
 /// Measures the level sets of the size that meets the target and of one block less. The smaller one is taken where it meets
-/// the target too, then the one with the larger gain. Gives the index of the set that is taken, and the ties.
+/// the target too, then the one nearer to the input unless it gains clearly less. Gives the index of the set that is taken, and the ties.
 fn settle<'b>(
     bench: &Bench,
     sets: &mut [Assembled<'b>],
@@ -75,8 +79,8 @@ fn settle<'b>(
     let mut taken = index;
     for mut set in measured_sets(bench, &level, Occasion::Full, observer)? {
         let at = set.blocks.len() - 1;
-        // A set smaller than the one taken has only to meet the target; one of its size has to gain more.
-        let better = set.meets(target) && (at < taken || set.reduction.value > sets[at].reduction.value);
+        // A set smaller than the one taken has only to meet the target; one of its size has to gain about as much.
+        let better = set.meets(target) && (at < taken || set.reduction.value * TIE >= sets[at].reduction.value);
         if better && at <= taken {
             std::mem::swap(&mut sets[at], &mut set);
             taken = at;

@@ -6,8 +6,8 @@ use crate::compress::CompressError;
 use crate::compress::block::Block;
 use crate::compress::pipeline::{Bench, BlockScore, Measured};
 
-/// Scores within this factor of each other are a tie: recoverability and reduction are hardly known better.
-const TIE: f64 = 1.2;
+/// Scores within this factor of each other are a tie, and so are gains: neither is known much better.
+pub(super) const TIE: f64 = 1.2;
 
 /// A candidate with its score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,14 +52,18 @@ pub(super) fn overlap(a: &Block, b: &Block) -> bool {
     inside(a, b) || inside(b, a)
 }
 
-/// Indices of `count` blocks that are level with the `count` lowest scores and gain most by themselves, in the order of their
-/// scores; `None` where that is no other set. `scores` ascends, `gains` are the blocks' own reductions.
-pub(super) fn tied(scores: &[f64], gains: &[f64], count: usize) -> Option<Vec<usize>> {
+/// Indices of `count` blocks that are level with the `count` lowest scores, in the order of their scores; `None` where that
+/// is no other set. Of level blocks those go whose own gain is level with the largest and that stand nearest to the input:
+/// scores are taken before any training, and the longer the rest of the network is, the more of the damage training mends.
+///
+/// `scores` ascends, `gains` are the blocks' own reductions, `depths` their places in the network.
+pub(super) fn tied(scores: &[f64], gains: &[f64], depths: &[usize], count: usize) -> Option<Vec<usize>> {
     let last = *scores.get(count.checked_sub(1)?)?;
     let level = |index: &usize| scores[*index] <= last * TIE && scores[*index] * TIE >= last;
     let mut group: Vec<usize> = (0..scores.len()).filter(level).collect();
     let mut chosen: Vec<usize> = (0..count).filter(|index| !level(index)).collect();
-    group.sort_by(|a, b| gains[*b].total_cmp(&gains[*a]).then(a.cmp(b)));
+    let most = group.iter().map(|index| gains[*index]).fold(0.0, f64::max);
+    group.sort_by_key(|index| (gains[*index] * TIE < most, depths[*index]));
     chosen.extend(group.into_iter().take(count - chosen.len()));
     chosen.sort_unstable();
     (chosen.last() != Some(&(count - 1))).then_some(chosen)
@@ -97,12 +101,15 @@ mod tests {
     }
 
     #[test]
-    fn of_level_blocks_the_ones_that_gain_most_are_the_other_set() {
+    fn of_level_blocks_with_level_gains_the_first_in_the_network_are_the_other_set() {
         let scores = [1.0, 2.0, 2.1, 2.3, 9.0];
-        assert_eq!(tied(&scores, &[0.1, 0.1, 0.1, 0.3, 0.9], 2), Some(vec![0, 3]), "2.3 is level with 2.0, 9.0 is not");
-        assert_eq!(tied(&scores, &[0.1, 0.1, 0.2, 0.3, 0.9], 3), Some(vec![0, 2, 3]));
-        assert_eq!(tied(&scores, &[0.1, 0.4, 0.1, 0.3, 0.9], 2), None, "the lowest scores gain most anyway");
-        assert_eq!(tied(&scores, &[0.9, 0.1, 0.1, 0.1, 0.9], 1), None, "nothing is level with 1.0");
-        assert_eq!((tied(&scores, &[0.1; 5], 5), tied(&scores, &[0.1; 5], 0), tied(&[], &[], 1)), (None, None, None));
+        let depths = [9, 7, 5, 3, 1];
+        let other = |gains: [f64; 5], count| tied(&scores, &gains, &depths, count);
+        assert_eq!(other([0.1; 5], 2), Some(vec![0, 3]), "2.3 is level with 2.0, 9.0 is not");
+        assert_eq!(other([0.1; 5], 3), Some(vec![0, 2, 3]));
+        assert_eq!(other([0.1, 0.1, 0.12, 0.05, 0.1], 2), Some(vec![0, 2]), "half of a gain is not level");
+        assert_eq!(other([0.1, 0.4, 0.1, 0.3, 0.9], 2), None, "the lowest scores gain far more");
+        assert_eq!(other([0.1; 5], 1), None, "nothing is level with 1.0");
+        assert_eq!((other([0.1; 5], 5), other([0.1; 5], 0), tied(&[], &[], &[], 1)), (None, None, None));
     }
 }
