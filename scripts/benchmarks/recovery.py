@@ -191,7 +191,7 @@ def deep_network(store, scale):
         ])
     ]
     paper = groups[1][0]
-    rows = [["nothing", *(as_dropped(groups[0]) if groups[0][0] else ["not run"] * 3), "", *[""] * len(COST)]]
+    rows = [["nothing", *as_dropped(groups[0]), "", *[""] * len(COST)]]
     for (name, _), group in zip(asked, groups):
         rows.append([name, *quality(group), on_the_way(paper, group[0]), *cost(group)])
     yield f"Dropped: {sets([whole])}; {reduction(whole)} faster. The whole job: {', '.join(quality([whole]))}; {whole.cpu:.0f} CPU s."

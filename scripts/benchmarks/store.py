@@ -64,10 +64,6 @@ class Result:
         return self.after["top1"]["student"]["value"]
 
     @property
-    def teacher_top1(self):
-        return self.after["top1"]["teacher"]["value"]
-
-    @property
     def loss(self):
         return self.report["quality"]["feature_loss"]
 
@@ -94,15 +90,19 @@ class Store:
             return list(pool.map(self.one, requests))
 
     def one(self, request):
-        kept = self.folder / f"{request.key()}.json"
-        if not kept.exists():
+        told = self.kept(request.key(), lambda: self.execute(request))
+        return told and Result(told)
+
+    def kept(self, name, make):
+        """What was kept under this name, or what is made now; None where it is not there and nothing may be run."""
+        path = self.folder / f"{name}.json"
+        if not path.exists():
             if not self.may_run:
                 return None
-            told = self.execute(request)
-            part = kept.with_suffix(".part")
-            part.write_text(json.dumps(told))
-            part.rename(kept)
-        return Result(json.loads(kept.read_text()))
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(make()))
+            part.rename(path)
+        return json.loads(path.read_text())
 
     def execute(self, request):
         case = request.case
@@ -125,13 +125,8 @@ class Store:
 
     def same_file(self, case, count):
         """Latency reductions of a network against itself, with their intervals."""
-        kept = self.folder / f"same-{case.model.stem}-{count}.json"
-        if not kept.exists():
-            if not self.may_run:
-                return None
-            measured = [self.latency(case.model, case.model, seed)["reduction"] for seed in range(count)]
-            kept.write_text(json.dumps(measured))
-        return json.loads(kept.read_text())
+        measure = lambda: [self.latency(case.model, case.model, seed)["reduction"] for seed in range(count)]
+        return self.kept(f"same-{case.model.stem}-{count}", measure)
 
     def latency(self, a, b, seed):
         return json.loads(self.call("latency", a, b, "--seed", seed, "--json")[0])

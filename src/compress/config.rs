@@ -157,7 +157,7 @@ impl From<FinetuneWishes> for FinetuneConfig {
 
 /// Images of more pixels than these are large: a step on them takes many times as long, and the first hundred bring most of
 /// what there is.
-const LARGE: usize = 96 * 96;
+pub const LARGE: usize = 96 * 96;
 
 impl FinetuneConfig {
     /// Steps on images of so many pixels: those asked for, or what the recipe takes. Where pictures are `made`, alone or beside a

@@ -19,12 +19,9 @@ const WEIGHT: f64 = 30.0;
 /// Outputs of residual blocks that both networks have and that the student computes from the node at `first` on, short of
 /// the features.
 pub fn of(network: &Network, student: &Student, first: usize) -> Vec<String> {
-    let outputs = |nodes: &[crate::graph::Node]| nodes.iter().map(|node| node.output().to_owned()).collect();
-    let (ahead, behind) = student.graph.nodes.split_at(first);
-    let (ahead, behind): (HashSet<String>, HashSet<String>) = (outputs(ahead), outputs(behind));
+    let behind: HashSet<&str> = student.graph.nodes[first..].iter().map(|node| node.output()).collect();
     let exits = network.blocks.iter().map(|block| &block.exit);
-    let met = exits.filter(|exit| behind.contains(*exit) && !ahead.contains(*exit) && !student.taps.contains(exit));
-    met.cloned().collect()
+    exits.filter(|exit| behind.contains(exit.as_str()) && !student.taps.contains(exit)).cloned().collect()
 }
 
 /// What the hints count when the share `progress` (0–1) of the steps is done.

@@ -76,6 +76,11 @@ impl Network {
         })
     }
 
+    /// The place of a block among all, in graph order.
+    pub fn depth(&self, block: &Block) -> Option<usize> {
+        self.blocks.iter().position(|other| other.name == block.name)
+    }
+
     /// Blocks that may be dropped, in graph order; an error that says what was looked at where there is none.
     pub fn droppable(&self) -> Result<Vec<&Block>, CompressError> {
         let found: Vec<&Block> = self.blocks.iter().filter(|block| block.droppable()).collect();

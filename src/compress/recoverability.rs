@@ -158,8 +158,7 @@ fn fit(
     let mut asked = 0;
     for iteration in 0..iterations {
         observer.check()?;
-        let images = setting.samples.select(batches.next_batch())?;
-        let views = augment::views(&images, augment::PAPER, &setting.samples.black, &mut random)?;
+        let views = setting.samples.views(batches.next_batch(), augment::PAPER, &mut random)?;
         let loss = pair.loss(setting, adapted, &views, 0.0)?;
         sgd.step(&loss, learning_rate(f64::from(iteration) / f64::from(iterations)))?;
         asked += views.size()[0] as u64;

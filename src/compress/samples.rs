@@ -11,6 +11,7 @@ use crate::images::{Batch, Chw, ImageSet, Preprocess};
 
 use super::CompressError;
 use super::augment;
+use super::config::LARGE;
 use super::mixing::cutmix;
 use super::random::stream;
 
@@ -89,6 +90,11 @@ impl Samples {
         Ok(self.images.f_index_select(0, &Tensor::from_slice(indices))?)
     }
 
+    /// New views of some of the images, (n, C, H, W), that show the share `least` of each or more.
+    pub fn views(&self, indices: &[i64], least: f64, random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
+        augment::views(&self.select(indices)?, least, &self.black, random)
+    }
+
     /// Images per training step of the paper's recipe: 64, fewer above 224 px so that activations with their gradients stay
     /// within what those take.
     pub fn paper_batch(&self) -> usize {
@@ -99,8 +105,8 @@ impl Samples {
     /// because no view comes twice), a quarter of it above 96 px, where a step takes long and a few GB.
     pub fn mixed_batch(&self) -> usize {
         match self.pixels() {
-            0..=9216 if self.fit.len() < 64 => 50,
-            0..=9216 => 64,
+            0..=LARGE if self.fit.len() < 64 => 50,
+            0..=LARGE => 64,
             _ => 16.min(self.paper_batch()),
         }
     }

@@ -56,8 +56,6 @@ struct Run {
     batches: Batches,
     views: rand_chacha::ChaCha8Rng,
     history: Vec<HistoryPoint>,
-    /// What the last look saw; infinite where it was no number.
-    last_loss: f64,
     step: u32,
     /// Steps to take.
     steps: u32,
@@ -81,7 +79,6 @@ impl Run {
             views: stream(setting.seed, "finetune/views"),
             student,
             history: Vec::new(),
-            last_loss: f64::INFINITY,
             step: 0,
             steps,
             asked: 0,
@@ -97,8 +94,7 @@ impl Run {
     }
 
     fn train(&mut self, setting: &Setting, config: &FinetuneConfig) -> Result<(), CompressError> {
-        let images = setting.samples.select(self.batches.next_batch())?;
-        let mut views = augment::views(&images, augment::PAPER, &setting.samples.black, &mut self.views)?;
+        let mut views = setting.samples.views(self.batches.next_batch(), augment::PAPER, &mut self.views)?;
         if config.mixing {
             views = cutmix(&views, &mut self.views)?;
         }
@@ -119,7 +115,6 @@ impl Run {
             Err(CompressError::NotFinite(_)) if step > 0 => f64::INFINITY,
             Err(error) => return Err(error),
         };
-        self.last_loss = loss;
         if loss.is_finite() {
             self.history.push(HistoryPoint { step, loss, seconds: self.began.elapsed().as_secs_f64() });
         }
@@ -128,7 +123,9 @@ impl Run {
 
     fn finish(self, start: &Student, config: &FinetuneConfig, made: &[Made]) -> Result<Recovered, CompressError> {
         let start_loss = self.history.first().map_or(f64::INFINITY, |first| first.loss);
-        let rolled_back = self.last_loss >= start_loss;
+        // A loss that was no number is not in the history.
+        let last = self.history.last().filter(|last| last.step == self.step);
+        let rolled_back = last.is_none_or(|last| last.loss >= start_loss);
         let student = if rolled_back { start.copy()? } else { batchnorm::fold_back(&self.student, made)? };
         let report = FinetuneReport {
             recipe: config.recipe,

@@ -134,7 +134,7 @@ impl Recovery<'_> {
             }
         }
         let Some((mut run, _)) = taken else { return Ok(None) };
-        self.advance(self.setting, &mut run, self.steps)?;
+        self.advance(&mut run, self.steps)?;
         Ok(Some(run))
     }
 
@@ -142,23 +142,23 @@ impl Recovery<'_> {
     fn tried(&mut self, rate: f64) -> Result<Option<(Run, f64)>, CompressError> {
         let trial = ((f64::from(self.steps) * TRIAL) as u32).max(SHORTEST_TRIAL);
         let mut run = Run::new(self.setting, self.start, self.config, rate)?;
-        self.advance(self.setting, &mut run, trial / 4)?;
+        self.advance(&mut run, trial / 4)?;
         if run.last_loss() >= HOPELESS * self.start.loss {
             return Ok(None);
         }
-        self.advance(self.setting, &mut run, trial / 2)?;
+        self.advance(&mut run, trial / 2)?;
         run.average = Some(Average::of(&run.student.params)?);
-        self.advance(self.setting, &mut run, trial)?;
+        self.advance(&mut run, trial)?;
         let promise = run.promise(self.start)?;
         Ok(Some((run, promise)))
     }
 
-    fn advance(&mut self, setting: &Setting, run: &mut Run, until: u32) -> Result<(), CompressError> {
+    fn advance(&mut self, run: &mut Run, until: u32) -> Result<(), CompressError> {
         let every = self.steps.div_ceil(CHECKPOINTS);
         while run.step < until && self.progress(run) < 1.0 {
             self.observer.check()?;
             let at = self.progress(run);
-            self.asked += run.train(setting, self.config, at)?;
+            self.asked += run.train(self.setting, self.config, at)?;
             self.observer.progress(Phase::Finetune, u64::from(run.step), u64::from(self.steps));
             if run.step.is_multiple_of(every) && !run.look(self.start, self.began)? {
                 return Ok(());
@@ -296,8 +296,7 @@ impl Run {
 
     /// One step on fresh views; gives how many images the teacher was asked about.
     fn train(&mut self, setting: &Setting, config: &FinetuneConfig, progress: f64) -> Result<u64, CompressError> {
-        let images = setting.samples.select(self.batches.next_batch())?;
-        let mut views = augment::views(&images, augment::OURS, &setting.samples.black, &mut self.views)?;
+        let mut views = setting.samples.views(self.batches.next_batch(), augment::OURS, &mut self.views)?;
         if config.mixing {
             views = cutmix(&views, &mut self.views)?;
         }

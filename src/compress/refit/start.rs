@@ -81,9 +81,8 @@ impl Refitted {
 
 /// The dropped blocks in depth order, those that follow each other directly together.
 fn runs<'b>(setting: &Setting, dropped: &[&'b Block]) -> Vec<Vec<&'b Block>> {
-    let depth = |block: &Block| setting.network.blocks.iter().position(|other| other.name == block.name);
     let mut ordered = dropped.to_vec();
-    ordered.sort_by_key(|block| depth(block));
+    ordered.sort_by_key(|block| setting.network.depth(block));
     let mut runs: Vec<Vec<&Block>> = Vec::new();
     for block in ordered {
         match runs.last_mut() {
@@ -97,6 +96,6 @@ fn runs<'b>(setting: &Setting, dropped: &[&'b Block]) -> Vec<Vec<&'b Block>> {
 /// Residual additions behind a block.
 fn behind<'n>(setting: &Setting<'n>, first: &Block) -> impl Iterator<Item = &'n Block> {
     let network = setting.network;
-    let at = network.blocks.iter().position(|block| block.name == first.name).map_or(0, |at| at + 1);
+    let at = network.depth(first).map_or(0, |at| at + 1);
     network.blocks[at..].iter()
 }

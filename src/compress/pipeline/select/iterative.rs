@@ -19,10 +19,8 @@ pub(super) fn path<'b>(
     observer: &dyn Observer,
 ) -> Result<Path<'b>, CompressError> {
     let ranking = rank(measured, scores);
-    let most = match bench.config.target {
-        Target::Blocks(count) => count.min(without_overlaps(bench, &ranking)?.len()),
-        _ => without_overlaps(bench, &ranking)?.len(),
-    };
+    let all = without_overlaps(bench, &ranking)?.len();
+    let most = if let Target::Blocks(count) = bench.config.target { count.min(all) } else { all };
     let mut gone: Vec<&Block> = Vec::new();
     let mut sets: Vec<Assembled> = Vec::new();
     let mut met = None;

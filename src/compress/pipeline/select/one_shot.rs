@@ -43,9 +43,7 @@ pub(super) fn path<'b>(
         Some(index) => {
             let gains: Vec<f64> = blocks.iter().map(|block| measured.reductions[&block.name].reduction.value).collect();
             let scores: Vec<f64> = ranked.iter().map(|(_, score)| *score).collect();
-            let depth =
-                |block: &&Block| bench.network.blocks.iter().position(|other| other.name == block.name).unwrap_or(most);
-            let depths: Vec<usize> = blocks.iter().map(depth).collect();
+            let depths: Vec<Option<usize>> = blocks.iter().map(|block| bench.network.depth(block)).collect();
             let other =
                 |count: usize| Some(tied(&scores, &gains, &depths, count)?.into_iter().map(|i| blocks[i]).collect());
             let (at, ties) = settle(bench, &mut sets, index, other, observer)?;

@@ -57,7 +57,7 @@ pub(super) fn overlap(a: &Block, b: &Block) -> bool {
 /// scores are taken before any training, and the longer the rest of the network is, the more of the damage training mends.
 ///
 /// `scores` ascends, `gains` are the blocks' own reductions, `depths` their places in the network.
-pub(super) fn tied(scores: &[f64], gains: &[f64], depths: &[usize], count: usize) -> Option<Vec<usize>> {
+pub(super) fn tied(scores: &[f64], gains: &[f64], depths: &[Option<usize>], count: usize) -> Option<Vec<usize>> {
     let last = *scores.get(count.checked_sub(1)?)?;
     let level = |index: &usize| scores[*index] <= last * TIE && scores[*index] * TIE >= last;
     let mut group: Vec<usize> = (0..scores.len()).filter(level).collect();
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn of_level_blocks_with_level_gains_the_first_in_the_network_are_the_other_set() {
         let scores = [1.0, 2.0, 2.1, 2.3, 9.0];
-        let depths = [9, 7, 5, 3, 1];
+        let depths = [9, 7, 5, 3, 1].map(Some);
         let other = |gains: [f64; 5], count| tied(&scores, &gains, &depths, count);
         assert_eq!(other([0.1; 5], 2), Some(vec![0, 3]), "2.3 is level with 2.0, 9.0 is not");
         assert_eq!(other([0.1; 5], 3), Some(vec![0, 2, 3]));
