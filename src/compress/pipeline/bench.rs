@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 
 use sha2::{Digest, Sha256};
+use tch::Tensor;
 
 use crate::compress::CompressError;
 use crate::compress::block::Block;
@@ -20,7 +21,7 @@ use crate::exec::Device;
 use crate::images::{Chw, ImageSet, Preprocess};
 
 /// The teacher, the images, the wishes and the device of one job. Opening one is cheap; the teacher is asked about the
-/// images when a step first needs it.
+/// images when a step first needs it, and at once only where the images have to be drawn.
 pub struct Bench {
     pub(super) network: Network,
     pub(super) config: JobConfig,
@@ -32,9 +33,10 @@ pub struct Bench {
     pub(super) model: Vec<u8>,
     pub(super) images_sha256: String,
     pub(super) rung: Rung,
+    size: Chw,
     answers: OnceCell<(Answers, Option<Answers>)>,
-    /// With mixtures to decide by, where no image is held out.
-    mixed: Option<Samples>,
+    /// With pictures beside them and mixtures to decide by, where no image is held out.
+    mixed: OnceCell<Samples>,
     mixed_answers: OnceCell<(Answers, Option<Answers>)>,
 }
 
@@ -49,25 +51,15 @@ impl Bench {
     ) -> Result<Self, CompressError> {
         let (network, size) = fitting(model, images, config)?;
         let teacher = Student::teacher(&network, device)?;
-        let classes = |set: &ImageSet, preprocess: &Preprocess| {
-            let all = Samples::new(set, preprocess, size, config.seed)?;
-            let indices: Vec<i64> = (0..set.len() as i64).collect();
-            Ok(Forward::answers(&network, &teacher)?.all(&teacher.params, &all, &indices)?.output)
-        };
-        let mut tiny = TinySet::new(images, config, size, classes)?;
+        let classes = classes(&network, &teacher, size, config.seed);
+        let tiny = TinySet::new(images, config, size, classes)?;
         let mut samples = Samples::new(&tiny.images, &tiny.preprocess, size, config.seed)?;
         samples.made = tiny.rung == Rung::Procedural;
-        let mixed = if samples.held_out.is_empty() {
-            tiny.rung = Rung::GivenAndProcedural;
-            let beside = TinySet::beside(config, size, classes)?;
-            let drawn = Samples::new(&beside.images, &beside.preprocess, size, config.seed)?;
-            Some(samples.with_mixtures(&drawn.images, config.seed)?)
-        } else {
-            None
-        };
         Ok(Self {
-            mixed,
+            mixed: OnceCell::new(),
             mixed_answers: OnceCell::new(),
+            rung: if samples.held_out.is_empty() { Rung::GivenAndProcedural } else { tiny.rung },
+            size,
             samples,
             labels: tiny.images.images().iter().map(|image| image.label).collect(),
             teacher,
@@ -77,7 +69,6 @@ impl Bench {
             probe,
             model: model.to_vec(),
             images_sha256: tiny.images.sha256(),
-            rung: tiny.rung,
             answers: OnceCell::new(),
         })
     }
@@ -95,10 +86,22 @@ impl Bench {
 
     /// The same for our ways of fitting, which decide by mixtures where no image is held out.
     pub(super) fn mixed_setting(&self) -> Result<Setting<'_>, CompressError> {
-        match &self.mixed {
-            Some(mixed) => self.setting_of(mixed, &self.mixed_answers),
-            None => self.setting(),
+        match self.samples.held_out.is_empty() {
+            true => self.setting_of(self.mixed()?, &self.mixed_answers),
+            false => self.setting(),
         }
+    }
+
+    /// The images with pictures drawn beside them; only the steps that fit on those wait for the drawing.
+    fn mixed(&self) -> Result<&Samples, CompressError> {
+        if let Some(mixed) = self.mixed.get() {
+            return Ok(mixed);
+        }
+        let Self { network, teacher, config, size, .. } = self;
+        let beside = TinySet::beside(config, *size, classes(network, teacher, *size, config.seed))?;
+        let drawn = Samples::new(&beside.images, &beside.preprocess, *size, config.seed)?;
+        let mixed = self.samples.with_mixtures(&drawn.images, config.seed)?;
+        Ok(self.mixed.get_or_init(|| mixed))
     }
 
     fn setting_of<'a>(
@@ -215,6 +218,20 @@ fn fitting(model: &[u8], images: Option<&ImageSet>, config: &JobConfig) -> Resul
         )));
     }
     Ok((network, resolved.expect("set while loading")))
+}
+
+/// What the teacher answers, (n, classes), about the images of a set.
+fn classes<'a>(
+    network: &'a Network,
+    teacher: &'a Student,
+    size: Chw,
+    seed: u64,
+) -> impl FnOnce(&ImageSet, &Preprocess) -> Result<Tensor, CompressError> + 'a {
+    move |set, preprocess| {
+        let all = Samples::new(set, preprocess, size, seed)?;
+        let indices: Vec<i64> = (0..set.len() as i64).collect();
+        Ok(Forward::answers(network, teacher)?.all(&teacher.params, &all, &indices)?.output)
+    }
 }
 
 fn candidates<'n>(network: &'n Network, config: &JobConfig) -> Result<Vec<&'n Block>, CompressError> {
