@@ -74,6 +74,11 @@ def heading(args, store):
         "report, on the job's own held-out images (with fewer than 16, on mixtures of what there is). Cells with several seeds or "
         "draws are medians, with the least and the most in brackets."
     )
+    if store.paper != store.folder:
+        yield (
+            f"Rows of the paper's recipe were run with an earlier build (sha256 {store.paper.name}), in which that recipe was "
+            "the same."
+        )
     if not args.full:
         yield (
             "A short form: the paper's recipe runs 400 of its 2,000 steps with its schedule squeezed, and ranks with 100 of its "
@@ -94,10 +99,11 @@ def main():
     parser.add_argument("--parallel", default=os.cpu_count(), type=int, help="jobs at a time")
     parser.add_argument("--seeds", type=int, help="fewer seeds than the form has")
     parser.add_argument("--draws", type=int, help="fewer draws of few images than the form has")
+    parser.add_argument("--paper-of", metavar="DIGEST", help="take the paper's rows from this earlier build, where it has them")
     args = parser.parse_args()
     scale = FULL if args.full else SHORT
     scale = replace(scale, seeds=scale.seeds[: args.seeds], draws=scale.draws[: args.draws])
-    store = Store(args.binary, args.threads, args.parallel, may_run=not args.render)
+    store = Store(args.binary, args.threads, args.parallel, may_run=not args.render, paper_of=args.paper_of)
     parts = list(heading(args, store))
     for name in args.only or SECTIONS:
         title, section = SECTIONS[name]

@@ -13,7 +13,7 @@ def whole_jobs(store, scale):
     cases = [example()]
     if have_shared():
         cases = [resnet20(), resnet20(kept=True)] if scale.full else [resnet20()]
-    asked = [("**ours**", {}), ("ours, twice the steps", {"finetune": {"steps": 600}}), paper_job(scale)]
+    asked = [("**ours**", {}), ("ours, twice the steps", {"finetune": {"steps": 900}}), paper_job(scale)]
     groups = {case.name: [] for case in cases}
     # The paper's takes far longer than all others together: last.
     for _, job in asked:
@@ -153,7 +153,7 @@ def hard_set(store, scale):
     asked = [
         (f"paper, {scale.paper_steps:,} steps", {"recipe": "paper", "steps": scale.paper_steps}),
         ("**ours**", {}),
-        ("ours, twice the steps", {"steps": 600}),
+        ("ours, twice the steps", {"steps": 900}),
     ]
     for name, finetune in asked:
         group = store.run([forced(case, Images.of(case, 500, seed), keep, droppable, seed, finetune) for seed in scale.seeds])
@@ -181,8 +181,8 @@ def deep_network(store, scale):
         ("refit only", {"steps": 0}),
         (f"paper, {scale.paper_steps:,} steps", {"recipe": "paper", "steps": scale.paper_steps}),
         ("**ours**", {}),
-        ("ours, 600 steps", {"steps": 600}),
-        ("ours, 600 steps, without hints", {"steps": 600, "hints": False}),
+        ("ours, 900 steps", {"steps": 900}),
+        ("ours, 900 steps, without hints", {"steps": 900, "hints": False}),
     ]
     groups = [
         [result]

@@ -1,6 +1,7 @@
 """Runs jobs with one binary, several side by side, and keeps what each brought.
 
-Results are kept by the binary's digest: a run that was broken off goes on where it stood, and no table mixes two binaries.
+Results are kept by the binary's digest: a run that was broken off goes on where it stood, and no table mixes two binaries
+unless told to, for the paper's recipe, whose rows take hours and do not change with ours.
 """
 
 import dataclasses
@@ -43,6 +44,11 @@ class Request:
     #: Whether teacher and student are measured once more after the job.
     latency: bool = False
 
+    @property
+    def of_paper(self):
+        """Whether the paper's recipe does all of it."""
+        return self.job.get("finetune", {}).get("recipe") == "paper" and "mixing" not in self.job["finetune"]
+
     def key(self):
         told = [self.case.model.name, *dataclasses.astuple(self.images), self.job, self.preprocess, self.latency]
         return hashlib.sha256(json.dumps(told, default=lambda path: Path(path).name, sort_keys=True).encode()).hexdigest()[:16]
@@ -76,10 +82,12 @@ class Result:
 
 
 class Store:
-    def __init__(self, binary, threads, parallel, may_run=True):
+    def __init__(self, binary, threads, parallel, may_run=True, paper_of=None):
         self.binary, self.threads, self.parallel, self.may_run = Path(binary), threads, parallel, may_run
         digest = hashlib.sha256(self.binary.read_bytes()).hexdigest()[:12]
         self.folder = ROOT / "bench-out" / digest
+        #: Where the paper's rows are kept, if an earlier binary ran them.
+        self.paper = ROOT / "bench-out" / paper_of if paper_of else self.folder
         self.folder.mkdir(parents=True, exist_ok=True)
         # The folder ignores itself, so that a run never shows up in `git status`.
         (ROOT / "bench-out" / ".gitignore").write_text("*\n")
@@ -90,12 +98,14 @@ class Store:
             return list(pool.map(self.one, requests))
 
     def one(self, request):
-        told = self.kept(request.key(), lambda: self.execute(request))
+        told = self.kept(request.key(), lambda: self.execute(request), self.paper if request.of_paper else self.folder)
         return told and Result(told)
 
-    def kept(self, name, make):
+    def kept(self, name, make, earlier=None):
         """What was kept under this name, or what is made now; None where it is not there and nothing may be run."""
         path = self.folder / f"{name}.json"
+        if earlier and (earlier / path.name).exists():
+            path = earlier / path.name
         if not path.exists():
             if not self.may_run:
                 return None

@@ -97,7 +97,7 @@ fn compress(args: &Args) -> Result<(), Failure> {
 
 /// All steps of a job, one after the other.
 fn run_steps(bench: &Bench, config: &JobConfig, progress: &Progress) -> Result<Exported, Failure> {
-    exec::set_threads(std::thread::available_parallelism().map_or(1, usize::from));
+    exec::set_threads(exec::usual_threads());
     let measured = pipeline::measure(bench, progress)?;
     let candidates = bench.candidates()?;
     let mut scores = Vec::with_capacity(candidates.len());

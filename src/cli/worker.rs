@@ -29,12 +29,11 @@ pub struct Args {
 pub fn run(args: Args) -> ExitCode {
     telemetry::init();
     super::block_on(async {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let config = WorkerConfig {
             id: args.id.unwrap_or_else(WorkerId::new),
             database_url: args.database_url,
             device: args.device,
-            threads: args.threads.map_or_else(cores, usize::from),
+            threads: args.threads.map_or_else(crate::exec::usual_threads, usize::from),
             probe: Probe { program: std::env::current_exe()? },
         };
         worker::run(config, shutdown::on_signal()?).await?;

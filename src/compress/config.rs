@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::images::Preprocess;
 
 use super::latency::LatencyConfig;
+use super::precision::Precision;
 
 /// A job's wishes, without the model and the images. `Default` is what a customer gets who asks for nothing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -121,6 +122,9 @@ pub struct FinetuneConfig {
     pub mixing: bool,
     /// Whether the outputs of the blocks on the way are to meet the teacher's at first; not for the paper's recipe.
     pub hints: bool,
+    /// What the steps compute in; `None` is what the device is fast in. Not for the paper's recipe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Stops earlier, with the schedule squeezed to fit, when this many seconds are used up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_seconds: Option<u64>,
@@ -140,6 +144,7 @@ struct FinetuneWishes {
     steps: Option<u32>,
     mixing: Option<bool>,
     hints: Option<bool>,
+    precision: Option<Precision>,
     budget_seconds: Option<u64>,
 }
 
@@ -150,6 +155,7 @@ impl From<FinetuneWishes> for FinetuneConfig {
             steps: wishes.steps,
             mixing: wishes.mixing.unwrap_or(wishes.recipe == Recipe::Practised),
             hints: wishes.hints.unwrap_or(wishes.recipe == Recipe::Practised),
+            precision: wishes.precision,
             budget_seconds: wishes.budget_seconds,
         }
     }
@@ -165,7 +171,7 @@ impl FinetuneConfig {
     pub fn steps_at(&self, pixels: usize, made: bool) -> u32 {
         let usual = match self.recipe {
             Recipe::Practised if pixels > LARGE => 120,
-            Recipe::Practised => 300,
+            Recipe::Practised => 450,
             Recipe::Paper => return self.steps.unwrap_or(2000),
         };
         self.steps.unwrap_or(if made { 2 * usual } else { usual })
@@ -350,6 +356,11 @@ fn check_ranges(config: &JobConfig, problems: &mut Vec<FieldProblem>) {
             "/finetune/hints",
             "hints are for the recipe \"practised\"; the paper's has none",
         );
+        require(
+            finetune.precision != Some(Precision::Bfloat16) || finetune.recipe == Recipe::Practised,
+            "/finetune/precision",
+            "bfloat16 is for the recipe \"practised\"; the paper's computes in float32",
+        );
         require(finetune.budget_seconds != Some(0), "/finetune/budget_seconds", "at least one second");
     }
     require((1..=1024).contains(&config.latency.batch), "/latency/batch", "a batch between 1 and 1024");
@@ -387,8 +398,8 @@ mod tests {
         let paper = finetune(json!({"recipe": "paper"}));
         assert_eq!((paper.steps_at(224 * 224, true), paper.mixing), (2000, false));
         let ours = finetune(json!({}));
-        assert_eq!((ours.steps_at(96 * 96, false), ours.steps_at(224 * 224, false)), (300, 120));
-        assert_eq!((ours.steps_at(96 * 96, true), ours.steps_at(224 * 224, true)), (600, 240));
+        assert_eq!((ours.steps_at(96 * 96, false), ours.steps_at(224 * 224, false)), (450, 120));
+        assert_eq!((ours.steps_at(96 * 96, true), ours.steps_at(224 * 224, true)), (900, 240));
         let mixed = finetune(json!({"recipe": "paper", "mixing": true, "steps": 7}));
         assert_eq!((mixed.steps_at(32 * 32, true), mixed.mixing), (7, true));
     }

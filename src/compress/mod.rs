@@ -8,7 +8,8 @@
 //! * the tiny set: [`tiny_set`], [`samples`], [`augment`], [`random`]
 //! * latency: [`latency`] in a child process, [`onnxruntime`]
 //! * recoverability: [`recoverability`], by [`adapter`]s (on [`sites`], with [`merge`]) or by [`refit`]
-//! * recovery: [`finetune`], on [`distill`], [`pair`] and [`cut`], [`mixing`], [`hints`], [`trainable`], [`batchnorm`], [`fused`], [`sgd`], [`muon`]
+//! * recovery: [`finetune`], on [`distill`], [`pair`] and [`cut`], [`precision`], [`mixing`], [`crops`],
+//!   [`hints`], [`trainable`], [`batchnorm`], [`fused`], [`sgd`], [`muon`]
 //! * the result: [`student`], [`export`], [`answer`], [`quality`], [`evaluate`], [`report`]
 
 pub mod adapter;
@@ -18,6 +19,7 @@ pub mod augment;
 pub mod batchnorm;
 pub mod block;
 pub mod config;
+pub mod crops;
 pub mod cut;
 pub mod distill;
 pub mod dominators;
@@ -39,6 +41,7 @@ pub mod observer;
 pub mod onnxruntime;
 pub mod pair;
 pub mod pipeline;
+pub mod precision;
 pub mod quality;
 pub mod random;
 pub mod recoverability;

@@ -1,13 +1,16 @@
 //! Teacher and student on the same images, the student from where it first differs.
 
+use std::thread;
+
 use tch::{Kind, Tensor};
 
-use crate::exec::{BatchNorm, Executor, RunOptions};
+use crate::exec::{self, BatchNorm, Executor, Params, RunOptions};
 
 use super::CompressError;
 use super::cut;
 use super::distill::feature_loss;
 use super::hints;
+use super::precision::{Narrowing, Precision};
 use super::recoverability::Setting;
 use super::student::Student;
 
@@ -15,50 +18,172 @@ use super::student::Student;
 /// from the values that the teacher has computed there.
 pub struct Pair {
     teacher: Executor,
+    /// The teacher's weights, as they are computed with.
+    weights: Params,
     student: Executor,
+    input: String,
     shared: Vec<String>,
     /// Taps of the student; what either network is asked for beyond them are hints.
     taps: usize,
+    /// How the student's weights become bfloat16; `None` in f32.
+    narrowing: Option<Narrowing>,
 }
+
+const RUNNING: RunOptions = RunOptions { batch_norm: BatchNorm::Running };
 
 impl Pair {
     /// For a student whose nodes ahead of `first` are the teacher's, weights included; `hints` are values of both networks.
-    pub fn plan(setting: &Setting, student: &Student, first: usize, hints: &[String]) -> Result<Self, CompressError> {
+    pub fn plan(
+        setting: &Setting,
+        student: &Student,
+        first: usize,
+        hints: &[String],
+        precision: Precision,
+    ) -> Result<Self, CompressError> {
         let shared = cut::values_at(&student.graph, first, &student.taps);
         let of_teacher: Vec<String> = shared.iter().chain(&setting.teacher.taps).chain(hints).cloned().collect();
         let of_student: Vec<String> = student.taps.iter().chain(hints).cloned().collect();
         let input = setting.network.input.name.as_str();
+        let (weights, narrowing) = match precision {
+            Precision::Float32 => (setting.teacher.params.shallow_copy(), None),
+            Precision::Bfloat16 => {
+                let narrow = Narrowing::of(&setting.network.graph).narrow(&setting.teacher.params)?;
+                (narrow, Some(Narrowing::of(&student.graph)))
+            }
+        };
         Ok(Self {
             teacher: Executor::new(&setting.network.graph, &[input], &names(&of_teacher))?,
+            weights,
             student: Executor::new(&student.graph, &names(&shared), &names(&of_student))?,
+            input: input.to_owned(),
             taps: student.taps.len(),
             shared,
+            narrowing,
         })
     }
 
-    /// The feature loss on these views, (n, C, H, W), and `hints` times that of the hints, in the features' scale;
-    /// BatchNormalization uses its running statistics.
-    pub fn loss(
-        &self,
-        setting: &Setting,
-        student: &Student,
-        views: &Tensor,
-        hints: f64,
-    ) -> Result<Tensor, CompressError> {
-        let options = RunOptions { batch_norm: BatchNorm::Running };
-        let views = views.f_to_device(student.params.device())?;
-        let mut from_teacher = tch::no_grad(|| {
-            self.teacher.run(&setting.teacher.params, &[(&setting.network.input.name, &views)], &options)
-        })?;
-        let features = from_teacher.split_off(self.shared.len());
+    /// The feature loss of a student with these weights on these views, (n, C, H, W), and `hints` times that of the hints,
+    /// in the features' scale; BatchNormalization uses its running statistics.
+    pub fn loss(&self, student: &Params, views: &Tensor, hints: f64) -> Result<Tensor, CompressError> {
+        let mut from_teacher = self.of_teacher(views)?;
+        let features = wide(from_teacher.split_off(self.shared.len()))?;
         let fed: Vec<(&str, &Tensor)> = self.shared.iter().map(String::as_str).zip(&from_teacher).collect();
-        let from_student = self.student.run(&student.params, &fed, &options)?;
+        let from_student = wide(match &self.narrowing {
+            Some(narrowing) => self.student.run(&narrowing.narrow(student)?, &fed, &RUNNING)?,
+            None => self.student.run(student, &fed, &RUNNING)?,
+        })?;
         let loss = feature_loss(&from_student[..self.taps], &features[..self.taps])?;
         match hints::loss(&from_student[self.taps..], &features[self.taps..])? {
             Some(of_hints) => Ok(loss + of_hints * features[0].f_square()?.f_mean(Kind::Float)? * hints),
             None => Ok(loss),
         }
     }
+
+    /// Adds the gradients of the loss to whatever these weights come from. On the CPU every thread takes a share of the
+    /// views: the convolutions of small networks are too small to be shared, and threads that wait for each other within one
+    /// lose all they have won where something else runs on their cores.
+    pub fn backward(&self, student: &Params, views: &Tensor, hints: f64) -> Result<(), CompressError> {
+        let threads = if student.device().is_cuda() { 1 } else { exec::threads() as i64 };
+        if threads == 1 || views.size()[0] == 1 {
+            return Ok(self.loss(student, views, hints)?.f_backward()?);
+        }
+        let moving: Vec<String> = student.names().filter(|name| moves(student, name)).map(str::to_owned).collect();
+        let mut shares = Vec::new();
+        for of_share in views.f_chunk(threads, 0)? {
+            let weight = of_share.size()[0] as f64 / views.size()[0] as f64;
+            let leaves = leaves(student, &moving)?;
+            shares.push(Share { pair: self.shared(), student: leaves, views: of_share, hints, weight });
+        }
+        let gradients = thread::scope(|scope| {
+            let moving = &moving;
+            let running: Vec<_> =
+                shares.into_iter().map(|share| scope.spawn(move || share.gradients(moving))).collect();
+            running.into_iter().map(|share| share.join().expect("computing does not panic")).collect::<Vec<_>>()
+        });
+        // Each has set how many threads MKL takes, which is one number for all.
+        exec::set_threads(threads as usize);
+        let gradients = gradients.into_iter().collect::<Result<Vec<_>, _>>()?;
+        pass_on(student, &moving, &gradients)
+    }
+
+    /// The teacher's features of these images, (n, C, H, W), in f32.
+    pub fn features(&self, images: &Tensor) -> Result<Vec<Tensor>, CompressError> {
+        let mut features = self.of_teacher(images)?.split_off(self.shared.len());
+        features.truncate(self.taps);
+        wide(features)
+    }
+
+    /// What the student starts from, the features and the hints, as computed.
+    fn of_teacher(&self, views: &Tensor) -> Result<Vec<Tensor>, CompressError> {
+        let views = views.f_to_device(self.weights.device())?;
+        let views = if self.narrowing.is_some() { views.f_to_kind(Kind::BFloat16)? } else { views };
+        Ok(tch::no_grad(|| self.teacher.run(&self.weights, &[(&self.input, &views)], &RUNNING))?)
+    }
+
+    /// The same with the same weights, for another thread.
+    fn shared(&self) -> Self {
+        Self {
+            teacher: self.teacher.clone(),
+            weights: self.weights.shallow_copy(),
+            student: self.student.clone(),
+            input: self.input.clone(),
+            shared: self.shared.clone(),
+            taps: self.taps,
+            narrowing: self.narrowing.clone(),
+        }
+    }
+}
+
+/// One thread's part of a step.
+struct Share {
+    pair: Pair,
+    student: Params,
+    views: Tensor,
+    hints: f64,
+    /// Share of the views.
+    weight: f64,
+}
+
+impl Share {
+    /// Gradients of these weights.
+    fn gradients(self, moving: &[String]) -> Result<Vec<Tensor>, CompressError> {
+        exec::set_threads(1);
+        let loss = self.pair.loss(&self.student, &self.views, self.hints)? * self.weight;
+        loss.f_backward()?;
+        Ok(moving.iter().map(|name| self.student.get(name).expect("a name of these").grad()).collect())
+    }
+}
+
+fn moves(params: &Params, name: &str) -> bool {
+    params.get(name).is_some_and(Tensor::requires_grad)
+}
+
+/// The same weights, those that move as leaves of their own.
+fn leaves(params: &Params, moving: &[String]) -> Result<Params, CompressError> {
+    let mut leaves = params.shallow_copy();
+    for name in moving {
+        let leaf = params.get(name).expect("a name of these").f_detach()?.f_set_requires_grad(true)?;
+        leaves.set(name, leaf);
+    }
+    Ok(leaves)
+}
+
+/// Adds the sum of some threads' gradients of these weights to whatever the weights come from.
+fn pass_on(params: &Params, moving: &[String], gradients: &[Vec<Tensor>]) -> Result<(), CompressError> {
+    let mut products = Vec::new();
+    for (at, name) in moving.iter().enumerate() {
+        let of_shares: Vec<&Tensor> = gradients.iter().map(|share| &share[at]).filter(|g| g.defined()).collect();
+        let Some((first, rest)) = of_shares.split_first() else { continue };
+        let sum = rest.iter().try_fold(first.shallow_clone(), |sum, next| sum.f_add(next))?;
+        // Its gradient is the sum: that is how gradients that are known already go on.
+        products.push((params.get(name).expect("a name of these") * sum).f_sum(Kind::Float)?);
+    }
+    if products.is_empty() { Ok(()) } else { Ok(Tensor::f_stack(&products, 0)?.f_sum(Kind::Float)?.f_backward()?) }
+}
+
+/// Differences of values that are nearly equal are taken in f32.
+fn wide(values: Vec<Tensor>) -> Result<Vec<Tensor>, CompressError> {
+    Ok(values.iter().map(|value| value.f_to_kind(Kind::Float)).collect::<Result<_, _>>()?)
 }
 
 fn names(values: &[String]) -> Vec<&str> {

@@ -16,6 +16,7 @@ use super::merge::merge;
 use super::network::Network;
 use super::observer::Observer;
 use super::pair::Pair;
+use super::precision::Precision;
 use super::random::stream;
 use super::refit::start;
 use super::report::{Interval, Loss};
@@ -147,7 +148,7 @@ fn fit(
     let mut sgd = Sgd::new(adapted.params.trainable(&names)?);
     let is_adapter = |node: &Node| node.input(1).is_some_and(|weight| names.contains(&weight));
     let first = adapted.graph.nodes.iter().position(is_adapter).unwrap_or(0);
-    let pair = Pair::plan(setting, adapted, first, &[])?;
+    let pair = Pair::plan(setting, adapted, first, &[], Precision::Float32)?;
     let purpose = format!("score/{}", block.name);
     let mut batches = Batches::new(
         &setting.samples.fit,
@@ -159,7 +160,7 @@ fn fit(
     for iteration in 0..iterations {
         observer.check()?;
         let views = setting.samples.views(batches.next_batch(), augment::PAPER, &mut random)?;
-        let loss = pair.loss(setting, adapted, &views, 0.0)?;
+        let loss = pair.loss(&adapted.params, &views, 0.0)?;
         sgd.step(&loss, learning_rate(f64::from(iteration) / f64::from(iterations)))?;
         asked += views.size()[0] as u64;
     }

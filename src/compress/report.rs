@@ -8,6 +8,7 @@ use super::analyse::BlockInfo;
 use super::config::{JobConfig, Recipe, RecoverabilityMethod};
 use super::latency::{Basis, Engine, Reduction, Timing};
 use super::observer::Phase;
+use super::precision::Precision;
 use super::tiny_set::Rung;
 
 /// The report of a finished job.
@@ -264,6 +265,9 @@ pub struct FinetuneReport {
     /// Whether the outputs of the blocks on the way were to meet the teacher's.
     #[serde(default)]
     pub hints: bool,
+    /// What the steps computed in.
+    #[serde(default)]
+    pub precision: Precision,
     /// Steps asked for.
     pub steps: u32,
     /// Steps run, in the run that the figures are about.

@@ -20,6 +20,13 @@ const ENVIRONMENT: [(&str, &str); 4] = [
     ("MALLOC_TRIM_THRESHOLD_", "2147483648"),
 ];
 
+/// How many CPU threads to compute with where nobody says: as many as `OMP_NUM_THREADS` has, or all cores.
+pub fn usual_threads() -> usize {
+    let wished = env::var("OMP_NUM_THREADS").ok();
+    let wished = wished.and_then(|count| count.split(',').next()?.trim().parse().ok()).filter(|count| *count > 0);
+    wished.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// Sets how many CPU threads torch uses within one operator, for the whole process.
 pub fn set_threads(count: usize) {
     tch::set_num_threads(i32::try_from(count.max(1)).unwrap_or(i32::MAX));

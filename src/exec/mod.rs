@@ -18,7 +18,7 @@ mod support;
 mod tensor;
 
 pub use device::Device;
-pub use environment::{compute_as_by_default, compute_here, compute_in, set_threads, threads};
+pub use environment::{compute_as_by_default, compute_here, compute_in, set_threads, threads, usual_threads};
 pub use error::ExecError;
 pub use executor::Executor;
 pub use options::{BatchNorm, RunOptions};

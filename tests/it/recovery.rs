@@ -4,6 +4,7 @@
 use practised::compress::batchnorm;
 use practised::compress::block::Block;
 use practised::compress::config::{FinetuneConfig, Recipe};
+use practised::compress::crops;
 use practised::compress::cut;
 use practised::compress::distill::{Answers, Forward};
 use practised::compress::export;
@@ -12,13 +13,15 @@ use practised::compress::fused::Fused;
 use practised::compress::hints;
 use practised::compress::network::Network;
 use practised::compress::observer::Unobserved;
+use practised::compress::pair::Pair;
+use practised::compress::precision::Precision;
 use practised::compress::recoverability::{Setting, by_closed_form, relative_difference};
 use practised::compress::refit::{ahead_of_gap, behind_gap, of_sum, refit};
 use practised::compress::samples::Samples;
 use practised::compress::student::Student;
 use practised::compress::trainable;
-use practised::exec::{BatchNorm as Statistics, Device};
-use practised::graph::{Attribute, Node};
+use practised::exec::{BatchNorm as Statistics, Device, set_threads};
+use practised::graph::{Attribute, Node, TensorData};
 use practised::onnx;
 use tch::Tensor;
 
@@ -158,26 +161,36 @@ fn the_closed_form_never_scores_worse_than_the_plain_drop() {
     }
 }
 
-/// The network with a max pool between stem and first block, as ResNet-18 has it: nothing writes the stream directly.
-fn pooled(net: &TinyResNet) -> Vec<u8> {
+/// The network with a node between stem and first block that reads the stem's output first.
+fn behind_stem(net: &TinyResNet, mut node: Node, constant: Option<(&str, TensorData)>) -> Vec<u8> {
     let mut graph = net.graph();
+    graph.initializers.extend(constant.map(|(name, data)| (name.to_owned(), data.into())));
     let stem = graph.nodes.iter().position(|node| node.name == "stem.relu").expect("the stem's activation");
     let from = graph.nodes[stem].output().to_owned();
-    let mut pool = Node {
-        name: "pool0".into(),
-        op: "MaxPool".into(),
-        inputs: vec![from.clone()],
-        outputs: vec!["pooled".into()],
-        ..Node::default()
-    };
+    for reader in graph.nodes.iter_mut().flat_map(|node| &mut node.inputs).filter(|input| **input == from) {
+        node.output().clone_into(reader);
+    }
+    node.inputs.insert(0, from);
+    graph.nodes.insert(stem + 1, node);
+    onnx::encode_graph(&graph, 10).expect("written")
+}
+
+/// The network with a max pool there, as ResNet-18 has it: nothing writes the stream directly.
+fn pooled(net: &TinyResNet) -> Vec<u8> {
+    let (op, outputs) = ("MaxPool".to_owned(), vec!["pooled".to_owned()]);
+    let mut pool = Node { name: "pool0".into(), op, outputs, ..Node::default() };
     for (name, values) in [("kernel_shape", vec![3, 3]), ("strides", vec![1, 1]), ("pads", vec![1; 4])] {
         pool.attrs.set(name, Attribute::Ints(values));
     }
-    for reader in graph.nodes.iter_mut().flat_map(|node| &mut node.inputs).filter(|input| **input == from) {
-        "pooled".clone_into(reader);
-    }
-    graph.nodes.insert(stem + 1, pool);
-    onnx::encode_graph(&graph, 10).expect("written")
+    behind_stem(net, pool, None)
+}
+
+/// The network with something learnt for every position added there.
+fn placed(net: &TinyResNet) -> Vec<u8> {
+    let dims = [1, net.width, net.pixels, net.pixels];
+    let learnt = TensorData::from_f32(&dims, &vec![0.1; dims.iter().product()]);
+    let (op, inputs, outputs) = ("Add".to_owned(), vec!["place".to_owned()], vec!["placed".to_owned()]);
+    behind_stem(net, Node { name: "place0".into(), op, inputs, outputs, ..Node::default() }, Some(("place", learnt)))
 }
 
 #[test]
@@ -310,6 +323,105 @@ fn a_fused_student_computes_the_same_and_has_the_same_gradients() {
             assert!(difference < 1e-3, "{name} of {net:?}: {difference}");
         }
     }
+}
+
+/// A student in training, with what plans its steps: all of its weights move.
+struct Training {
+    scene: Scene,
+    fused: Fused,
+    student: Student,
+    parameters: Vec<Tensor>,
+}
+
+impl Training {
+    fn new(net: &TinyResNet) -> Self {
+        Self::of(Scene::new(net, 40, 8))
+    }
+
+    fn of(scene: Scene) -> Self {
+        let mut student = Student::dropped(&scene.network, &scene.blocks(&["layer1.1"]), Device::Cpu).expect("drops");
+        let fused = Fused::new(&student, 0).expect("fuses");
+        let names = trainable::weights(&student.graph, &student.taps);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let parameters = student.params.trainable(&names).expect("trains");
+        Self { scene, fused, student, parameters }
+    }
+
+    fn pair(&self, precision: Precision) -> Pair {
+        Pair::plan(&self.scene.setting(), self.fused.student(), 0, &[], precision).expect("plans")
+    }
+
+    /// Gradients of one step with so many threads.
+    fn gradients(&mut self, pair: &Pair, threads: usize) -> Vec<Tensor> {
+        set_threads(threads);
+        self.parameters.iter_mut().for_each(Tensor::zero_grad);
+        let student = self.fused.with(&self.student.params).expect("computes");
+        pair.backward(&student.params, &self.scene.samples.images.narrow(0, 0, 9), 0.0).expect("computes");
+        self.parameters.iter().map(Tensor::grad).filter(Tensor::defined).map(|gradient| gradient.copy()).collect()
+    }
+}
+
+fn nearly_equal(a: &[Tensor], b: &[Tensor], allowed: f64) -> bool {
+    let near = |(a, b): (&Tensor, &Tensor)| relative_difference(a, b).expect("same shape") < allowed;
+    !a.is_empty() && a.len() == b.len() && a.iter().zip(b).all(near)
+}
+
+#[test]
+fn threads_that_share_a_step_find_the_gradients_of_one() {
+    for net in forms() {
+        let mut training = Training::new(&net);
+        let pair = training.pair(Precision::Float32);
+        let alone = training.gradients(&pair, 1);
+        // Nine views for two and for four: shares of unequal size.
+        for threads in [2, 4] {
+            let together = training.gradients(&pair, threads);
+            assert!(nearly_equal(&alone, &together, 1e-3), "{threads} threads, {net:?}");
+        }
+    }
+}
+
+#[test]
+fn steps_in_bfloat16_go_where_those_in_f32_go() {
+    for net in forms() {
+        let mut training = Training::new(&net);
+        let (wide, narrow) = (training.pair(Precision::Float32), training.pair(Precision::Bfloat16));
+        let exact = training.gradients(&wide, 1);
+        let rounded = training.gradients(&narrow, 2);
+        assert!(exact.iter().chain(&rounded).all(|gradient| gradient.kind() == tch::Kind::Float));
+        assert!(!nearly_equal(&exact, &rounded, 1e-6), "bfloat16 rounds");
+        let all = |gradients: &[Tensor]| {
+            Tensor::cat(&gradients.iter().map(|gradient| gradient.flatten(0, -1)).collect::<Vec<_>>(), 0)
+        };
+        let cosine = Tensor::cosine_similarity(&all(&exact), &all(&rounded), 0, 1e-12).double_value(&[]);
+        assert!(cosine > 0.98, "{cosine} with {net:?}");
+    }
+}
+
+#[test]
+fn a_job_says_what_it_computed_in() {
+    let scene = Scene::new(&TinyResNet::default(), 40, 8);
+    let blocks = scene.blocks(&["layer1.1"]);
+    let plain = Student::dropped(&scene.network, &blocks, Device::Cpu).expect("drops");
+    for wish in [Precision::Float32, Precision::Bfloat16] {
+        let config = FinetuneConfig { steps: Some(10), precision: Some(wish), ..FinetuneConfig::default() };
+        let recovered = by_practised(&scene.setting(), &plain, &blocks, &config, &Unobserved).expect("recovers");
+        assert_eq!(recovered.report.precision, wish);
+        assert!(scene.loss(recovered.measured()) < scene.loss(&plain), "{wish:?}");
+    }
+}
+
+#[test]
+fn crops_are_for_networks_that_take_them() {
+    let net = TinyResNet { pixels: 16, ..TinyResNet::default() };
+    let fits = |file: &[u8]| {
+        let mut training = Training::of(Scene::of(file, &net, 40, 8));
+        let pair = training.pair(Precision::Float32);
+        let student = training.fused.with(&training.student.params).expect("computes");
+        let few = training.scene.samples.images.narrow(0, 0, 4);
+        crops::fit(&pair, &student.params, &few).expect("an answer")
+    };
+    assert!(fits(&net.bytes()), "convolutions and a mean take any size");
+    assert!(!fits(&placed(&net)), "what is added for every position does not");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::compress::augment;
 use crate::compress::batchnorm::{self, Made};
 use crate::compress::block::Block;
 use crate::compress::config::{FinetuneConfig, Recipe};
+use crate::compress::crops;
 use crate::compress::cut;
 use crate::compress::fused::Fused;
 use crate::compress::hints;
@@ -14,6 +15,7 @@ use crate::compress::mixing::cutmix;
 use crate::compress::muon::{Muon, rate};
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::pair::Pair;
+use crate::compress::precision::{self, Precision};
 use crate::compress::random::stream;
 use crate::compress::recoverability::Setting;
 use crate::compress::refit::Gate;
@@ -47,6 +49,11 @@ const PROMISING: f64 = 0.95;
 /// higher one gets further in the steps that remain.
 const BETTER: f64 = 0.97;
 
+/// Share of the steps on crops and mixed views. The last ones are on views as they are, which is what the student will be
+/// asked about; but on mixed ones still where there are so few images that it would learn them by heart.
+const SETTLING: f64 = 0.7;
+const MANY_IMAGES: usize = 128;
+
 /// With fewer images than this, the ones held out are worth fitting on once they have decided.
 const FEW_IMAGES: usize = 200;
 
@@ -60,7 +67,7 @@ pub fn by_practised(
 ) -> Result<Recovered, CompressError> {
     let began = Instant::now();
     let refitted = start::refitted(setting, plain.copy()?, dropped, observer)?;
-    let start = Prepared::new(setting, refitted)?;
+    let start = Prepared::new(setting, refitted, config.precision)?;
     let steps = config.steps_at(setting.samples.pixels(), setting.samples.made);
     let mut recovery =
         Recovery { setting, config, steps, observer, start: &start, began, undone: Vec::new(), asked: 0 };
@@ -79,12 +86,13 @@ struct Prepared {
     /// Index of the first node that is not the teacher's.
     first: usize,
     gate: Gate,
+    precision: Precision,
     /// On the images that decide.
     loss: f64,
 }
 
 impl Prepared {
-    fn new(setting: &Setting, refitted: Refitted) -> Result<Self, CompressError> {
+    fn new(setting: &Setting, refitted: Refitted, wish: Option<Precision>) -> Result<Self, CompressError> {
         let source = &refitted.student;
         let first = cut::first_difference(&setting.network.graph, &source.graph, &refitted.refitted);
         let first = first.min(source.graph.nodes.len() - 1);
@@ -92,7 +100,8 @@ impl Prepared {
         batchnorm::renew(setting.network, &mut student, setting.samples, first, &refitted.refitted)?;
         let gate = Gate::at(setting, &student, first)?;
         let loss = gate.loss(&student)?;
-        Ok(Self { refitted, student, made, first, gate, loss })
+        let precision = precision::settle(wish, setting, &student, first, loss)?;
+        Ok(Self { refitted, student, made, first, gate, precision, loss })
     }
 }
 
@@ -183,6 +192,7 @@ impl Recovery<'_> {
             recipe: Recipe::Practised,
             mixing: self.config.mixing,
             hints: self.config.hints,
+            precision: self.start.precision,
             steps: self.steps,
             refit: Some(RefitReport {
                 refitted: self.start.refitted.refitted.clone(),
@@ -257,6 +267,8 @@ struct Run {
     fused: Fused,
     muon: Muon,
     pair: Pair,
+    /// Whether early steps see crops.
+    crops: bool,
     batches: Batches,
     views: rand_chacha::ChaCha8Rng,
     best: Best,
@@ -271,17 +283,20 @@ struct Run {
 impl Run {
     fn new(setting: &Setting, start: &Prepared, config: &FinetuneConfig, rate: f64) -> Result<Self, CompressError> {
         let mut student = start.student.copy()?;
-        let fused = Fused::new(&student, start.first)?;
+        let mut fused = Fused::new(&student, start.first)?;
         let mut names = trainable::weights_from(&student.graph, &student.taps, start.first);
         // Behind such a bias the shift does the same, and both would move.
         names.retain(|name| !fused.biases().any(|bias| bias == name));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let batches = stream(setting.seed, "practised/batches");
         let hints = if config.hints { hints::of(setting.network, fused.student(), start.first) } else { Vec::new() };
+        let pair = Pair::plan(setting, fused.student(), start.first, &hints, start.precision)?;
+        let few = setting.samples.select(&setting.samples.fit[..setting.samples.fit.len().min(4)])?;
         Ok(Self {
             rate,
+            crops: crops::fit(&pair, &fused.with(&student.params)?.params, &few)?,
+            pair,
             muon: Muon::new(student.params.trainable(&names)?),
-            pair: Pair::plan(setting, fused.student(), start.first, &hints)?,
             fused,
             batches: Batches::repeating(&setting.samples.fit, setting.samples.mixed_batch(), batches),
             views: stream(setting.seed, "practised/views"),
@@ -297,11 +312,15 @@ impl Run {
     /// One step on fresh views; gives how many images the teacher was asked about.
     fn train(&mut self, setting: &Setting, config: &FinetuneConfig, progress: f64) -> Result<u64, CompressError> {
         let mut views = setting.samples.views(self.batches.next_batch(), augment::OURS, &mut self.views)?;
-        if config.mixing {
+        if config.mixing && (progress < SETTLING || setting.samples.fit.len() < MANY_IMAGES) {
             views = cutmix(&views, &mut self.views)?;
         }
-        let loss = self.pair.loss(setting, self.fused.with(&self.student.params)?, &views, hints::weight(progress))?;
-        self.muon.step(&loss, rate(self.rate, self.step, progress))?;
+        if self.crops && progress < SETTLING {
+            views = crops::crop(&views, &mut self.views)?;
+        }
+        let student = self.fused.with(&self.student.params)?;
+        let gradients = || self.pair.backward(&student.params, &views, hints::weight(progress));
+        self.muon.step(gradients, rate(self.rate, self.step, progress))?;
         self.step += 1;
         if let Some(average) = &mut self.average {
             average.add(&self.student.params)?;

@@ -2,7 +2,7 @@
 
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::compress::CompressError;
 use crate::compress::cut;
@@ -29,12 +29,29 @@ pub(super) struct Rows {
     target: String,
 }
 
-/// Rows of some images, f64: what the convolution sees and a 1 for the bias (r, p + 1), what it is to meet (r, M), and what
-/// is added to it (r, M).
+/// Rows of some images: what the convolution sees and a 1 for the bias (r, p + 1), what it is to meet (r, M), and what is
+/// added to it (r, M).
 pub(super) struct Chunk {
     pub(super) x: Tensor,
     pub(super) target: Tensor,
     pub(super) shortcut: Option<Tensor>,
+}
+
+impl Chunk {
+    /// The same in f64, as sums over all rows need it.
+    pub(super) fn doubled(&self) -> Result<Self, CompressError> {
+        Ok(Self {
+            x: self.x.f_to_kind(Kind::Double)?,
+            target: self.target.f_to_kind(Kind::Double)?,
+            shortcut: self.shortcut.as_ref().map(|shortcut| shortcut.f_to_kind(Kind::Double)).transpose()?,
+        })
+    }
+
+    /// Bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let all = [Some(&self.x), Some(&self.target), self.shortcut.as_ref()];
+        all.into_iter().flatten().map(|tensor| tensor.numel() * 4).sum()
+    }
 }
 
 impl Rows {
@@ -66,7 +83,8 @@ impl Rows {
         }))
     }
 
-    /// The rows of all images fitted on, a batch of images at a time, in the same order and the same choice each time.
+    /// The rows of all images fitted on, a batch of images at a time, in the same order and the same choice each time; in the
+    /// networks' own f32.
     pub(super) fn each(
         &self,
         setting: &Setting,
@@ -105,23 +123,47 @@ impl Rows {
         let (count, positions) = (size[0] as usize, (size[2] * size[3]) as usize);
         let wanted = ROWS_PER_UNKNOWN * (self.window.unknowns() + 1);
         let keep = (wanted * count).div_ceil(all_images).min(count * positions);
-        let mut kept: Vec<i64> = sample(random, count * positions, keep).into_iter().map(|row| row as i64).collect();
+        let mut kept: Vec<usize> = sample(random, count * positions, keep).into_vec();
         kept.sort_unstable();
-        let kept = Tensor::from_slice(&kept).f_to_device(images.device())?;
-        let x = self.window.rows(&of_student.next().expect("the convolution's input"))?;
-        let x = x.f_index_select(0, &kept)?.f_to_kind(Kind::Double)?;
-        let ones = Tensor::f_ones([x.size()[0], 1], (Kind::Double, x.device()))?;
-        let pick = |value: &Tensor| -> Result<Tensor, CompressError> {
-            Ok(by_position(value)?.f_index_select(0, &kept)?.f_to_kind(Kind::Double)?)
-        };
+        let places = Places::of(&kept, [size[2] as usize, size[3] as usize], images.device())?;
+        let x = self.window.rows(&of_student.next().expect("the convolution's input"), &places)?;
+        let ones = Tensor::f_ones([x.size()[0], 1], (x.kind(), x.device()))?;
+        let pick = |value: &Tensor| places.of_channels(value);
         let shortcut = of_student.next().as_ref().map(pick).transpose()?;
         Ok(Chunk { x: Tensor::f_cat(&[x, ones], 1)?, target: pick(&target)?, shortcut })
     }
 }
 
-/// (N, C, H, W) → (N·H·W, C).
-fn by_position(value: &Tensor) -> Result<Tensor, CompressError> {
-    Ok(value.f_permute([0, 2, 3, 1])?.f_flatten(0, 2)?)
+/// Some of the images and positions of a batch.
+struct Places {
+    image: Tensor,
+    row: Tensor,
+    column: Tensor,
+}
+
+impl Places {
+    /// `kept` counts through all positions, (H, W), of one image after the other.
+    fn of(kept: &[usize], [height, width]: [usize; 2], device: Device) -> Result<Self, CompressError> {
+        let told = |part: fn(usize, usize, usize) -> usize| {
+            let indices: Vec<i64> = kept.iter().map(|&place| part(place, height, width) as i64).collect();
+            Tensor::from_slice(&indices).f_to_device(device)
+        };
+        Ok(Self {
+            image: told(|place, height, width| place / (height * width))?,
+            row: told(|place, height, width| place / width % height)?,
+            column: told(|place, _, width| place % width)?,
+        })
+    }
+
+    /// (N, C, H, W) → (r, C).
+    fn of_channels(&self, value: &Tensor) -> Result<Tensor, CompressError> {
+        self.of_positions(&value.f_permute([0, 2, 3, 1])?)
+    }
+
+    /// (N, H, W, …) → (r, …).
+    fn of_positions(&self, value: &Tensor) -> Result<Tensor, CompressError> {
+        Ok(value.f_index(&[Some(&self.image), Some(&self.row), Some(&self.column)])?)
+    }
 }
 
 /// What a convolution sees at each position.
@@ -161,14 +203,16 @@ impl Window {
         (self.channels * self.kernel[0] * self.kernel[1]) as usize
     }
 
-    /// (N, C, H, W) → (N·H'·W', C·kH·kW), columns in the order of a kernel (M, C, kH, kW).
-    fn rows(&self, x: &Tensor) -> Result<Tensor, CompressError> {
-        if self.kernel == [1, 1] && self.strides == [1, 1] && self.pads == [0; 4] {
-            return by_position(x);
-        }
+    /// (N, C, H, W) → (r, C·kH·kW), columns in the order of a kernel (M, C, kH, kW). The windows are views of the padded
+    /// input, so that only those asked for are copied.
+    fn rows(&self, x: &Tensor, places: &Places) -> Result<Tensor, CompressError> {
         let [top, bottom, left, right] = self.pads;
-        let x = x.f_constant_pad_nd([left, right, top, bottom])?;
-        let columns = x.f_im2col(self.kernel, self.dilations, [0, 0], self.strides)?;
-        Ok(columns.f_transpose(1, 2)?.f_flatten(0, 1)?)
+        let mut windows = x.f_constant_pad_nd([left, right, top, bottom])?;
+        for (axis, dim) in [(0, 2), (1, 3)] {
+            let span = (self.kernel[axis] - 1) * self.dilations[axis] + 1;
+            windows = windows.f_unfold(dim, span, self.strides[axis])?;
+            windows = windows.f_slice(-1, 0, span, self.dilations[axis])?;
+        }
+        Ok(places.of_positions(&windows.f_permute([0, 2, 3, 1, 4, 5])?)?.f_flatten(1, -1)?)
     }
 }

@@ -14,6 +14,9 @@ use super::rows::{Chunk, Rows};
 /// Ridge strengths that are tried, as shares of the mean squared input.
 pub(super) const RIDGES: [f64; 2] = [1e-3, 1e-1];
 
+/// Rows that are kept between two passes, at most.
+const KEPT_BYTES: usize = 128 << 20;
+
 /// A kernel with its bias, as it works behind the BatchNormalization, as one matrix (M, p + 1), f64.
 #[derive(Debug)]
 pub(super) struct Solution(pub(super) Tensor);
@@ -111,7 +114,9 @@ pub(super) fn normal(
     observer: &dyn Observer,
 ) -> Result<Normal, CompressError> {
     let mut normal: Option<Normal> = None;
-    rows.each(setting, student, observer, |chunk| {
+    let mut kept = Kept::default();
+    rows.each(setting, student, observer, |rows| {
+        let chunk = rows.doubled()?;
         let target = residual(&chunk, chunk.target.shallow_clone());
         let gram = chunk.x.tr().f_matmul(&chunk.x)?;
         let with_target = chunk.x.tr().f_matmul(&target)?;
@@ -119,6 +124,7 @@ pub(super) fn normal(
             Some(sum) => Normal { gram: sum.gram + gram, with_target: sum.with_target + with_target },
             None => Normal { gram, with_target },
         });
+        kept.keep(rows);
         Ok(())
     })?;
     let mut normal = normal.ok_or_else(|| CompressError::NotFinite("a refit without images".into()))?;
@@ -127,15 +133,41 @@ pub(super) fn normal(
     }
     let Some(first) = normal.solve(&start.solution, RIDGES[0])? else { return Ok(normal) };
     let mut with_target = normal.with_target.zeros_like();
-    rows.each(setting, student, observer, |chunk| {
+    let mut again = |rows: &Chunk| -> Result<(), CompressError> {
+        let chunk = rows.doubled()?;
         let said = chunk.x.f_matmul(&first.0.tr())?;
         let said = chunk.shortcut.as_ref().map_or_else(|| said.shallow_clone(), |shortcut| &said + shortcut);
         let target = residual(&chunk, relaxed(&chunk.target, &said, problem.range)?);
         with_target += chunk.x.tr().f_matmul(&target)?;
         Ok(())
-    })?;
+    };
+    match kept.all() {
+        Some(chunks) => chunks.iter().try_for_each(&mut again)?,
+        None => rows.each(setting, student, observer, |rows| again(&rows))?,
+    }
     normal.with_target = with_target;
     Ok(normal)
+}
+
+/// Rows of a first pass for a second one, as long as they are few: else the networks are asked again.
+#[derive(Default)]
+struct Kept {
+    chunks: Vec<Chunk>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn keep(&mut self, chunk: Chunk) {
+        self.bytes += chunk.bytes();
+        match self.bytes <= KEPT_BYTES {
+            true => self.chunks.push(chunk),
+            false => self.chunks.clear(),
+        }
+    }
+
+    fn all(&self) -> Option<&[Chunk]> {
+        (self.bytes <= KEPT_BYTES).then_some(&self.chunks)
+    }
 }
 
 fn residual(chunk: &Chunk, target: Tensor) -> Tensor {

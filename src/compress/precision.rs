@@ -1,0 +1,112 @@
+//! What training computes in. Processors with instructions for bfloat16 take half the time in it: 8 bits of exponent as in
+//! f32, 8 bits of precision. Weights stay f32, and so does whatever is measured.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use tch::Kind;
+
+use crate::exec::{Device, Params};
+use crate::graph::Graph;
+
+use super::CompressError;
+use super::distill::feature_loss;
+use super::fused::Fused;
+use super::pair::Pair;
+use super::recoverability::Setting;
+use super::student::Student;
+use super::trainable;
+
+/// Largest mean squared difference of a teacher's features in bfloat16 from those in f32, as a share of the loss that is to
+/// be recovered from.
+const TOLERANCE: f64 = 0.02;
+
+/// Images that a precision is tried on.
+const TRIED_ON: usize = 8;
+
+/// A floating-point format.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// IEEE 754 single precision.
+    #[default]
+    Float32,
+    /// The upper half of it.
+    Bfloat16,
+}
+
+/// What training computes in: what is wished for or else what the device is fast in, unless the networks do not work in it.
+/// The student is the teacher ahead of the node at `first`, and has this feature loss.
+pub fn settle(
+    wish: Option<Precision>,
+    setting: &Setting,
+    student: &Student,
+    first: usize,
+    loss: f64,
+) -> Result<Precision, CompressError> {
+    let wanted = wish.unwrap_or(if fast(setting.device) { Precision::Bfloat16 } else { Precision::Float32 });
+    if wanted == Precision::Float32 || !works(setting, student, first, TOLERANCE * loss)? {
+        return Ok(Precision::Float32);
+    }
+    Ok(wanted)
+}
+
+/// Whether the device multiplies bfloat16 faster than f32.
+fn fast(device: Device) -> bool {
+    match device {
+        #[cfg(target_arch = "x86_64")]
+        Device::Cpu => std::arch::is_x86_feature_detected!("avx512bf16"),
+        // CUDA has not been measured.
+        _ => false,
+    }
+}
+
+/// Whether both networks run in bfloat16, forward and backward, and the teacher's features are within `allowed` of what they
+/// are in f32 (mean squared difference).
+fn works(setting: &Setting, student: &Student, first: usize, allowed: f64) -> Result<bool, CompressError> {
+    let images = &setting.samples.fit[..setting.samples.fit.len().min(TRIED_ON)];
+    let images = setting.samples.select(images)?;
+    let mut student = student.copy()?;
+    let names = trainable::weights_from(&student.graph, &student.taps, first);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    student.params.trainable(&names)?;
+    let mut fused = Fused::new(&student, first)?;
+    let student = fused.with(&student.params)?;
+    let pair = |precision| Pair::plan(setting, student, first, &[], precision);
+    let exact = pair(Precision::Float32)?.features(&images)?;
+    let narrow = pair(Precision::Bfloat16)?;
+    // An operator that torch does not have in bfloat16, or a constant that stays f32, is no error: it is the answer.
+    let Ok(rounded) = narrow.features(&images) else { return Ok(false) };
+    let Ok(loss) = narrow.loss(&student.params, &images, 0.0) else { return Ok(false) };
+    if loss.f_backward().is_err() {
+        return Ok(false);
+    }
+    Ok(feature_loss(&rounded, &exact)?.f_double_value(&[])? <= allowed)
+}
+
+/// Weights for running a graph in bfloat16: all but those of BatchNormalizations, which take f32 beside bfloat16 and lose
+/// by rounding what they subtract.
+#[derive(Clone)]
+pub struct Narrowing {
+    kept: HashSet<String>,
+}
+
+impl Narrowing {
+    /// For one graph.
+    pub fn of(graph: &Graph) -> Self {
+        let norms = graph.nodes.iter().filter(|node| node.is("BatchNormalization"));
+        Self { kept: norms.flat_map(|node| node.inputs[1..].iter().cloned()).collect() }
+    }
+
+    /// The same weights in bfloat16; gradients flow from them to the f32 ones.
+    pub fn narrow(&self, params: &Params) -> Result<Params, CompressError> {
+        let mut narrow = params.shallow_copy();
+        for name in params.names().filter(|name| !self.kept.contains(*name)) {
+            let tensor = params.get(name).expect("a name of these");
+            if tensor.kind() == Kind::Float {
+                narrow.set(name, tensor.f_to_kind(Kind::BFloat16)?);
+            }
+        }
+        Ok(narrow)
+    }
+}
