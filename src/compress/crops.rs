@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
 use super::CompressError;
+use super::config::LARGE;
 use super::pair::Pair;
 use super::random::stream;
 use crate::exec::Params;
@@ -40,9 +41,14 @@ pub fn crop(views: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, CompressE
     Ok(views.f_narrow(2, top, h)?.f_narrow(3, left, w)?)
 }
 
-/// Whether both networks take crops of these images, (n, C, H, W), and answer in the same form: a fixed pooling window or a
-/// learnt position does not.
+/// Whether both networks take crops of these images, (n, C, H, W), and answer in the same form, as with positions that are
+/// learnt they do not. Large images are not cropped: a network is used to the size at which things appear on them
+/// (EfficientNet-Lite0 recovered less, docs/performance.md).
 pub fn fit(pair: &Pair, student: &Params, images: &Tensor) -> Result<bool, CompressError> {
+    let size = images.size();
+    if (size[2] * size[3]) as usize > LARGE {
+        return Ok(false);
+    }
     let form =
         |features: &[Tensor]| features.iter().map(|tap| tap.size()[..2.min(tap.dim())].to_vec()).collect::<Vec<_>>();
     let cropped = crop(images, &mut stream(0, "crops"))?;
