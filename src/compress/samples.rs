@@ -40,6 +40,9 @@ pub struct Samples {
 const FITTED_MIXTURES: usize = 64;
 const DECIDING_MIXTURES: usize = 32;
 
+/// Images fitted on that are many.
+const MANY_IMAGES: usize = 128;
+
 impl Samples {
     /// Preprocesses a set to `size` and splits what is different in it: a fifth, at least 8, is held out where there are 16
     /// or more.
@@ -109,6 +112,11 @@ impl Samples {
             0..=LARGE => 64,
             _ => 16.min(self.paper_batch()),
         }
+    }
+
+    /// Whether so many real images are there that a student does not learn them by heart from some views of each.
+    pub fn many(&self) -> bool {
+        !self.made && self.fit.len() >= MANY_IMAGES
     }
 
     /// Pixels of an image.

@@ -52,7 +52,6 @@ const BETTER: f64 = 0.97;
 /// Share of the steps on crops and mixed views. The last ones are on views as they are, which is what the student will be
 /// asked about; but on mixed ones still where there are so few images that it would learn them by heart.
 const SETTLING: f64 = 0.7;
-const MANY_IMAGES: usize = 128;
 
 /// With fewer images than this, the ones held out are worth fitting on once they have decided.
 const FEW_IMAGES: usize = 200;
@@ -312,7 +311,7 @@ impl Run {
     /// One step on fresh views; gives how many images the teacher was asked about.
     fn train(&mut self, setting: &Setting, config: &FinetuneConfig, progress: f64) -> Result<u64, CompressError> {
         let mut views = setting.samples.views(self.batches.next_batch(), augment::OURS, &mut self.views)?;
-        if config.mixing && (progress < SETTLING || setting.samples.fit.len() < MANY_IMAGES) {
+        if config.mixing && (progress < SETTLING || !setting.samples.many()) {
             views = cutmix(&views, &mut self.views)?;
         }
         if self.crops && progress < SETTLING {
