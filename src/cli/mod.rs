@@ -5,6 +5,7 @@ pub mod compress;
 pub mod evaluate;
 pub mod failure;
 pub mod files;
+pub mod filters;
 pub mod latency;
 pub mod migrate;
 pub mod progress;
@@ -42,6 +43,9 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Measure the latency of one network, or of two interleaved.
     Latency(latency::Args),
+    /// For benchmarks: prune channels instead of blocks, and recover the same way.
+    #[command(hide = true)]
+    Filters(filters::Args),
     /// Run by the service itself: measures latency and nothing else.
     #[command(hide = true)]
     LatencyChild(latency::ChildArgs),
@@ -61,6 +65,7 @@ impl Cli {
             Command::Compress(args) => compress::run(args),
             Command::Evaluate(args) => evaluate::run(args),
             Command::Latency(args) => latency::run(args),
+            Command::Filters(args) => filters::run(args),
             Command::LatencyChild(args) => latency::run_child(args),
         }
     }
@@ -69,7 +74,7 @@ impl Cli {
 impl Command {
     /// Whether this process runs networks in torch. Measuring latency is left as it is on a customer's device.
     fn computes(&self) -> bool {
-        matches!(self, Self::Worker(_) | Self::Compress(_) | Self::Evaluate(_))
+        matches!(self, Self::Worker(_) | Self::Compress(_) | Self::Evaluate(_) | Self::Filters(_))
     }
 }
 

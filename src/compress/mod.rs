@@ -11,6 +11,7 @@
 //! * recovery: [`finetune`], on [`distill`], [`pair`] and [`cut`], [`precision`], [`mixing`], [`crops`],
 //!   [`hints`], [`trainable`], [`batchnorm`], [`fused`], [`sgd`], [`muon`]
 //! * the result: [`student`], [`export`], [`answer`], [`quality`], [`evaluate`], [`report`]
+//! * to compare with: [`filters`]
 
 pub mod adapter;
 pub mod analyse;
@@ -27,6 +28,7 @@ mod edit;
 mod error;
 pub mod evaluate;
 pub mod export;
+pub mod filters;
 pub mod finetune;
 pub mod fused;
 pub mod hints;

@@ -92,7 +92,7 @@ impl Pair {
         for of_share in views.f_chunk(threads, 0)? {
             let weight = of_share.size()[0] as f64 / views.size()[0] as f64;
             let leaves = leaves(student, &moving)?;
-            shares.push(Share { pair: self.shared(), student: leaves, views: of_share, hints, weight });
+            shares.push(Share { pair: self.shallow_copy(), student: leaves, views: of_share, hints, weight });
         }
         let gradients = thread::scope(|scope| {
             let moving = &moving;
@@ -121,7 +121,7 @@ impl Pair {
     }
 
     /// The same with the same weights, for another thread.
-    fn shared(&self) -> Self {
+    fn shallow_copy(&self) -> Self {
         Self {
             teacher: self.teacher.clone(),
             weights: self.weights.shallow_copy(),

@@ -229,6 +229,19 @@ mod tests {
     }
 
     #[test]
+    fn drawn_pictures_are_never_many() {
+        let (images, black) = (Tensor::zeros([1, 1, 1, 1], (tch::Kind::Float, tch::Device::Cpu)), vec![0.0]);
+        let (held_out, repeated, mixtures) = (Vec::new(), 0, false);
+        let mut samples =
+            Samples { images, fit: vec![0; MANY_IMAGES], held_out, repeated, black, mixtures, made: false };
+        assert!(samples.many());
+        samples.made = true;
+        assert!(!samples.many());
+        (samples.fit, samples.made) = (vec![0; MANY_IMAGES - 1], false);
+        assert!(!samples.many());
+    }
+
+    #[test]
     fn few_images_make_small_batches() {
         assert_eq!(Batches::new(&[7, 8], 64, stream(1, "test")).next_batch().len(), 2);
     }

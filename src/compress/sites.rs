@@ -55,7 +55,7 @@ fn site(graph: &Graph, conv: usize, side: Side) -> Option<Site> {
 }
 
 /// What may stand between a convolution and the stream without being the end of it.
-fn passes(node: &Node) -> bool {
+pub fn passes(node: &Node) -> bool {
     ["Relu", "Clip", "BatchNormalization", "Identity", "Dropout", "LeakyRelu", "HardSwish", "Sigmoid"]
         .contains(&node.op.as_str())
 }

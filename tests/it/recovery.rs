@@ -8,7 +8,8 @@ use practised::compress::crops;
 use practised::compress::cut;
 use practised::compress::distill::{Answers, Forward};
 use practised::compress::export;
-use practised::compress::finetune::{Recovered, by_practised};
+use practised::compress::filters;
+use practised::compress::finetune::{Recovered, by_practised, narrowed_by_practised};
 use practised::compress::fused::Fused;
 use practised::compress::hints;
 use practised::compress::network::Network;
@@ -422,6 +423,31 @@ fn crops_are_for_networks_that_take_them() {
     };
     assert!(fits(&net.bytes()), "convolutions and a mean take any size");
     assert!(!fits(&placed(&net)), "what is added for every position does not");
+}
+
+#[test]
+fn fewer_channels_inside_the_blocks_make_a_student_that_recovers_too() {
+    for net in forms() {
+        let net = TinyResNet { width: 16, ..net };
+        let scene = Scene::new(&net, 40, 8);
+        let whole = filters::pruned(&scene.network, 1.0, Device::Cpu).expect("keeps all");
+        assert!(
+            relative_difference(&scene.outputs(&scene.teacher), &scene.outputs(&whole)).expect("same shape") < 1e-6
+        );
+        let narrow = filters::pruned(&scene.network, 0.5, Device::Cpu).expect("prunes");
+        let kernels = |student: &Student| {
+            let convs = student.graph.nodes.iter().filter(|node| node.op == "Conv");
+            convs.map(|conv| student.params.get(&conv.inputs[1]).expect("a weight").numel()).sum::<usize>()
+        };
+        assert!(kernels(&narrow) * 3 < kernels(&scene.teacher) * 2, "{net:?}");
+        let config = FinetuneConfig { steps: Some(20), ..FinetuneConfig::default() };
+        let recovered = narrowed_by_practised(&scene.setting(), &narrow, &config, &Unobserved).expect("recovers");
+        assert!(scene.loss(recovered.measured()) < scene.loss(&narrow), "{net:?}");
+        let file = filters::to_onnx(&recovered.student).expect("writes");
+        let images = scene.samples.images.narrow(0, 0, 4);
+        let reference = export::outputs(&scene.network, &recovered.student, &images).expect("runs");
+        export::verify(&scene.network, &file, &images, Some(&reference), Device::Cpu).expect("is the same network");
+    }
 }
 
 #[test]

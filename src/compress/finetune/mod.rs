@@ -9,7 +9,7 @@ use super::report::FinetuneReport;
 use super::student::Student;
 
 pub use paper::by_paper;
-pub use practised::by_practised;
+pub use practised::{by_practised, narrowed_by_practised};
 
 /// How often the images that decide are looked at during one run.
 const CHECKPOINTS: u32 = 10;

@@ -66,6 +66,29 @@ pub fn by_practised(
 ) -> Result<Recovered, CompressError> {
     let began = Instant::now();
     let refitted = start::refitted(setting, plain.copy()?, dropped, observer)?;
+    recovered(setting, plain, refitted, config, began, observer)
+}
+
+/// Refits every writer of a student that has all blocks of its teacher with fewer channels inside, then distils.
+pub fn narrowed_by_practised(
+    setting: &Setting,
+    plain: &Student,
+    config: &FinetuneConfig,
+    observer: &dyn Observer,
+) -> Result<Recovered, CompressError> {
+    let began = Instant::now();
+    let refitted = start::every_writer(setting, plain.copy()?, observer)?;
+    recovered(setting, plain, refitted, config, began, observer)
+}
+
+fn recovered(
+    setting: &Setting,
+    plain: &Student,
+    refitted: Refitted,
+    config: &FinetuneConfig,
+    began: Instant,
+    observer: &dyn Observer,
+) -> Result<Recovered, CompressError> {
     let start = Prepared::new(setting, refitted, config.precision)?;
     let steps = config.steps_at(setting.samples.pixels(), setting.samples.made);
     let mut recovery =

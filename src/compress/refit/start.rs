@@ -47,11 +47,14 @@ pub fn refitted(
     let mut refitted = around_gaps(setting, student, dropped, observer)?;
     let runs = runs(setting, dropped);
     let Some(first) = runs.first().map(|run| run[0]) else { return Ok(refitted) };
-    for block in behind(setting, first).filter(|block| !dropped.contains(block)) {
-        if let Some(problem) = of_sum(&refitted.student.graph, block) {
-            refitted.take(setting, &problem, observer)?;
-        }
-    }
+    refitted.writers(setting, behind(setting, first).filter(|block| !dropped.contains(block)), observer)?;
+    Ok(refitted)
+}
+
+/// Refits every writer of a student that has all blocks of its teacher, in another form.
+pub fn every_writer(setting: &Setting, student: Student, observer: &dyn Observer) -> Result<Refitted, CompressError> {
+    let mut refitted = Refitted { student, refitted: Vec::new(), undone: 0 };
+    refitted.writers(setting, setting.network.blocks.iter(), observer)?;
     Ok(refitted)
 }
 
@@ -65,6 +68,19 @@ impl Refitted {
             None => behind_gap(student, first).into_iter().take(MOST_READERS).collect(),
         };
         problems.iter().try_for_each(|problem| self.take(setting, problem, observer))
+    }
+
+    /// Refits the writers of these blocks' additions.
+    fn writers<'b>(
+        &mut self,
+        setting: &Setting,
+        mut blocks: impl Iterator<Item = &'b Block>,
+        observer: &dyn Observer,
+    ) -> Result<(), CompressError> {
+        blocks.try_for_each(|block| match of_sum(&self.student.graph, block) {
+            Some(problem) => self.take(setting, &problem, observer),
+            None => Ok(()),
+        })
     }
 
     fn take(&mut self, setting: &Setting, problem: &Problem, observer: &dyn Observer) -> Result<(), CompressError> {

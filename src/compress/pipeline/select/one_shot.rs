@@ -10,7 +10,7 @@ use crate::compress::pipeline::{Bench, BlockScore, Measured};
 
 use super::Path;
 use super::assembled::{Assembled, measured as measured_sets};
-use super::rank::{TIE, rank, tied, without_overlaps};
+use super::rank::{Ranked, Standing, TIE, Uncertain, noise_of, rank, tied, without_overlaps};
 
 /// Sets that are measured at once on the way to the target.
 const AT_ONCE: usize = 4;
@@ -41,11 +41,8 @@ pub(super) fn path<'b>(
     let mut met = sets.iter().position(|set| set.meets(target));
     let ties = match met {
         Some(index) => {
-            let gains: Vec<f64> = blocks.iter().map(|block| measured.reductions[&block.name].reduction.value).collect();
-            let scores: Vec<f64> = ranked.iter().map(|(_, score)| *score).collect();
-            let depths: Vec<Option<usize>> = blocks.iter().map(|block| bench.network.depth(block)).collect();
-            let other =
-                |count: usize| Some(tied(&scores, &gains, &depths, count)?.into_iter().map(|i| blocks[i]).collect());
+            let standings: Vec<Standing> = ranked.iter().map(|of| standing(bench, measured, of)).collect();
+            let other = |count: usize| Some(tied(&standings, count)?.into_iter().map(|i| blocks[i]).collect());
             let (at, ties) = settle(bench, &mut sets, index, other, observer)?;
             met = Some(at);
             ties
@@ -56,6 +53,15 @@ pub(super) fn path<'b>(
     sets.extend(measured_sets(bench, &beyond, Occasion::Short, observer)?);
     observer.progress(Phase::Select, most as u64, most as u64);
     Ok(Path { ranking, sets, met, ties })
+}
+
+fn standing(bench: &Bench, measured: &Measured, (block, ranked): &(&Block, &Ranked)) -> Standing {
+    let gain = &measured.reductions[&block.name].reduction;
+    Standing {
+        score: Uncertain { value: ranked.score, noise: ranked.noise },
+        gain: Uncertain { value: gain.value, noise: noise_of(gain) },
+        depth: bench.network.depth(block),
+    }
 }
 
 /// Measures the level sets of the size that meets the target and of one block less. The smaller one is taken where it meets

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::compress::CompressError;
 use crate::compress::block::Block;
 use crate::compress::pipeline::{Bench, BlockScore, Measured};
+use crate::compress::report::Figure;
 
-/// Scores within this factor of each other are a tie, and so are gains: neither is known much better.
+/// Scores within this factor of each other, beyond their noise, are a tie, and so are gains: what a score says before any
+/// training is not better than that.
 pub(super) const TIE: f64 = 1.2;
 
 /// A candidate with its score.
@@ -16,31 +18,45 @@ pub struct Ranked {
     pub block: String,
     /// Recoverability ÷ latency reduction.
     pub score: f64,
+    /// Half the width of its 95 % interval, as a share of it.
+    #[serde(default)]
+    pub noise: f64,
 }
 
 /// Score = recoverability ÷ latency reduction, lowest first; blocks without measurable gain are left out.
 pub(super) fn rank(measured: &Measured, scores: &[BlockScore]) -> Vec<Ranked> {
     let score = |score: &BlockScore| {
         let single = measured.reductions.get(&score.block).filter(|single| single.measurable)?;
-        let recoverability = score.recoverability.loss.deciding();
-        Some(Ranked { block: score.block.clone(), score: recoverability / single.reduction.value })
+        let loss = &score.recoverability.loss;
+        let of_loss = loss.interval.map_or(0.0, |interval| half_width(interval.low, interval.high, loss.deciding()));
+        let noise = of_loss.hypot(noise_of(&single.reduction));
+        Some(Ranked { block: score.block.clone(), score: loss.deciding() / single.reduction.value, noise })
     };
     let mut ranking: Vec<Ranked> = scores.iter().filter_map(score).collect();
     ranking.sort_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.block.cmp(&b.block)));
     ranking
 }
 
+/// Half the width of a figure's 95 % interval, as a share of it.
+pub(super) fn noise_of(figure: &Figure) -> f64 {
+    figure.low.zip(figure.high).map_or(0.0, |(low, high)| half_width(low, high, figure.value))
+}
+
+fn half_width(low: f64, high: f64, value: f64) -> f64 {
+    if value > 0.0 { (high - low) / 2.0 / value } else { 0.0 }
+}
+
 /// The blocks of a ranking that can go together. A block inside another one is gone with it; of two such, the one with the
 /// lower score counts.
-pub(super) fn without_overlaps<'b>(
+pub(super) fn without_overlaps<'b, 'r>(
     bench: &'b Bench,
-    ranking: &[Ranked],
-) -> Result<Vec<(&'b Block, f64)>, CompressError> {
-    let mut kept: Vec<(&Block, f64)> = Vec::new();
-    for Ranked { block, score } in ranking {
-        let block = bench.network.block(block)?;
+    ranking: &'r [Ranked],
+) -> Result<Vec<(&'b Block, &'r Ranked)>, CompressError> {
+    let mut kept: Vec<(&Block, &Ranked)> = Vec::new();
+    for ranked in ranking {
+        let block = bench.network.block(&ranked.block)?;
         if !kept.iter().any(|(other, _)| overlap(block, other)) {
-            kept.push((block, *score));
+            kept.push((block, ranked));
         }
     }
     Ok(kept)
@@ -52,18 +68,43 @@ pub(super) fn overlap(a: &Block, b: &Block) -> bool {
     inside(a, b) || inside(b, a)
 }
 
+/// What is known of a candidate ahead of any training.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    pub(super) score: Uncertain,
+    /// Its own latency reduction.
+    pub(super) gain: Uncertain,
+    /// Its place in the network.
+    pub(super) depth: Option<usize>,
+}
+
+/// A positive value with half the width of its 95 % interval, as a share of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Uncertain {
+    pub(super) value: f64,
+    pub(super) noise: f64,
+}
+
+impl Uncertain {
+    /// Whether neither can be said to be larger.
+    fn level(self, other: Self) -> bool {
+        self.value == other.value || (self.value / other.value).ln().abs() <= TIE.ln() + self.noise.hypot(other.noise)
+    }
+}
+
 /// Indices of `count` blocks that are level with the `count` lowest scores, in the order of their scores; `None` where that
 /// is no other set. Of level blocks those go whose own gain is level with the largest and that stand nearest to the input:
 /// scores are taken before any training, and the longer the rest of the network is, the more of the damage training mends.
 ///
-/// `scores` ascends, `gains` are the blocks' own reductions, `depths` their places in the network.
-pub(super) fn tied(scores: &[f64], gains: &[f64], depths: &[Option<usize>], count: usize) -> Option<Vec<usize>> {
-    let last = *scores.get(count.checked_sub(1)?)?;
-    let level = |index: &usize| scores[*index] <= last * TIE && scores[*index] * TIE >= last;
-    let mut group: Vec<usize> = (0..scores.len()).filter(level).collect();
+/// Scores ascend.
+pub(super) fn tied(standings: &[Standing], count: usize) -> Option<Vec<usize>> {
+    let last = standings.get(count.checked_sub(1)?)?.score;
+    let level = |index: &usize| standings[*index].score.level(last);
+    let mut group: Vec<usize> = (0..standings.len()).filter(level).collect();
     let mut chosen: Vec<usize> = (0..count).filter(|index| !level(index)).collect();
-    let most = group.iter().map(|index| gains[*index]).fold(0.0, f64::max);
-    group.sort_by_key(|index| (gains[*index] * TIE < most, depths[*index]));
+    let gains = group.iter().map(|index| standings[*index].gain);
+    let most = gains.max_by(|a, b| a.value.total_cmp(&b.value))?;
+    group.sort_by_key(|index| (!standings[*index].gain.level(most), standings[*index].depth));
     chosen.extend(group.into_iter().take(count - chosen.len()));
     chosen.sort_unstable();
     (chosen.last() != Some(&(count - 1))).then_some(chosen)
@@ -77,7 +118,7 @@ mod tests {
     use crate::compress::config::RecoverabilityMethod;
     use crate::compress::latency::Basis;
     use crate::compress::pipeline::measure::SingleReduction;
-    use crate::compress::report::{Figure, Loss, Recoverability};
+    use crate::compress::report::{Interval, Loss, Recoverability};
 
     fn scored(block: &str, loss: f64) -> BlockScore {
         let loss = Loss { fit: 9.0, held_out: Some(loss), interval: None };
@@ -102,14 +143,42 @@ mod tests {
 
     #[test]
     fn of_level_blocks_with_level_gains_the_first_in_the_network_are_the_other_set() {
-        let scores = [1.0, 2.0, 2.1, 2.3, 9.0];
-        let depths = [9, 7, 5, 3, 1].map(Some);
-        let other = |gains: [f64; 5], count| tied(&scores, &gains, &depths, count);
+        let other = |gains: [f64; 5], count| tied(&standings([1.0, 2.0, 2.1, 2.3, 9.0], 0.0, gains), count);
         assert_eq!(other([0.1; 5], 2), Some(vec![0, 3]), "2.3 is level with 2.0, 9.0 is not");
         assert_eq!(other([0.1; 5], 3), Some(vec![0, 2, 3]));
         assert_eq!(other([0.1, 0.1, 0.12, 0.05, 0.1], 2), Some(vec![0, 2]), "half of a gain is not level");
         assert_eq!(other([0.1, 0.4, 0.1, 0.3, 0.9], 2), None, "the lowest scores gain far more");
         assert_eq!(other([0.1; 5], 1), None, "nothing is level with 1.0");
-        assert_eq!((other([0.1; 5], 5), other([0.1; 5], 0), tied(&[], &[], &[], 1)), (None, None, None));
+        assert_eq!((other([0.1; 5], 5), other([0.1; 5], 0), tied(&[], 1)), (None, None, None));
+    }
+
+    #[test]
+    fn scores_within_their_noise_are_level() {
+        let other = |noise| tied(&standings([1.0, 1.3, 3.0, 9.0, 9.0], noise, [0.1; 5]), 1);
+        assert_eq!(other(0.0), None);
+        assert_eq!(other(0.1), Some(vec![1]), "1.3 may well be lower than 1.0");
+        assert_eq!(other(0.7), Some(vec![2]), "and so may 3.0 where so little is known");
+    }
+
+    #[test]
+    fn the_noise_of_a_score_is_that_of_both_its_parts() {
+        let interval = Some(Interval { low: 0.08, high: 0.12 });
+        let mut score = scored("a", 0.1);
+        score.recoverability.loss.interval = interval;
+        let mut single = gain(0.2, true);
+        single.reduction = Figure { value: 0.2, low: Some(0.17), high: Some(0.23) };
+        let measured = Measured { reductions: BTreeMap::from([("a".to_owned(), single)]), seconds: 0.0 };
+        let noise = rank(&measured, &[score])[0].noise;
+        assert!((noise - 0.25).abs() < 1e-12, "20 % and 15 % are 25 % together: {noise}");
+    }
+
+    fn standings(scores: [f64; 5], noise: f64, gains: [f64; 5]) -> Vec<Standing> {
+        let all = scores.into_iter().zip(gains).zip([9, 7, 5, 3, 1]);
+        let standing = |((score, gain), depth): ((f64, f64), usize)| Standing {
+            score: Uncertain { value: score, noise },
+            gain: Uncertain { value: gain, noise: 0.0 },
+            depth: Some(depth),
+        };
+        all.map(standing).collect()
     }
 }

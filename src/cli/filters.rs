@@ -1,0 +1,53 @@
+//! `practised filters`: a network with fewer channels inside its blocks, recovered as a job's student is. For benchmarks.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::{Map, Value};
+
+use crate::compress::config;
+use crate::compress::latency::Probe;
+use crate::compress::pipeline::{self, Bench};
+use crate::exec::{self, Device};
+
+use super::failure::{Failure, finish};
+use super::files;
+use super::progress::Progress;
+
+/// Arguments of `practised filters`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The network.
+    #[arg(value_name = "MODEL.onnx")]
+    model: PathBuf,
+    /// A few unlabelled images, as a zip or a folder.
+    #[arg(long, value_name = "ZIP|DIR")]
+    images: PathBuf,
+    /// The body of a job; its target plays no part.
+    #[arg(long, value_name = "FILE.json")]
+    job: PathBuf,
+    /// Share of the channels to keep.
+    #[arg(long, value_name = "0..1")]
+    keep: f64,
+    /// The file to write.
+    #[arg(long, value_name = "STUDENT.onnx")]
+    out: PathBuf,
+}
+
+/// Runs `practised filters`.
+pub fn run(args: Args) -> ExitCode {
+    finish(prune(&args), true)
+}
+
+fn prune(args: &Args) -> Result<(), Failure> {
+    let model = files::read(&args.model)?;
+    let body: Map<String, Value> = files::read_json(&args.job)?;
+    let config = config::parse(&body, &[])?;
+    let images = files::read_images(&args.images, None)?;
+    let probe = Probe::current().map_err(crate::compress::CompressError::from)?;
+    exec::set_threads(exec::usual_threads());
+    let bench = Bench::open(&model, Some(&images), &config, Device::Cpu, probe)?;
+    let (file, report) = pipeline::narrow(&bench, args.keep, &Progress::new())?;
+    files::write(&args.out, &file)?;
+    files::print_json(&report)
+}
