@@ -20,6 +20,7 @@ import sys
 from dataclasses import dataclass, replace
 
 from cases import ROOT, have_shared
+from filters import against_filters
 from intervals import coverage
 from made_and_foreign import foreign_images, zero_images
 from ranking import figure3
@@ -34,6 +35,7 @@ SECTIONS = {
     "foreign": ("Table 3: foreign images", foreign_images),
     "large": ("Large images", large_images),
     "deep": ("A deep network", deep_network),
+    "filters": ("Blocks against filters", against_filters),
     "ranking": ("Figure 3: recoverability and what is left after fine-tuning", figure3),
     "intervals": ("Intervals", coverage),
     "table1": ("Table 1: the same blocks, several ways", table1),

@@ -138,8 +138,8 @@ class Store:
         measure = lambda: [self.latency(case.model, case.model, seed)["reduction"] for seed in range(count)]
         return self.kept(f"same-{case.model.stem}-{count}", measure)
 
-    def latency(self, a, b, seed):
-        return json.loads(self.call("latency", a, b, "--seed", seed, "--json")[0])
+    def latency(self, a, b, seed, batch=1):
+        return json.loads(self.call("latency", a, b, "--seed", seed, "--batch", batch, "--json")[0])
 
     def evaluate(self, case, student):
         if not student.exists():

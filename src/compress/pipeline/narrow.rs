@@ -1,7 +1,6 @@
 //! A student with fewer channels inside its blocks, for comparison; no step of a job.
 
 use crate::compress::CompressError;
-use crate::compress::config::FinetuneConfig;
 use crate::compress::filters;
 use crate::compress::finetune::narrowed_by_practised;
 use crate::compress::observer::Observer;
@@ -9,10 +8,13 @@ use crate::compress::report::FinetuneReport;
 
 use super::Bench;
 
-/// Keeps a share of the channels inside every block, recovers the student as a job's is, and writes it out.
+/// Keeps a share of the channels inside every block, recovers the student as a job's is (or not at all, where the job wishes
+/// none), and writes it out.
 pub fn narrow(bench: &Bench, keep: f64, observer: &dyn Observer) -> Result<(Vec<u8>, FinetuneReport), CompressError> {
     let start = filters::pruned(&bench.network, keep, bench.device)?;
-    let config = bench.config.finetune.0.clone().unwrap_or(FinetuneConfig { steps: Some(0), ..Default::default() });
-    let recovered = narrowed_by_practised(&bench.mixed_setting()?, &start, &config, observer)?;
+    let Some(config) = &bench.config.finetune.0 else {
+        return Ok((filters::to_onnx(&start)?, FinetuneReport::default()));
+    };
+    let recovered = narrowed_by_practised(&bench.mixed_setting()?, &start, config, observer)?;
     Ok((filters::to_onnx(&recovered.student)?, recovered.report))
 }
