@@ -86,6 +86,8 @@ def heading(args, store):
             "A short form: the paper's recipe runs 400 of its 2,000 steps with its schedule squeezed, and ranks with 100 of its "
             "1,000 iterations, which makes ours look better in quality and worse in cost than the full form does."
         )
+    if not store.may_run:
+        yield "Written from what has been run so far: rows that have not been are left out."
     if not have_shared():
         yield "Networks beyond the example: skipped, no ../shared."
 

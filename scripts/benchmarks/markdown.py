@@ -31,6 +31,10 @@ def median(results, read):
 
 
 def table(heads, rows):
+    """Rows of what has not been run are left out."""
+    rows = [row for row in rows if NOT_RUN not in row]
+    if not rows:
+        return "Not run."
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
 
