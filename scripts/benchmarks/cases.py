@@ -2,7 +2,7 @@
 
 import random
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,13 +43,7 @@ def example():
 
 def deep():
     """ResNet-56's form for Fashion-MNIST, trained by examples/fashion-mnist/train.py."""
-    return Case(
-        "ResNet-56, width 8, Fashion-MNIST",
-        ROOT / "bench-out" / "resnet56.onnx",
-        EXAMPLE / "tiny-200.zip",
-        EXAMPLE / "test-1000.zip",
-        EXAMPLE / "preprocess.json",
-    )
+    return replace(example(), name="ResNet-56, width 8, Fashion-MNIST", model=ROOT / "bench-out" / "resnet56.onnx")
 
 
 def _shared(name, network, preprocess, tiny, test):

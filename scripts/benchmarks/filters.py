@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from cases import draw, example, have_shared, resnet20
-from markdown import percent, table, whole
+from markdown import interval, percent, table, whole
 
 #: Shares of the channels inside the blocks that are tried, from the mildest on.
 SHARES = [0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]
@@ -23,14 +23,9 @@ def against_filters(store, scale):
     for case, count in [(example(), 200), *([(resnet20(), 500)] if have_shared() else [])]:
         told = store.kept(f"filters-{case.model.stem}-{count}", lambda: measured(store, case, count))
         for row in told or []:
-            figure = row["reduction"]
-            reduction = f"{percent(figure['value'])} % [{percent(figure['low'])}, {percent(figure['high'])}]"
             quality = [percent(row["after"]["agreement"]["value"]), percent(row["after"]["top1"]["student"]["value"])]
-            rows.append([case.name, row["batch"], row["what"], reduction, *quality, whole(row["cpu"])])
-    if rows:
-        yield table(["network", "batch", "gone", "latency reduction", "agreement %", "top-1 %", "CPU s"], rows)
-    else:
-        yield "Not run."
+            rows.append([case.name, row["batch"], row["what"], interval(row["reduction"]), *quality, whole(row["cpu"])])
+    yield table(["network", "batch", "gone", "latency reduction", "agreement %", "top-1 %", "CPU s"], rows)
 
 
 def measured(store, case, count):

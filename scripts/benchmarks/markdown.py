@@ -82,5 +82,9 @@ def runs(results):
 
 
 def reduction(result):
-    figure = result.report["latency"]["reduction"]
+    return interval(result.report["latency"]["reduction"])
+
+
+def interval(figure):
+    """A share with its 95 % interval."""
     return f"{percent(figure['value'])} % [{percent(figure['low'])}, {percent(figure['high'])}]"

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
-use crate::exec::{BatchNorm, Executor, RunOptions};
+use crate::exec::{Executor, RunOptions};
 use crate::graph::{Attribute, Graph, Node};
 
 use super::CompressError;
@@ -142,11 +142,10 @@ fn statistics(
     let input = network.input.name.as_str();
     let wanted: Vec<&str> = convs.iter().map(String::as_str).collect();
     let executor = Executor::new(&source.graph, &[input], &wanted)?;
-    let options = RunOptions { batch_norm: BatchNorm::Running };
     let mut sums: Vec<Option<(Tensor, Tensor, f64)>> = convs.iter().map(|_| None).collect();
     for chunk in samples.fit.chunks(samples.evaluation_batch()) {
         let images = samples.select(chunk)?.f_to_device(source.params.device())?;
-        let values = tch::no_grad(|| executor.run(&source.params, &[(input, &images)], &options))?;
+        let values = tch::no_grad(|| executor.run(&source.params, &[(input, &images)], &RunOptions::INFERENCE))?;
         for (sum, value) in sums.iter_mut().zip(&values) {
             let (one, two, count) = sums_per_channel(value)?;
             *sum = Some(match sum.take() {

@@ -10,9 +10,12 @@ use tch::Tensor;
 
 use super::CompressError;
 use super::config::LARGE;
+use super::fused::Fused;
 use super::pair::Pair;
+use super::precision::Precision;
 use super::random::stream;
-use crate::exec::Params;
+use super::recoverability::Setting;
+use super::student::Student;
 
 /// Sides of the crops, as a share of the image's.
 const SHARE: f64 = 0.75;
@@ -22,6 +25,9 @@ const MULTIPLE: i64 = 4;
 
 /// Crops have sides of so many pixels at least: much smaller, they would be borders more than anything else.
 const LEAST: i64 = 12;
+
+/// Images that crops are tried on.
+const TRIED_ON: usize = 4;
 
 /// Height and width of the crops of images of this size.
 fn size([height, width]: [i64; 2]) -> [i64; 2] {
@@ -41,20 +47,24 @@ pub fn crop(views: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, CompressE
     Ok(views.f_narrow(2, top, h)?.f_narrow(3, left, w)?)
 }
 
-/// Whether both networks take crops of these images, (n, C, H, W), and answer in the same form, as with positions that are
-/// learnt they do not. Large images are not cropped: a network is used to the size at which things appear on them
-/// (EfficientNet-Lite0 recovered less, docs/performance.md).
-pub fn fit(pair: &Pair, student: &Params, images: &Tensor) -> Result<bool, CompressError> {
-    let size = images.size();
-    if (size[2] * size[3]) as usize > LARGE {
+/// Whether both networks take crops of the images, and answer in the same form, as with positions that are learnt they do
+/// not. The student is the teacher ahead of the node at `first`. Large images are not cropped: a network is used to the size
+/// at which things appear on them (EfficientNet-Lite0 recovered less, docs/performance.md).
+pub fn fit(setting: &Setting, student: &Student, first: usize, precision: Precision) -> Result<bool, CompressError> {
+    if setting.samples.pixels() > LARGE {
         return Ok(false);
     }
+    let mut fused = Fused::new(student, first)?;
+    let pair = Pair::plan(setting, fused.student(), first, &[], precision)?;
+    let images = setting.samples.select(&setting.samples.fit[..setting.samples.fit.len().min(TRIED_ON)])?;
     let form =
         |features: &[Tensor]| features.iter().map(|tap| tap.size()[..2.min(tap.dim())].to_vec()).collect::<Vec<_>>();
-    let cropped = crop(images, &mut stream(0, "crops"))?;
+    let cropped = crop(&images, &mut stream(0, "crops"))?;
     // An error of an operator is the answer, not a failure.
     let Ok(features) = pair.features(&cropped) else { return Ok(false) };
-    Ok(form(&features) == form(&pair.features(images)?) && tch::no_grad(|| pair.loss(student, &cropped, 1.0)).is_ok())
+    let student = fused.with(&student.params)?;
+    let runs = tch::no_grad(|| pair.loss(&student.params, &cropped, 0.0)).is_ok();
+    Ok(runs && form(&features) == form(&pair.features(&images)?))
 }
 
 #[cfg(test)]

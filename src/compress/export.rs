@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::exec::{BatchNorm, Device, Executor, RunOptions};
+use crate::exec::{Device, Executor, RunOptions};
 use crate::graph::Graph;
 use crate::graph::batch::free_batch;
 use crate::graph::fold::fold;
@@ -95,7 +95,6 @@ pub fn outputs(network: &Network, student: &Student, images: &Tensor) -> Result<
     let input = network.input.name.as_str();
     let executor = Executor::new(&student.graph, &[input], &names)?;
     let images = images.f_to_device(student.params.device())?;
-    let options = RunOptions { batch_norm: BatchNorm::Running };
-    let values = tch::no_grad(|| executor.run(&student.params, &[(input, &images)], &options))?;
+    let values = tch::no_grad(|| executor.run(&student.params, &[(input, &images)], &RunOptions::INFERENCE))?;
     values.iter().map(|value| Ok(value.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Float)?)).collect()
 }

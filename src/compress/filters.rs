@@ -48,8 +48,10 @@ pub fn to_onnx(student: &Student) -> Result<Vec<u8>, CompressError> {
     let mut graph = student.graph.clone();
     let read: HashSet<&String> = student.graph.nodes.iter().flat_map(|node| &node.inputs).collect();
     graph.initializers.retain(|name, _| read.contains(name));
-    for name in student.params.names().filter(|name| graph.initializers.contains_key(*name)).collect::<Vec<_>>() {
-        graph.initializers.insert(name.to_owned(), Arc::new(student.params.to_tensor_data(name)?));
+    for name in student.params.names() {
+        if let Some(data) = graph.initializers.get_mut(name) {
+            *data = Arc::new(student.params.to_tensor_data(name)?);
+        }
     }
     Ok(onnx::encode_graph(&graph, IR_VERSION)?)
 }
@@ -57,17 +59,20 @@ pub fn to_onnx(student: &Student) -> Result<Vec<u8>, CompressError> {
 /// Channels between the convolutions of a branch that nothing else reads, in graph order.
 fn inner_channels(graph: &Graph, region: &[String]) -> Vec<Inner> {
     let inside: HashSet<&str> = region.iter().map(String::as_str).collect();
+    let consumers = graph.consumers();
+    let alone =
+        |value: &str| inside.contains(value) && matches!(consumers.get(value).map(Vec::as_slice), Some([_only]));
     let readers = graph.nodes.iter().filter(|node| inside.contains(node.output()) && mixes_channels(graph, node));
-    readers.filter_map(|reader| ahead_of(graph, &inside, reader)).collect()
+    readers.filter_map(|reader| ahead_of(graph, alone, reader)).collect()
 }
 
-fn ahead_of(graph: &Graph, inside: &HashSet<&str>, reader: &Node) -> Option<Inner> {
-    let consumers = graph.consumers();
+/// What stands ahead of a convolution, back to the one that writes its input; each value has to be read by it `alone`.
+fn ahead_of(graph: &Graph, alone: impl Fn(&str) -> bool, reader: &Node) -> Option<Inner> {
     let mut passing = Vec::new();
     let mut value = reader.inputs[0].as_str();
     loop {
         let node = &graph.nodes[position(graph, value)?];
-        if !inside.contains(value) || consumers.get(value).map(Vec::len) != Some(1) {
+        if !alone(value) {
             return None;
         }
         if mixes_channels(graph, node) {
@@ -94,20 +99,15 @@ impl Inner {
         let writer = at(&self.writer, &student.graph);
         let kernel = student.params.get(&student.graph.nodes[writer].inputs[1]).expect("the weight of a convolution");
         let kept = strongest(kernel, keep)?;
-        for index in 1..student.graph.nodes[writer].inputs.len() {
-            select(student, writer, index, 0, &kept)?;
-        }
+        select_outputs(student, writer, &kept)?;
         for value in &self.passing {
             let node = at(value, &student.graph);
-            if !["Conv", "BatchNormalization"].contains(&student.graph.nodes[node].op.as_str()) {
-                continue;
+            match student.graph.nodes[node].op.as_str() {
+                "Conv" => student.graph.nodes[node].attrs.set("group", Attribute::Int(kept.size()[0])),
+                "BatchNormalization" => {}
+                _ => continue,
             }
-            if student.graph.nodes[node].is("Conv") {
-                student.graph.nodes[node].attrs.set("group", Attribute::Int(kept.size()[0]));
-            }
-            for index in 1..student.graph.nodes[node].inputs.len() {
-                select(student, node, index, 0, &kept)?;
-            }
+            select_outputs(student, node, &kept)?;
         }
         let reader = at(&self.reader, &student.graph);
         select(student, reader, 1, 1, &kept)
@@ -121,6 +121,11 @@ fn strongest(kernel: &Tensor, keep: f64) -> Result<Tensor, CompressError> {
     let norms = kernel.f_detach()?.f_abs()?.f_flatten(1, -1)?.f_sum_dim_intlist(1, false, Kind::Double)?;
     let (_, strongest) = norms.f_topk(wanted.clamp(MULTIPLE.min(all), all), 0, true, true)?;
     Ok(strongest.f_sort(0, false)?.0)
+}
+
+/// Keeps these channels of what a node puts out: of every weight it has.
+fn select_outputs(student: &mut Student, at: usize, kept: &Tensor) -> Result<(), CompressError> {
+    (1..student.graph.nodes[at].inputs.len()).try_for_each(|input| select(student, at, input, 0, kept))
 }
 
 /// Keeps these indices along one dimension of a node's input, under a name that no other node reads.

@@ -4,7 +4,7 @@ use std::thread;
 
 use tch::{Kind, Tensor};
 
-use crate::exec::{self, BatchNorm, Executor, Params, RunOptions};
+use crate::exec::{self, Executor, Params, RunOptions};
 
 use super::CompressError;
 use super::cut;
@@ -28,8 +28,6 @@ pub struct Pair {
     /// How the student's weights become bfloat16; `None` in f32.
     narrowing: Option<Narrowing>,
 }
-
-const RUNNING: RunOptions = RunOptions { batch_norm: BatchNorm::Running };
 
 impl Pair {
     /// For a student whose nodes ahead of `first` are the teacher's, weights included; `hints` are values of both networks.
@@ -69,8 +67,8 @@ impl Pair {
         let features = wide(from_teacher.split_off(self.shared.len()))?;
         let fed: Vec<(&str, &Tensor)> = self.shared.iter().map(String::as_str).zip(&from_teacher).collect();
         let from_student = wide(match &self.narrowing {
-            Some(narrowing) => self.student.run(&narrowing.narrow(student)?, &fed, &RUNNING)?,
-            None => self.student.run(student, &fed, &RUNNING)?,
+            Some(narrowing) => self.student.run(&narrowing.narrow(student)?, &fed, &RunOptions::INFERENCE)?,
+            None => self.student.run(student, &fed, &RunOptions::INFERENCE)?,
         })?;
         let loss = feature_loss(&from_student[..self.taps], &features[..self.taps])?;
         match hints::loss(&from_student[self.taps..], &features[self.taps..])? {
@@ -117,7 +115,7 @@ impl Pair {
     fn of_teacher(&self, views: &Tensor) -> Result<Vec<Tensor>, CompressError> {
         let views = views.f_to_device(self.weights.device())?;
         let views = if self.narrowing.is_some() { views.f_to_kind(Kind::BFloat16)? } else { views };
-        Ok(tch::no_grad(|| self.teacher.run(&self.weights, &[(&self.input, &views)], &RUNNING))?)
+        Ok(tch::no_grad(|| self.teacher.run(&self.weights, &[(&self.input, &views)], &RunOptions::INFERENCE))?)
     }
 
     /// The same with the same weights, for another thread.

@@ -44,11 +44,9 @@ pub fn settle(
     first: usize,
     loss: f64,
 ) -> Result<Precision, CompressError> {
-    let wanted = wish.unwrap_or(if fast(setting.device) { Precision::Bfloat16 } else { Precision::Float32 });
-    if wanted == Precision::Float32 || !works(setting, student, first, TOLERANCE * loss)? {
-        return Ok(Precision::Float32);
-    }
-    Ok(wanted)
+    let narrow = wish.map_or_else(|| fast(setting.device), |wish| wish == Precision::Bfloat16);
+    let works = narrow && works(setting, student, first, TOLERANCE * loss)?;
+    Ok(if works { Precision::Bfloat16 } else { Precision::Float32 })
 }
 
 /// Whether the device multiplies bfloat16 faster than f32.

@@ -7,6 +7,11 @@ pub struct RunOptions {
     pub batch_norm: BatchNorm,
 }
 
+impl RunOptions {
+    /// As in inference.
+    pub const INFERENCE: Self = Self { batch_norm: BatchNorm::Running };
+}
+
 /// Statistics that BatchNormalization normalises with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BatchNorm {

@@ -18,4 +18,5 @@ mod queries;
 mod queue;
 mod recovery;
 mod service;
+mod steps;
 mod support;

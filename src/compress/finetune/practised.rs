@@ -109,6 +109,8 @@ struct Prepared {
     first: usize,
     gate: Gate,
     precision: Precision,
+    /// Whether early steps see crops.
+    crops: bool,
     /// On the images that decide.
     loss: f64,
 }
@@ -123,7 +125,8 @@ impl Prepared {
         let gate = Gate::at(setting, &student, first)?;
         let loss = gate.loss(&student)?;
         let precision = precision::settle(wish, setting, &student, first, loss)?;
-        Ok(Self { refitted, student, made, first, gate, precision, loss })
+        let crops = crops::fit(setting, &student, first, precision)?;
+        Ok(Self { refitted, student, made, first, gate, precision, crops, loss })
     }
 }
 
@@ -305,19 +308,17 @@ struct Run {
 impl Run {
     fn new(setting: &Setting, start: &Prepared, config: &FinetuneConfig, rate: f64) -> Result<Self, CompressError> {
         let mut student = start.student.copy()?;
-        let mut fused = Fused::new(&student, start.first)?;
+        let fused = Fused::new(&student, start.first)?;
         let mut names = trainable::weights_from(&student.graph, &student.taps, start.first);
         // Behind such a bias the shift does the same, and both would move.
         names.retain(|name| !fused.biases().any(|bias| bias == name));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let batches = stream(setting.seed, "practised/batches");
         let hints = if config.hints { hints::of(setting.network, fused.student(), start.first) } else { Vec::new() };
-        let pair = Pair::plan(setting, fused.student(), start.first, &hints, start.precision)?;
-        let few = setting.samples.select(&setting.samples.fit[..setting.samples.fit.len().min(4)])?;
         Ok(Self {
             rate,
-            crops: crops::fit(&pair, &fused.with(&student.params)?.params, &few)?,
-            pair,
+            crops: start.crops,
+            pair: Pair::plan(setting, fused.student(), start.first, &hints, start.precision)?,
             muon: Muon::new(student.params.trainable(&names)?),
             fused,
             batches: Batches::repeating(&setting.samples.fit, setting.samples.mixed_batch(), batches),

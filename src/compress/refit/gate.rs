@@ -10,7 +10,7 @@ use crate::compress::edit::position;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
-use crate::exec::{BatchNorm, Executor, RunOptions};
+use crate::exec::{Executor, RunOptions};
 
 use super::problem::Problem;
 use super::rows::Rows;
@@ -50,7 +50,7 @@ impl Gate {
         let mut begin = 0;
         for chunk in deciding.chunks(setting.samples.evaluation_batch()) {
             let images = setting.samples.select(chunk)?.f_to_device(student.params.device())?;
-            let fed = tch::no_grad(|| prefix.run(&student.params, &[(input, &images)], &RUNNING))?;
+            let fed = tch::no_grad(|| prefix.run(&student.params, &[(input, &images)], &RunOptions::INFERENCE))?;
             let of_chunk = |features: &Tensor| {
                 features.f_narrow(0, begin, chunk.len() as i64)?.f_to_device(student.params.device())
             };
@@ -66,15 +66,13 @@ impl Gate {
         let mut sum = 0.0;
         for batch in &self.batches {
             let fed: Vec<(&str, &Tensor)> = self.fed.iter().map(String::as_str).zip(&batch.fed).collect();
-            let features = tch::no_grad(|| self.suffix.run(&student.params, &fed, &RUNNING))?;
+            let features = tch::no_grad(|| self.suffix.run(&student.params, &fed, &RunOptions::INFERENCE))?;
             let images = features[0].size()[0] as f64;
             sum += feature_loss(&features, &batch.features)?.f_double_value(&[])? * images;
         }
         finite(sum / self.images as f64)
     }
 }
-
-const RUNNING: RunOptions = RunOptions { batch_norm: BatchNorm::Running };
 
 /// The student with the convolution refitted, and its loss on the images that decide; `None` where nothing beats the
 /// student as it is. `refitted` names the convolutions that were refitted before.

@@ -11,7 +11,7 @@ use crate::compress::observer::Observer;
 use crate::compress::random::stream;
 use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
-use crate::exec::{BatchNorm, Executor, RunOptions};
+use crate::exec::{Executor, RunOptions};
 use crate::graph::Node;
 
 use super::problem::Problem;
@@ -110,13 +110,12 @@ impl Rows {
         all_images: usize,
         random: &mut ChaCha8Rng,
     ) -> Result<Chunk, CompressError> {
-        let options = RunOptions { batch_norm: BatchNorm::Running };
         let images = images.f_to_device(student.params.device())?;
         let fed = [(setting.network.input.name.as_str(), &images)];
-        let mut of_teacher = self.teacher.run(&setting.teacher.params, &fed, &options)?.into_iter();
+        let mut of_teacher = self.teacher.run(&setting.teacher.params, &fed, &RunOptions::INFERENCE)?.into_iter();
         let target = of_teacher.next().expect("the target");
         let mut of_student = match &self.student {
-            Some(executor) => executor.run(&student.params, &fed, &options)?.into_iter(),
+            Some(executor) => executor.run(&student.params, &fed, &RunOptions::INFERENCE)?.into_iter(),
             None => of_teacher,
         };
         let size = target.size();

@@ -65,7 +65,8 @@ fn standing(bench: &Bench, measured: &Measured, (block, ranked): &(&Block, &Rank
 }
 
 /// Measures the level sets of the size that meets the target and of one block less. The smaller one is taken where it meets
-/// the target too, then the one nearer to the input unless it gains clearly less. Gives the index of the set that is taken, and the ties.
+/// the target too, then the one nearer to the input unless it gains clearly less. Gives the index of the set that is taken,
+/// and the ties.
 fn settle<'b>(
     bench: &Bench,
     sets: &mut [Assembled<'b>],
