@@ -1,7 +1,4 @@
-//! Fresh views of the images at every step, as the networks were trained with.
-//!
-//! Below 64 px: pad by 4, crop, flip. From 64 px on: a random crop of a share of the area at an aspect ratio of 3/4–4/3,
-//! resized back, and flip. No label is needed, so any view is a legitimate question to the teacher.
+//! Fresh views of the images at every step. No label is needed, so any view is a legitimate question to the teacher.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -10,24 +7,30 @@ use tch::Tensor;
 use super::CompressError;
 
 const PADDING: i64 = 4;
-/// Least share of the area that a crop shows.
-pub const OURS: f64 = 0.35;
-
-/// As [`OURS`], in the paper's code: what torchvision's RandomResizedCrop does when nobody says.
-pub const PAPER: f64 = 0.08;
 
 const LOG_ASPECT: std::ops::RangeInclusive<f64> = -0.2877..=0.2877;
 
-/// A new view of every image, (n, C, H, W), that shows the share `least` of it or more where it is large; `black` is a black
-/// pixel after preprocessing.
-pub fn views(images: &Tensor, least: f64, black: &[f64], random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
+/// How views are cut out of images; all are flipped at random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Crops of 35 % of the area or more, at an aspect ratio of 3/4–4/3, resized back.
+    Ours,
+    /// As the paper's networks were trained: below 64 px shifted by up to 4 over a black border; from 64 px on, crops of 8 % of
+    /// the area or more, which is what torchvision's RandomResizedCrop does when nobody says.
+    Paper,
+}
+
+/// A new view of every image, (n, C, H, W); `black` is a black pixel after preprocessing.
+pub fn views(images: &Tensor, cut: Cut, black: &[f64], random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
     let size = images.size();
-    let views = if size[2].min(size[3]) < 64 {
-        let padded = pad(images, black)?;
-        (0..size[0]).map(|i| shifted(&padded.get(i), size[2], size[3], random)).collect::<Result<Vec<_>, _>>()?
-    } else {
-        (0..size[0]).map(|i| resized_crop(&images.get(i), least, random)).collect::<Result<Vec<_>, _>>()?
+    let shifts = cut == Cut::Paper && size[2].min(size[3]) < 64;
+    let padded = shifts.then(|| pad(images, black)).transpose()?;
+    let view = |image| match (&padded, cut) {
+        (Some(padded), _) => shifted(&padded.get(image), size[2], size[3], random),
+        (None, Cut::Ours) => resized_crop(&images.get(image), 0.35, random),
+        (None, Cut::Paper) => resized_crop(&images.get(image), 0.08, random),
     };
+    let views = (0..size[0]).map(view).collect::<Result<Vec<_>, _>>()?;
     Ok(Tensor::f_stack(&views, 0)?)
 }
 
@@ -66,9 +69,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_images_are_shifted_over_black() {
+    fn the_papers_views_of_small_images_are_shifted_over_black() {
         let images = Tensor::ones([8, 3, 16, 16], (Kind::Float, Device::Cpu));
-        let seen = views(&images, OURS, &[-1.0, -2.0, -3.0], &mut stream(1, "views")).expect("views");
+        let seen = views(&images, Cut::Paper, &[-1.0, -2.0, -3.0], &mut stream(1, "views")).expect("views");
         assert_eq!(seen.size(), images.size());
         for (channel, black) in [-1.0, -2.0, -3.0].into_iter().enumerate() {
             let plane = seen.select(1, channel as i64);
@@ -78,20 +81,28 @@ mod tests {
     }
 
     #[test]
-    fn large_images_are_cropped_and_resized_back() {
-        let ramp = Tensor::arange(96, (Kind::Float, Device::Cpu)).view([1, 1, 1, 96]).expand([4, 3, 96, 96], false);
-        let seen = views(&ramp, OURS, &[0.0; 3], &mut stream(2, "views")).expect("views");
-        assert_eq!(seen.size(), [4, 3, 96, 96]);
-        // Interpolation rounds.
-        assert!(seen.min().double_value(&[]) >= -1e-3 && seen.max().double_value(&[]) <= 95.001);
-        let spread = |i: i64| (seen.get(i).max() - seen.get(i).min()).double_value(&[]);
-        assert!((0..4).any(|i| spread(i) < 94.0), "some view shows less than the whole");
+    fn other_views_are_cropped_and_resized_back() {
+        for (cut, side) in [(Cut::Ours, 16), (Cut::Ours, 96), (Cut::Paper, 96)] {
+            let ramp = Tensor::arange(side, (Kind::Float, Device::Cpu))
+                .view([1, 1, 1, side])
+                .expand([8, 3, side, side], false);
+            let seen = views(&ramp, cut, &[-100.0; 3], &mut stream(2, "views")).expect("views");
+            assert_eq!(seen.size(), [8, 3, side, side]);
+            // Interpolation rounds.
+            let last = (side - 1) as f64 + 1e-3;
+            assert!(
+                seen.min().double_value(&[]) >= -1e-3 && seen.max().double_value(&[]) <= last,
+                "no border is shown"
+            );
+            let spread = |i: i64| (seen.get(i).max() - seen.get(i).min()).double_value(&[]);
+            assert!((0..8).any(|i| spread(i) < last - 1.5), "some view shows less than the whole");
+        }
     }
 
     #[test]
     fn the_same_stream_gives_the_same_views() {
         let images = Tensor::randn([4, 1, 20, 20], (Kind::Float, Device::Cpu));
-        let twice = [0, 0].map(|_| views(&images, OURS, &[0.0], &mut stream(3, "views")).expect("views"));
+        let twice = [0, 0].map(|_| views(&images, Cut::Ours, &[0.0], &mut stream(3, "views")).expect("views"));
         assert!(twice[0].equal(&twice[1]));
     }
 }

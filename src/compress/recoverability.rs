@@ -9,7 +9,7 @@ use crate::graph::Node;
 
 use super::CompressError;
 use super::adapter::{self, Adapter};
-use super::augment;
+use super::augment::Cut;
 use super::block::Block;
 use super::distill::{self, Answers, Forward, mean};
 use super::merge::merge;
@@ -159,7 +159,7 @@ fn fit(
     let mut asked = 0;
     for iteration in 0..iterations {
         observer.check()?;
-        let views = setting.samples.views(batches.next_batch(), augment::PAPER, &mut random)?;
+        let views = setting.samples.views(batches.next_batch(), Cut::Paper, &mut random)?;
         let loss = pair.loss(&adapted.params, &views, 0.0)?;
         sgd.step(&loss, learning_rate(f64::from(iteration) / f64::from(iterations)))?;
         asked += views.size()[0] as u64;

@@ -10,7 +10,7 @@ use tch::Tensor;
 use crate::images::{Batch, Chw, ImageSet, Preprocess};
 
 use super::CompressError;
-use super::augment;
+use super::augment::{self, Cut};
 use super::config::LARGE;
 use super::mixing::cutmix;
 use super::random::stream;
@@ -73,7 +73,7 @@ impl Samples {
         let mixtures = FITTED_MIXTURES + DECIDING_MIXTURES;
         let mut batches = Batches::repeating(&fit, mixtures, stream(seed, "mixed"));
         let chosen = Tensor::from_slice(&batches.next_batch()[..mixtures]);
-        let views = augment::views(&images.f_index_select(0, &chosen)?, augment::OURS, &self.black, &mut random)?;
+        let views = augment::views(&images.f_index_select(0, &chosen)?, Cut::Ours, &self.black, &mut random)?;
         let images = Tensor::f_cat(&[images, cutmix(&views, &mut random)?], 0)?;
         let all = images.size()[0];
         let fitted = all - DECIDING_MIXTURES as i64;
@@ -93,9 +93,9 @@ impl Samples {
         Ok(self.images.f_index_select(0, &Tensor::from_slice(indices))?)
     }
 
-    /// New views of some of the images, (n, C, H, W), that show the share `least` of each or more.
-    pub fn views(&self, indices: &[i64], least: f64, random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
-        augment::views(&self.select(indices)?, least, &self.black, random)
+    /// New views of some of the images, (n, C, H, W).
+    pub fn views(&self, indices: &[i64], cut: Cut, random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
+        augment::views(&self.select(indices)?, cut, &self.black, random)
     }
 
     /// Images per training step of the paper's recipe: 64, fewer above 224 px so that activations with their gradients stay

@@ -14,6 +14,7 @@ mod labels;
 mod limits;
 mod preprocess;
 mod procedural;
+mod resize;
 mod set;
 mod tensor;
 

@@ -6,12 +6,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use fast_image_resize::images::Image as Pixels;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 
 use super::decode::Rgb8;
 use super::error::ImageError;
+use super::resize::resized;
 use super::set::Image;
 
 /// How an image becomes a network's input. All fields are optional; nothing given means RGB / 255 at the image's own
@@ -232,13 +231,7 @@ impl Preprocess {
         if (height, width) == (image.height.into(), image.width.into()) {
             return Cow::Borrowed(image);
         }
-        let source = Pixels::from_vec_u8(image.width, image.height, image.pixels.clone(), PixelType::U8x3)
-            .expect("the pixels fill the image");
-        let (width, height) = (width as u32, height as u32);
-        let mut target = Pixels::new(width, height, PixelType::U8x3);
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        Resizer::new().resize(&source, &mut target, &options).expect("both are RGB8 and neither is empty");
-        Cow::Owned(Rgb8 { width, height, pixels: target.into_vec() })
+        Cow::Owned(resized(image, width as u32, height as u32))
     }
 
     fn misfit(&self, detail: String) -> ImageError {

@@ -105,7 +105,7 @@ impl ImageSet {
             width,
             height,
             label: None,
-            encoded: decode::encode(&procedural::dead_leaves(width, height, random)).into(),
+            encoded: decode::encode(&procedural::picture(width, height, random)).into(),
         };
         Self { images: (0..count.max(1)).map(draw).collect(), refused: Vec::new(), limits: Limits::default() }
     }

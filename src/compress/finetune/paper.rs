@@ -5,7 +5,7 @@ use std::time::Instant;
 use tch::Tensor;
 
 use crate::compress::CompressError;
-use crate::compress::augment;
+use crate::compress::augment::Cut;
 use crate::compress::batchnorm::{self, Made};
 use crate::compress::config::FinetuneConfig;
 use crate::compress::distill::{Forward, feature_loss};
@@ -94,7 +94,7 @@ impl Run {
     }
 
     fn train(&mut self, setting: &Setting, config: &FinetuneConfig) -> Result<(), CompressError> {
-        let mut views = setting.samples.views(self.batches.next_batch(), augment::PAPER, &mut self.views)?;
+        let mut views = setting.samples.views(self.batches.next_batch(), Cut::Paper, &mut self.views)?;
         if config.mixing {
             views = cutmix(&views, &mut self.views)?;
         }

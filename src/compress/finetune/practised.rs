@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::compress::augment;
+use crate::compress::augment::Cut;
 use crate::compress::batchnorm::{self, Made};
 use crate::compress::block::Block;
 use crate::compress::config::{FinetuneConfig, Recipe};
@@ -334,7 +334,7 @@ impl Run {
 
     /// One step on fresh views; gives how many images the teacher was asked about.
     fn train(&mut self, setting: &Setting, config: &FinetuneConfig, progress: f64) -> Result<u64, CompressError> {
-        let mut views = setting.samples.views(self.batches.next_batch(), augment::OURS, &mut self.views)?;
+        let mut views = setting.samples.views(self.batches.next_batch(), Cut::Ours, &mut self.views)?;
         if config.mixing && (progress < SETTLING || !setting.samples.many()) {
             views = cutmix(&views, &mut self.views)?;
         }
