@@ -3,6 +3,7 @@
     python3 train.py                      # needs: torch 2.11, onnxscript, onnxruntime, numpy, pillow; see README.md
     python3 train.py --weights w.pt       # trains once and keeps the weights there; a second run only exports
     python3 train.py --blocks 9 --width 8 --epochs 4 --out /tmp/resnet56.onnx    # another one, deep and narrow (ResNet-56's form)
+    python3 train.py --blocks 3 --size 112 --epochs 0 --out /tmp/untrained.onnx  # an untrained one for larger images, to time
 
 The model is evaluated in ONNX Runtime on all 10,000 test images: the exported file is what counts.
 """
@@ -116,12 +117,12 @@ def train_epoch(net, inputs, labels, steps, optimizer, schedule):
     return total / steps
 
 
-def export(net, path):
+def export(net, path, size=28):
     """Exports as `torch.onnx.export` does by default, with a dynamic batch and the weights inside the file."""
     net = net.eval().to(memory_format=torch.contiguous_format)
     torch.onnx.export(
         net,
-        (torch.zeros(2, 1, 28, 28),),
+        (torch.zeros(2, 1, size, size),),
         path,
         input_names=["input"],
         output_names=["logits"],
@@ -145,10 +146,16 @@ def arguments():
     parser.add_argument("--weights", type=Path, help="file that keeps the trained weights; read where it exists")
     parser.add_argument("--width", type=int, default=16, help="channels of the first stage")
     parser.add_argument("--blocks", type=int, default=4, help="residual blocks per stage")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=8, help="0 leaves the network untrained")
+    parser.add_argument("--size", type=int, default=28, help="side of the images; only of an untrained network")
     parser.add_argument("--out", type=Path, help="where the network goes instead of model.onnx; no images are written then")
     parser.add_argument("--threads", type=int, default=2, help="the committed model was trained with 2")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.size != 28 and args.epochs:
+        parser.error("images of another size are for an untrained network: --epochs 0")
+    if not args.epochs and not args.out:
+        parser.error("an untrained network does not replace model.onnx: --out says where it goes")
+    return args
 
 
 def main():
@@ -156,6 +163,9 @@ def main():
     torch.manual_seed(SEED)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
+    if not args.epochs:
+        export(ResNet(args.width, args.blocks), args.out, args.size)
+        return
 
     train_pixels, train_labels = images.load("train")
     test_pixels, test_labels = images.load("t10k")
