@@ -4,8 +4,8 @@
 
 Every row is one `practised compress` from the command line, in a process of its own: its CPU seconds and its peak memory are
 what the system says of that process and its children. Quality is measured afterwards, with `practised evaluate` on labelled
-images that no job has seen. What a job brought is kept under bench-out/: a run that was broken off goes on where it stood, and
-`--render` writes the file from what is there.
+images that no job has seen. What a job brought is kept under bench-out/ and, once the file is written, in docs/benchmarks: a run
+that was broken off goes on where it stood, and `--render` writes the file from what is there.
 
 Without ../shared (real networks beyond the example's) the example alone is run, and the file says so. `--full` runs the
 paper's recipe with all its steps, more image counts, more seeds and more networks: many hours on two cores.
@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 
 from cases import ROOT, have_shared
 from filters import against_filters
+from growth import growth
 from intervals import coverage
 from made_and_foreign import foreign_images, zero_images
 from ranking import figure3
@@ -38,6 +39,7 @@ SECTIONS = {
     "filters": ("Blocks against filters", against_filters),
     "ranking": ("Figure 3: recoverability and what is left after fine-tuning", figure3),
     "intervals": ("Intervals", coverage),
+    "growth": ("How the cost grows", growth),
     "table1": ("Table 1: the same blocks, several ways", table1),
 }
 
@@ -119,6 +121,7 @@ def main():
         return
     with open(args.out, "w") as file:
         file.write(text)
+    store.archive()
     print(f"wrote {args.out}")
 
 

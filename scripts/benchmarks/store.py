@@ -1,7 +1,8 @@
 """Runs jobs with one binary, several side by side, and keeps what each brought.
 
 Results are kept by the binary's digest: a run that was broken off goes on where it stood, and no table mixes two binaries
-unless told to, for the paper's recipe, whose rows take hours and do not change with ours.
+unless told to, for the paper's recipe, whose rows take hours and do not change with ours. Those that BENCHMARKS.md was written
+from lie beside it in docs/benchmarks, one line each.
 """
 
 import dataclasses
@@ -43,6 +44,8 @@ class Request:
     preprocess: dict = field(default_factory=dict)
     #: Whether teacher and student are measured once more after the job.
     latency: bool = False
+    #: Whether the student is evaluated on labelled images.
+    quality: bool = True
 
     @property
     def of_paper(self):
@@ -81,6 +84,10 @@ class Result:
         return self.report["cost"]["phases"].get(phase, 0.0)
 
 
+#: What a written BENCHMARKS.md rests on.
+ARCHIVE = ROOT / "docs" / "benchmarks"
+
+
 class Store:
     def __init__(self, binary, threads, parallel, may_run=True, paper_of=None):
         self.binary, self.threads, self.parallel, self.may_run = Path(binary), threads, parallel, may_run
@@ -89,6 +96,7 @@ class Store:
         #: Where the paper's rows are kept, if an earlier binary ran them.
         self.paper = ROOT / "bench-out" / paper_of if paper_of else self.folder
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.archived = {folder: archived(folder.name) for folder in (self.folder, self.paper)}
         # The folder ignores itself, so that a run never shows up in `git status`.
         (ROOT / "bench-out" / ".gitignore").write_text("*\n")
 
@@ -103,16 +111,26 @@ class Store:
 
     def kept(self, name, make, earlier=None):
         """What was kept under this name, or what is made now; None where it is not there and nothing may be run."""
-        path = self.folder / f"{name}.json"
-        if earlier and (earlier / path.name).exists():
-            path = earlier / path.name
-        if not path.exists():
-            if not self.may_run:
-                return None
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(make()))
-            part.rename(path)
-        return json.loads(path.read_text())
+        for folder in filter(None, (earlier, self.folder)):
+            path = folder / f"{name}.json"
+            if path.exists():
+                self.archived[folder][name] = json.loads(path.read_text())
+            if name in self.archived[folder]:
+                return self.archived[folder][name]
+        if not self.may_run:
+            return None
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(make()))
+        part.rename(path)
+        return self.kept(name, make)
+
+    def archive(self):
+        """Puts what has been read beside what BENCHMARKS.md was written from before."""
+        ARCHIVE.mkdir(exist_ok=True)
+        for folder, results in self.archived.items():
+            lines = [json.dumps({"name": name, "result": rounded(result)}) for name, result in sorted(results.items())]
+            if lines:
+                (ARCHIVE / f"{folder.name}.jsonl").write_text("\n".join(lines) + "\n")
 
     def execute(self, request):
         case = request.case
@@ -127,7 +145,8 @@ class Store:
                 args += ["--images", draw(source, request.images.count, request.images.draw, folder)]
             _, cpu, wall, peak = self.call(*args)
             report = json.loads((out / "report.json").read_text())
-            after, before = (self.evaluate(case, out / name) for name in ("student.onnx", "student_before_finetune.onnx"))
+            students = ("student.onnx", "student_before_finetune.onnx")
+            after, before = (self.evaluate(case, out / name) if request.quality else None for name in students)
             latency = self.latency(case.model, out / "student.onnx", request.job["seed"]) if request.latency else None
         told = {"report": report, "after": after, "before": before, "cpu": cpu, "wall": wall, "peak": peak, "latency": latency}
         print(summary(request, Result(told)), file=sys.stderr, flush=True)
@@ -161,6 +180,22 @@ class Store:
                 errors.seek(0)
                 raise RuntimeError(f"{' '.join(map(str, args))}: {errors.read().decode()[-2000:]}")
         return out, usage.ru_utime + usage.ru_stime, os.times().elapsed - began, usage.ru_maxrss * 1024
+
+
+def archived(digest):
+    """Results of a binary that lie in the repository, by name."""
+    path = ARCHIVE / f"{digest}.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {line["name"]: line["result"] for line in map(json.loads, lines)}
+
+
+def rounded(value):
+    """Six digits of every number: more would be noise."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    return [rounded(part) for part in value] if isinstance(value, list) else value
 
 
 def summary(request, result):
