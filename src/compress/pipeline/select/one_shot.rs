@@ -10,7 +10,7 @@ use crate::compress::pipeline::{Bench, BlockScore, Measured};
 
 use super::Path;
 use super::assembled::{Assembled, measured as measured_sets};
-use super::rank::{Ranked, Standing, TIE, Uncertain, noise_of, rank, tied, without_overlaps};
+use super::rank::{Ranked, Standing, TIE, Uncertain, noise_of, rank, tie, tied, without_overlaps};
 
 /// Sets that are measured at once on the way to the target.
 const AT_ONCE: usize = 4;
@@ -42,7 +42,8 @@ pub(super) fn path<'b>(
     let ties = match met {
         Some(index) => {
             let standings: Vec<Standing> = ranked.iter().map(|of| standing(bench, measured, of)).collect();
-            let other = |count: usize| Some(tied(&standings, count)?.into_iter().map(|i| blocks[i]).collect());
+            let tie = tie(bench);
+            let other = |count: usize| Some(tied(&standings, count, tie)?.into_iter().map(|i| blocks[i]).collect());
             let (at, ties) = settle(bench, &mut sets, index, other, observer)?;
             met = Some(at);
             ties

@@ -4,12 +4,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
 use crate::compress::block::Block;
+use crate::compress::config::LARGE;
 use crate::compress::pipeline::{Bench, BlockScore, Measured};
 use crate::compress::report::Figure;
+use crate::compress::tiny_set::Rung;
 
 /// Scores within this factor of each other, beyond their noise, are a tie, and so are gains: what a score says before any
 /// training is not better than that.
 pub(super) const TIE: f64 = 1.2;
+
+/// The same of scores on pictures that a program has drawn, or on mixtures with them: they are of other images than those
+/// that the student is for, and the many steps that follow mend more of the damage the nearer it is to the input.
+const TIE_OF_MADE: f64 = 1.5;
+
+/// What makes a tie of the scores of this job. On large images few steps follow, and scores are close to what they leave.
+pub(super) fn tie(bench: &Bench) -> f64 {
+    let made = bench.rung != Rung::Given;
+    if made && bench.samples.pixels() <= LARGE { TIE_OF_MADE } else { TIE }
+}
 
 /// A candidate with its score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,9 +98,9 @@ pub(super) struct Uncertain {
 }
 
 impl Uncertain {
-    /// Whether neither can be said to be larger.
-    fn level(self, other: Self) -> bool {
-        self.value == other.value || (self.value / other.value).ln().abs() <= TIE.ln() + self.noise.hypot(other.noise)
+    /// Whether neither can be said to be larger, `tie` being the factor that says nothing.
+    fn level(self, other: Self, tie: f64) -> bool {
+        self.value == other.value || (self.value / other.value).ln().abs() <= tie.ln() + self.noise.hypot(other.noise)
     }
 }
 
@@ -96,15 +108,15 @@ impl Uncertain {
 /// is no other set. Of level blocks those go whose own gain is level with the largest and that stand nearest to the input:
 /// scores are taken before any training, and the longer the rest of the network is, the more of the damage training mends.
 ///
-/// Scores ascend.
-pub(super) fn tied(standings: &[Standing], count: usize) -> Option<Vec<usize>> {
+/// Scores ascend; `tie` is that of scores.
+pub(super) fn tied(standings: &[Standing], count: usize, tie: f64) -> Option<Vec<usize>> {
     let last = standings.get(count.checked_sub(1)?)?.score;
-    let level = |index: &usize| standings[*index].score.level(last);
+    let level = |index: &usize| standings[*index].score.level(last, tie);
     let mut group: Vec<usize> = (0..standings.len()).filter(level).collect();
     let mut chosen: Vec<usize> = (0..count).filter(|index| !level(index)).collect();
     let gains = group.iter().map(|index| standings[*index].gain);
     let most = gains.max_by(|a, b| a.value.total_cmp(&b.value))?;
-    group.sort_by_key(|index| (!standings[*index].gain.level(most), standings[*index].depth));
+    group.sort_by_key(|index| (!standings[*index].gain.level(most, TIE), standings[*index].depth));
     chosen.extend(group.into_iter().take(count - chosen.len()));
     chosen.sort_unstable();
     (chosen.last() != Some(&(count - 1))).then_some(chosen)
@@ -143,21 +155,24 @@ mod tests {
 
     #[test]
     fn of_level_blocks_with_level_gains_the_first_in_the_network_are_the_other_set() {
-        let other = |gains: [f64; 5], count| tied(&standings([1.0, 2.0, 2.1, 2.3, 9.0], 0.0, gains), count);
+        let other = |gains: [f64; 5], count| tied(&standings([1.0, 2.0, 2.1, 2.3, 9.0], 0.0, gains), count, TIE);
         assert_eq!(other([0.1; 5], 2), Some(vec![0, 3]), "2.3 is level with 2.0, 9.0 is not");
         assert_eq!(other([0.1; 5], 3), Some(vec![0, 2, 3]));
         assert_eq!(other([0.1, 0.1, 0.12, 0.05, 0.1], 2), Some(vec![0, 2]), "half of a gain is not level");
         assert_eq!(other([0.1, 0.4, 0.1, 0.3, 0.9], 2), None, "the lowest scores gain far more");
         assert_eq!(other([0.1; 5], 1), None, "nothing is level with 1.0");
-        assert_eq!((other([0.1; 5], 5), other([0.1; 5], 0), tied(&[], 1)), (None, None, None));
+        assert_eq!((other([0.1; 5], 5), other([0.1; 5], 0), tied(&[], 1, TIE)), (None, None, None));
     }
 
     #[test]
     fn scores_within_their_noise_are_level() {
-        let other = |noise| tied(&standings([1.0, 1.3, 3.0, 9.0, 9.0], noise, [0.1; 5]), 1);
+        let scores = [1.0, 1.3, 3.0, 9.0, 9.0];
+        let other = |noise| tied(&standings(scores, noise, [0.1; 5]), 1, TIE);
         assert_eq!(other(0.0), None);
         assert_eq!(other(0.1), Some(vec![1]), "1.3 may well be lower than 1.0");
         assert_eq!(other(0.7), Some(vec![2]), "and so may 3.0 where so little is known");
+        let of_made = tied(&standings(scores, 0.0, [0.1; 5]), 1, TIE_OF_MADE);
+        assert_eq!(of_made, Some(vec![1]), "without any noise, where the images are made");
     }
 
     #[test]
