@@ -24,6 +24,7 @@ from filters import against_filters
 from growth import growth
 from intervals import coverage
 from made_and_foreign import foreign_images, zero_images
+from markdown import EARLIER
 from ranking import figure3
 from recovery import deep_network, few_images, large_images, hard_set, table1, whole_jobs
 from store import Store
@@ -78,15 +79,15 @@ def heading(args, store):
         "report, on the job's own held-out images (with fewer than 16, on mixtures of what there is). Cells with several seeds or "
         "draws are medians, with the least and the most in brackets."
     )
-    if store.paper != store.folder:
-        yield (
-            f"Rows of the paper's recipe were run with an earlier build (sha256 {store.paper.name}), in which that recipe was "
-            "the same."
-        )
     if not args.full:
         yield (
             "A short form: the paper's recipe runs 400 of its 2,000 steps with its schedule squeezed, and ranks with 100 of its "
             "1,000 iterations, which makes ours look better in quality and worse in cost than the full form does."
+        )
+    if store.earlier_used():
+        yield (
+            f"{EARLIER} in front of the CPU seconds: run with an earlier build (sha256 {', '.join(store.earlier_used())}), which "
+            "computes the same in those rows."
         )
     if not store.may_run:
         yield "Written from what has been run so far: rows that have not been are left out."
@@ -105,17 +106,23 @@ def main():
     parser.add_argument("--parallel", default=os.cpu_count(), type=int, help="jobs at a time")
     parser.add_argument("--seeds", type=int, help="fewer seeds than the form has")
     parser.add_argument("--draws", type=int, help="fewer draws of few images than the form has")
-    parser.add_argument("--paper-of", metavar="DIGEST", help="take the paper's rows from this earlier build, where it has them")
+    parser.add_argument(
+        "--earlier",
+        metavar="DIGEST",
+        action="append",
+        default=[],
+        help="take what this build has not run from an earlier one, for rows that it computes alike",
+    )
     args = parser.parse_args()
     scale = FULL if args.full else SHORT
     scale = replace(scale, seeds=scale.seeds[: args.seeds], draws=scale.draws[: args.draws])
-    store = Store(args.binary, args.threads, args.parallel, may_run=not args.render, paper_of=args.paper_of)
-    parts = list(heading(args, store))
+    store = Store(args.binary, args.threads, args.parallel, may_run=not args.render, earlier=args.earlier)
+    parts = []
     for name in args.only or SECTIONS:
         title, section = SECTIONS[name]
         print(title, file=sys.stderr, flush=True)
         parts += [f"## {title}", *section(store, scale)]
-    text = "\n\n".join(parts) + "\n"
+    text = "\n\n".join([*heading(args, store), *parts]) + "\n"
     if args.only:
         print(text)
         return

@@ -3,6 +3,8 @@
 import statistics
 
 NOT_RUN = "not run"
+#: Marks what an earlier build has run.
+EARLIER = "†"
 
 
 def percent(share):
@@ -60,10 +62,11 @@ def as_dropped(results):
 
 
 def cost(results):
+    mark = EARLIER if any(result and result.build for result in results) else ""
     return [
         spread(results, lambda r: r.seconds("score"), whole),
         spread(results, lambda r: r.seconds("finetune"), whole),
-        spread(results, lambda r: r.cpu, whole),
+        mark + spread(results, lambda r: r.cpu, whole),
         spread(results, lambda r: r.wall, whole),
         spread(results, lambda r: r.peak / 2**20, whole),
     ]

@@ -1,8 +1,8 @@
 """Runs jobs with one binary, several side by side, and keeps what each brought.
 
 Results are kept by the binary's digest: a run that was broken off goes on where it stood, and no table mixes two binaries
-unless told to, for the paper's recipe, whose rows take hours and do not change with ours. Those that BENCHMARKS.md was written
-from lie beside it in docs/benchmarks, one line each.
+unless told which earlier ones still compute the same; their rows are marked. What BENCHMARKS.md was written from lies beside it in
+docs/benchmarks, one line a job.
 """
 
 import dataclasses
@@ -47,11 +47,6 @@ class Request:
     #: Whether the student is evaluated on labelled images.
     quality: bool = True
 
-    @property
-    def of_paper(self):
-        """Whether the paper's recipe does all of it."""
-        return self.job.get("finetune", {}).get("recipe") == "paper" and "mixing" not in self.job["finetune"]
-
     def key(self):
         told = [self.case.model.name, *dataclasses.astuple(self.images), self.job, self.preprocess, self.latency]
         return hashlib.sha256(json.dumps(told, default=lambda path: Path(path).name, sort_keys=True).encode()).hexdigest()[:16]
@@ -60,7 +55,9 @@ class Request:
 class Result:
     """What one job took and brought."""
 
-    def __init__(self, told):
+    def __init__(self, told, build):
+        #: Digest of the binary where an earlier one has run it.
+        self.build = build
         self.report, self.cpu, self.wall, self.peak = (told[name] for name in ("report", "cpu", "wall", "peak"))
         self.after, self.before, self.latency = told["after"], told["before"], told.get("latency")
 
@@ -89,14 +86,14 @@ ARCHIVE = ROOT / "docs" / "benchmarks"
 
 
 class Store:
-    def __init__(self, binary, threads, parallel, may_run=True, paper_of=None):
+    def __init__(self, binary, threads, parallel, may_run=True, earlier=()):
         self.binary, self.threads, self.parallel, self.may_run = Path(binary), threads, parallel, may_run
-        digest = hashlib.sha256(self.binary.read_bytes()).hexdigest()[:12]
-        self.folder = ROOT / "bench-out" / digest
-        #: Where the paper's rows are kept, if an earlier binary ran them.
-        self.paper = ROOT / "bench-out" / paper_of if paper_of else self.folder
+        self.digest = hashlib.sha256(self.binary.read_bytes()).hexdigest()[:12]
+        self.folder = ROOT / "bench-out" / self.digest
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.archived = {folder: archived(folder.name) for folder in (self.folder, self.paper)}
+        #: By digest, those of this binary first; `used` are those that have been asked for.
+        self.known = {digest: archived(digest) for digest in (self.digest, *earlier)}
+        self.used = {digest: {} for digest in self.known}
         # The folder ignores itself, so that a run never shows up in `git status`.
         (ROOT / "bench-out" / ".gitignore").write_text("*\n")
 
@@ -106,31 +103,43 @@ class Store:
             return list(pool.map(self.one, requests))
 
     def one(self, request):
-        told = self.kept(request.key(), lambda: self.execute(request), self.paper if request.of_paper else self.folder)
-        return told and Result(told)
+        told = self.kept(request.key(), lambda: self.execute(request))
+        return told and Result(told, self.build_of(request.key()))
 
-    def kept(self, name, make, earlier=None):
+    def kept(self, name, make):
         """What was kept under this name, or what is made now; None where it is not there and nothing may be run."""
-        for folder in filter(None, (earlier, self.folder)):
-            path = folder / f"{name}.json"
+        for digest, known in self.known.items():
+            path = self.folder.parent / digest / f"{name}.json"
             if path.exists():
-                self.archived[folder][name] = json.loads(path.read_text())
-            if name in self.archived[folder]:
-                return self.archived[folder][name]
+                known[name] = json.loads(path.read_text())
+            if name in known:
+                self.used[digest][name] = known[name]
+                return known[name]
         if not self.may_run:
             return None
+        path = self.folder / f"{name}.json"
         part = path.with_suffix(".part")
         part.write_text(json.dumps(make()))
         part.rename(path)
         return self.kept(name, make)
 
+    def build_of(self, name):
+        """The digest of the earlier binary that brought this; None where it was this one."""
+        return next((digest for digest, used in self.used.items() if name in used and digest != self.digest), None)
+
+    def earlier_used(self):
+        """Digests of the earlier binaries that something was taken from."""
+        return [digest for digest, used in self.used.items() if used and digest != self.digest]
+
     def archive(self):
-        """Puts what has been read beside what BENCHMARKS.md was written from before."""
+        """Puts all that has been asked for into the repository, and nothing else."""
         ARCHIVE.mkdir(exist_ok=True)
-        for folder, results in self.archived.items():
+        for path in ARCHIVE.glob("*.jsonl"):
+            path.unlink()
+        for digest, results in self.used.items():
             lines = [json.dumps({"name": name, "result": rounded(result)}) for name, result in sorted(results.items())]
             if lines:
-                (ARCHIVE / f"{folder.name}.jsonl").write_text("\n".join(lines) + "\n")
+                (ARCHIVE / f"{digest}.jsonl").write_text("\n".join(lines) + "\n")
 
     def execute(self, request):
         case = request.case
@@ -149,7 +158,7 @@ class Store:
             after, before = (self.evaluate(case, out / name) if request.quality else None for name in students)
             latency = self.latency(case.model, out / "student.onnx", request.job["seed"]) if request.latency else None
         told = {"report": report, "after": after, "before": before, "cpu": cpu, "wall": wall, "peak": peak, "latency": latency}
-        print(summary(request, Result(told)), file=sys.stderr, flush=True)
+        print(summary(request, Result(told, None)), file=sys.stderr, flush=True)
         return told | {"case": case.name, "job": request.job, "images": dataclasses.astuple(request.images)[:2]}
 
     def same_file(self, case, count):
