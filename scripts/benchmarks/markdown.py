@@ -62,7 +62,7 @@ def as_dropped(results):
 
 
 def cost(results):
-    mark = EARLIER if any(result and result.build for result in results) else ""
+    mark = EARLIER if any(result and result.earlier for result in results) else ""
     return [
         spread(results, lambda r: r.seconds("score"), whole),
         spread(results, lambda r: r.seconds("finetune"), whole),

@@ -55,9 +55,9 @@ class Request:
 class Result:
     """What one job took and brought."""
 
-    def __init__(self, told, build):
-        #: Digest of the binary where an earlier one has run it.
-        self.build = build
+    def __init__(self, told, earlier=False):
+        #: Whether an earlier binary has run it.
+        self.earlier = earlier
         self.report, self.cpu, self.wall, self.peak = (told[name] for name in ("report", "cpu", "wall", "peak"))
         self.after, self.before, self.latency = told["after"], told["before"], told.get("latency")
 
@@ -104,28 +104,30 @@ class Store:
 
     def one(self, request):
         told = self.kept(request.key(), lambda: self.execute(request))
-        return told and Result(told, self.build_of(request.key()))
+        return told and Result(told, earlier=self.build_of(request.key()) != self.digest)
 
     def kept(self, name, make):
         """What was kept under this name, or what is made now; None where it is not there and nothing may be run."""
-        for digest, known in self.known.items():
-            path = self.folder.parent / digest / f"{name}.json"
-            if path.exists():
-                known[name] = json.loads(path.read_text())
-            if name in known:
-                self.used[digest][name] = known[name]
-                return known[name]
-        if not self.may_run:
-            return None
-        path = self.folder / f"{name}.json"
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(make()))
-        part.rename(path)
-        return self.kept(name, make)
+        if not self.build_of(name):
+            if not self.may_run:
+                return None
+            path = self.folder / f"{name}.json"
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(make()))
+            part.rename(path)
+        digest = self.build_of(name)
+        self.used[digest][name] = self.known[digest][name]
+        return self.known[digest][name]
 
     def build_of(self, name):
-        """The digest of the earlier binary that brought this; None where it was this one."""
-        return next((digest for digest, used in self.used.items() if name in used and digest != self.digest), None)
+        """The digest of the binary that has run this, this one's before an earlier one's; None where none has."""
+        for digest, known in self.known.items():
+            path = self.folder.parent / digest / f"{name}.json"
+            if name not in known and path.exists():
+                known[name] = json.loads(path.read_text())
+            if name in known:
+                return digest
+        return None
 
     def earlier_used(self):
         """Digests of the earlier binaries that something was taken from."""
@@ -158,7 +160,7 @@ class Store:
             after, before = (self.evaluate(case, out / name) if request.quality else None for name in students)
             latency = self.latency(case.model, out / "student.onnx", request.job["seed"]) if request.latency else None
         told = {"report": report, "after": after, "before": before, "cpu": cpu, "wall": wall, "peak": peak, "latency": latency}
-        print(summary(request, Result(told, None)), file=sys.stderr, flush=True)
+        print(summary(request, Result(told)), file=sys.stderr, flush=True)
         return told | {"case": case.name, "job": request.job, "images": dataclasses.astuple(request.images)[:2]}
 
     def same_file(self, case, count):
