@@ -10,7 +10,6 @@ use crate::compress::latency::Probe;
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::pipeline::{self, Bench, Costs, Exported};
 use crate::compress::report::{Figure, Report};
-use crate::compress::tiny_set::Rung;
 use crate::exec::{self, Device};
 
 use super::failure::{Failure, finish};
@@ -74,14 +73,17 @@ fn compress(args: &Args) -> Result<(), Failure> {
     let model = files::read(&args.model)?;
     let config = config::parse(&job(args)?, &[])?;
     let images = args.images.as_deref().map(|path| files::read_images(path, None)).transpose()?;
+    exec::set_threads(exec::usual_threads());
+    let progress = Progress::new();
     let bench = Bench::open(
         &model,
         images.as_ref(),
         &config,
         args.device,
         Probe::current().map_err(crate::compress::CompressError::from)?,
+        &progress,
     )?;
-    let exported = run_steps(&bench, &config, &Progress::new())?;
+    let exported = run_steps(&bench, &config, &progress)?;
     let out = |error: std::io::Error| Failure::input("file_unwritable", format!("{}: {error}", args.out.display()));
     std::fs::create_dir_all(&args.out).map_err(out)?;
     for artifact in &exported.artifacts {
@@ -97,7 +99,6 @@ fn compress(args: &Args) -> Result<(), Failure> {
 
 /// All steps of a job, one after the other.
 fn run_steps(bench: &Bench, config: &JobConfig, progress: &Progress) -> Result<Exported, Failure> {
-    exec::set_threads(exec::usual_threads());
     let measured = pipeline::measure(bench, progress)?;
     let candidates = bench.candidates()?;
     let mut scores = Vec::with_capacity(candidates.len());
@@ -173,10 +174,7 @@ fn print(report: &Report) {
     row("latency (median)", [ms(latency.teacher.median_ms), String::new(), ms(latency.student.median_ms)]);
     row("latency reduction", [String::new(), String::new(), percent(&latency.reduction)]);
     if let (Some(before), Some(after)) = (quality.before_finetune.agreement, quality.after.agreement) {
-        let what = match quality.images_from {
-            Rung::Given | Rung::GivenAndProcedural => "agreement",
-            Rung::Procedural => "agreement on drawn pictures",
-        };
+        let what = if quality.images_from.is_made() { "agreement on made pictures" } else { "agreement" };
         row(what, [String::new(), percent(&before), percent(&after)]);
     }
     let loss = |loss: f64| format!("{loss:.4}");

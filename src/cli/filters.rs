@@ -46,8 +46,9 @@ fn prune(args: &Args) -> Result<(), Failure> {
     let images = files::read_images(&args.images, None)?;
     let probe = Probe::current().map_err(crate::compress::CompressError::from)?;
     exec::set_threads(exec::usual_threads());
-    let bench = Bench::open(&model, Some(&images), &config, Device::Cpu, probe)?;
-    let (file, report) = pipeline::narrow(&bench, args.keep, &Progress::new())?;
+    let progress = Progress::new();
+    let bench = Bench::open(&model, Some(&images), &config, Device::Cpu, probe, &progress)?;
+    let (file, report) = pipeline::narrow(&bench, args.keep, &progress)?;
     files::write(&args.out, &file)?;
     files::print_json(&report)
 }

@@ -125,9 +125,24 @@ pub struct FinetuneConfig {
     /// What the steps compute in; `None` is what the device is fast in. Not for the paper's recipe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
+    /// Parts of ours that are left out, to see what they bring; not for the paper's recipe.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leave_out: Vec<Part>,
     /// Stops earlier, with the schedule squeezed to fit, when this many seconds are used up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_seconds: Option<u64>,
+}
+
+/// A part of the recipe `practised` that can be left out (mixing and hints have fields of their own).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The refitted start: the weights of the plain drop instead.
+    Start,
+    /// Relative Muon: the paper's SGD with momentum and weight decay instead, on the same schedule from twice the rate.
+    Optimiser,
+    /// BatchNormalization made for folded exports, and renewed around a refit: the network as it came instead.
+    BatchNorm,
 }
 
 impl Default for FinetuneConfig {
@@ -145,6 +160,7 @@ struct FinetuneWishes {
     mixing: Option<bool>,
     hints: Option<bool>,
     precision: Option<Precision>,
+    leave_out: Vec<Part>,
     budget_seconds: Option<u64>,
 }
 
@@ -156,6 +172,7 @@ impl From<FinetuneWishes> for FinetuneConfig {
             mixing: wishes.mixing.unwrap_or(wishes.recipe == Recipe::Practised),
             hints: wishes.hints.unwrap_or(wishes.recipe == Recipe::Practised),
             precision: wishes.precision,
+            leave_out: wishes.leave_out,
             budget_seconds: wishes.budget_seconds,
         }
     }
@@ -166,6 +183,11 @@ impl From<FinetuneWishes> for FinetuneConfig {
 pub const LARGE: usize = 96 * 96;
 
 impl FinetuneConfig {
+    /// Whether this part of ours is wanted.
+    pub fn has(&self, part: Part) -> bool {
+        !self.leave_out.contains(&part)
+    }
+
     /// Steps on images of so many pixels: those asked for, or what the recipe takes. Where pictures are `made`, alone or beside a
     /// handful of images, ours takes twice as many: they say less about the network, and more steps keep paying.
     pub fn steps_at(&self, pixels: usize, made: bool) -> u32 {
@@ -357,6 +379,11 @@ fn check_ranges(config: &JobConfig, problems: &mut Vec<FieldProblem>) {
             "hints are for the recipe \"practised\"; the paper's has none",
         );
         require(
+            finetune.leave_out.is_empty() || finetune.recipe == Recipe::Practised,
+            "/finetune/leave_out",
+            "only parts of the recipe \"practised\" can be left out",
+        );
+        require(
             finetune.precision != Some(Precision::Bfloat16) || finetune.recipe == Recipe::Practised,
             "/finetune/precision",
             "bfloat16 is for the recipe \"practised\"; the paper's computes in float32",
@@ -411,6 +438,16 @@ mod tests {
         assert!(hints(json!({})) && !hints(json!({"hints": false})) && !hints(json!({"recipe": "paper"})));
         let problems = finetune(json!({"recipe": "paper", "hints": true})).expect_err("is refused");
         assert_eq!(problems[0].pointer, "/finetune/hints");
+    }
+
+    #[test]
+    fn parts_of_ours_can_be_left_out_and_nothing_of_the_papers() {
+        let finetune = |value| parse_json(json!({ "finetune": value }));
+        let ours =
+            finetune(json!({"leave_out": ["start", "batch_norm"]})).expect("parses").finetune.0.expect("a recipe");
+        assert_eq!([Part::Start, Part::Optimiser, Part::BatchNorm].map(|part| ours.has(part)), [false, true, false]);
+        let problems = finetune(json!({"recipe": "paper", "leave_out": ["optimiser"]})).expect_err("is refused");
+        assert_eq!(problems[0].pointer, "/finetune/leave_out");
     }
 
     #[test]

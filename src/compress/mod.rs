@@ -53,6 +53,7 @@ pub mod samples;
 pub mod sgd;
 pub mod sites;
 pub mod student;
+pub mod synthesis;
 pub mod tap;
 pub mod tiny_set;
 pub mod trainable;

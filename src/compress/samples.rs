@@ -55,7 +55,7 @@ impl Samples {
         let (mut held_out, mut fit) = (order[..held].to_vec(), order[held..].to_vec());
         held_out.sort_unstable();
         fit.sort_unstable();
-        let black = black(preprocess, size.channels);
+        let black = grey(preprocess, size.channels, 0.0);
         Ok(Self { images: to_tensor(&batch)?, fit, held_out, repeated, black, mixtures: false, made: false })
     }
 
@@ -140,6 +140,12 @@ impl Samples {
         }
     }
 
+    /// Puts others, (n, C, H, W), in the place of these images.
+    pub fn replace(&mut self, indices: &[i64], images: &Tensor) -> Result<(), CompressError> {
+        self.images = self.images.f_index_copy(0, &Tensor::from_slice(indices), images)?;
+        Ok(())
+    }
+
     /// Images per run when only measuring.
     pub fn evaluation_batch(&self) -> usize {
         (EVALUATION_PIXELS / self.pixels()).clamp(1, 256)
@@ -157,10 +163,12 @@ fn different(batch: &Batch) -> Vec<i64> {
     (0..batch.n).filter(|index| seen.insert(digest(*index))).map(|index| index as i64).collect()
 }
 
-/// (0 / divide_by − mean) / std of each channel; `mean` and `std` hold one number for all channels or one for each.
-fn black(preprocess: &Preprocess, channels: usize) -> Vec<f64> {
+/// What a grey pixel, 0–255, becomes in each channel: (value / divide_by − mean) / std; `mean` and `std` hold one number for all
+/// channels or one for each.
+pub fn grey(preprocess: &Preprocess, channels: usize, value: f64) -> Vec<f64> {
     let pick = |values: &[f32], channel: usize| f64::from(*values.get(channel).unwrap_or(&values[0]));
-    (0..channels).map(|c| -pick(&preprocess.mean, c) / pick(&preprocess.std, c)).collect()
+    let value = value / f64::from(preprocess.divide_by);
+    (0..channels).map(|c| (value - pick(&preprocess.mean, c)) / pick(&preprocess.std, c)).collect()
 }
 
 /// A batch of images as a tensor on the CPU.

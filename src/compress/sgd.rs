@@ -25,8 +25,17 @@ impl Sgd {
     /// Forgets the last gradients, computes those of `loss`, and moves every tensor: `v = 0.9 v + g + 1e-4 w`,
     /// `w -= rate · v`.
     pub fn step(&mut self, loss: &Tensor, rate: f64) -> Result<(), CompressError> {
+        self.step_by(|| Ok(loss.f_backward()?), rate)
+    }
+
+    /// The same with gradients that are computed otherwise.
+    pub fn step_by(
+        &mut self,
+        gradients: impl FnOnce() -> Result<(), CompressError>,
+        rate: f64,
+    ) -> Result<(), CompressError> {
         self.parameters.iter_mut().for_each(Tensor::zero_grad);
-        loss.f_backward()?;
+        gradients()?;
         tch::no_grad(|| self.parameters.iter_mut().zip(&mut self.velocity).try_for_each(|(w, v)| update(w, v, rate)))
     }
 }

@@ -15,8 +15,15 @@ use super::random::stream;
 /// out.
 const COUNT: std::ops::RangeInclusive<usize> = 16..=500;
 
-/// Pixels of all pictures together: 200 at 224 × 224.
-const PIXELS: usize = 200 * 224 * 224;
+/// Pixels of all pictures together: 96 at 224 × 224.
+const PIXELS: usize = 96 * 224 * 224;
+
+/// Those that the teacher is to recognise, within these bounds. On small images, where many are made, drawn ones are better to
+/// learn from and recognised ones to decide by.
+const RECOGNISED: std::ops::RangeInclusive<usize> = 16..=200;
+
+/// Pixels of all of them together: 64 at 224 × 224.
+const RECOGNISED_PIXELS: usize = 64 * 224 * 224;
 
 /// Pictures that are drawn beside a handful of images.
 const BESIDE: usize = 64;
@@ -35,6 +42,8 @@ pub enum Rung {
     GivenAndProcedural,
     /// Drawn by a program, because the customer gave none.
     Procedural,
+    /// Drawn by a program and changed until the teacher recognises them, because the customer gave none.
+    Synthesised,
 }
 
 /// Images with what it takes to feed them to the network.
@@ -47,6 +56,18 @@ pub struct TinySet {
     pub size: Chw,
     /// Where they come from.
     pub rung: Rung,
+}
+
+impl Rung {
+    /// Whether all images were made, none given.
+    pub fn is_made(self) -> bool {
+        matches!(self, Self::Procedural | Self::Synthesised)
+    }
+}
+
+/// How many of the pictures the teacher is to recognise.
+pub fn recognised(size: Chw) -> usize {
+    (RECOGNISED_PIXELS / (size.height * size.width).max(1)).clamp(*RECOGNISED.start(), *RECOGNISED.end())
 }
 
 impl TinySet {

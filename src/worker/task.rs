@@ -67,7 +67,7 @@ async fn compute(worker: &Worker, claim: &Claim, kept: Option<KeptBench>, watch:
     let computing = tokio::task::spawn_blocking(move || {
         let bench = match source {
             Source::Kept(bench) => *bench,
-            Source::Stored(opening) => match opening.open(device, probe) {
+            Source::Stored(opening) => match opening.open(device, probe, &*watch) {
                 Ok(bench) => bench,
                 Err(error) => return (Err(error.into()), None),
             },

@@ -2,6 +2,7 @@
 //! teacher's again. Labels are never used. [`paper`] is the authors' recipe, [`practised`] is ours (method §6).
 
 mod average;
+mod optimiser;
 pub mod paper;
 pub mod practised;
 

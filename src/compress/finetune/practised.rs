@@ -6,13 +6,13 @@ use std::time::Instant;
 use crate::compress::augment::Cut;
 use crate::compress::batchnorm::{self, Made};
 use crate::compress::block::Block;
-use crate::compress::config::{FinetuneConfig, Recipe};
+use crate::compress::config::{FinetuneConfig, Part, Recipe};
 use crate::compress::crops;
 use crate::compress::cut;
 use crate::compress::fused::Fused;
 use crate::compress::hints;
 use crate::compress::mixing::cutmix;
-use crate::compress::muon::{Muon, rate};
+use crate::compress::muon::rate;
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::pair::Pair;
 use crate::compress::precision::{self, Precision};
@@ -27,6 +27,7 @@ use crate::compress::{CompressError, trainable};
 use crate::exec::Params;
 
 use super::average::Average;
+use super::optimiser::Optimiser;
 use super::{CHECKPOINTS, Recovered};
 
 /// Learning rates, as shares of a kernel's norm per step, from the first that is tried to the last.
@@ -65,7 +66,10 @@ pub fn by_practised(
     observer: &dyn Observer,
 ) -> Result<Recovered, CompressError> {
     let began = Instant::now();
-    let refitted = start::refitted(setting, plain.copy()?, dropped, observer)?;
+    let refitted = match config.has(Part::Start) {
+        true => start::refitted(setting, plain.copy()?, dropped, observer)?,
+        false => Refitted::nothing(plain.copy()?),
+    };
     recovered(setting, plain, refitted, config, began, observer)
 }
 
@@ -89,7 +93,7 @@ fn recovered(
     began: Instant,
     observer: &dyn Observer,
 ) -> Result<Recovered, CompressError> {
-    let start = Prepared::new(setting, refitted, config.precision)?;
+    let start = Prepared::new(setting, refitted, config)?;
     let steps = config.steps_at(setting.samples.pixels(), setting.samples.made);
     let mut recovery =
         Recovery { setting, config, steps, observer, start: &start, began, undone: Vec::new(), asked: 0 };
@@ -116,15 +120,18 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(setting: &Setting, refitted: Refitted, wish: Option<Precision>) -> Result<Self, CompressError> {
+    fn new(setting: &Setting, refitted: Refitted, config: &FinetuneConfig) -> Result<Self, CompressError> {
         let source = &refitted.student;
         let first = cut::first_difference(&setting.network.graph, &source.graph, &refitted.refitted);
         let first = first.min(source.graph.nodes.len() - 1);
-        let (mut student, made) = batchnorm::make_behind(setting.network, source, source, setting.samples, first)?;
-        batchnorm::renew(setting.network, &mut student, setting.samples, first, &refitted.refitted)?;
+        let (mut student, mut made) = (source.copy()?, Vec::new());
+        if config.has(Part::BatchNorm) {
+            (student, made) = batchnorm::make_behind(setting.network, source, source, setting.samples, first)?;
+            batchnorm::renew(setting.network, &mut student, setting.samples, first, &refitted.refitted)?;
+        }
         let gate = Gate::at(setting, &student, first)?;
         let loss = gate.loss(&student)?;
-        let precision = precision::settle(wish, setting, &student, first, loss)?;
+        let precision = precision::settle(config.precision, setting, &student, first, loss)?;
         let crops = crops::fit(setting, &student, first, precision)?;
         Ok(Self { refitted, student, made, first, gate, precision, crops, loss })
     }
@@ -290,7 +297,7 @@ struct Run {
     student: Student,
     /// What is trained through: the same, with every BatchNormalization in the kernel ahead of it.
     fused: Fused,
-    muon: Muon,
+    optimiser: Optimiser,
     pair: Pair,
     /// Whether early steps see crops.
     crops: bool,
@@ -319,7 +326,7 @@ impl Run {
             rate,
             crops: start.crops,
             pair: Pair::plan(setting, fused.student(), start.first, &hints, start.precision)?,
-            muon: Muon::new(student.params.trainable(&names)?),
+            optimiser: Optimiser::new(config, student.params.trainable(&names)?),
             fused,
             batches: Batches::repeating(&setting.samples.fit, setting.samples.mixed_batch(), batches),
             views: stream(setting.seed, "practised/views"),
@@ -343,7 +350,7 @@ impl Run {
         }
         let student = self.fused.with(&self.student.params)?;
         let gradients = || self.pair.backward(&student.params, &views, hints::weight(progress));
-        self.muon.step(gradients, rate(self.rate, self.step, progress))?;
+        self.optimiser.step(gradients, rate(self.rate, self.step, progress))?;
         self.step += 1;
         if let Some(average) = &mut self.average {
             average.add(&self.student.params)?;

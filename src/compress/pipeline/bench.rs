@@ -14,11 +14,14 @@ use crate::compress::latency::{self, HostLock, Input, Model, Plan, Probe, Reduct
 use crate::compress::network::Network;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
-use crate::compress::samples::Samples;
+use crate::compress::samples::{Samples, grey};
 use crate::compress::student::Student;
-use crate::compress::tiny_set::{Rung, TinySet};
+use crate::compress::synthesis::{self, Synthesis};
+use crate::compress::tiny_set::{self, Rung, TinySet};
 use crate::exec::Device;
 use crate::images::{Chw, ImageSet, Preprocess};
+
+use super::yielding::Yielding;
 
 /// The teacher, the images, the wishes and the device of one job. Opening one is cheap; the teacher is asked about the
 /// images when a step first needs it, and at once only where the images have to be drawn.
@@ -41,24 +44,31 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Loads the network and the images and checks that they fit each other and the wishes. Without images, some are drawn.
+    /// Loads the network and the images and checks that they fit each other and the wishes. Without images, some are made, which
+    /// takes a while.
     pub fn open(
         model: &[u8],
         images: Option<&ImageSet>,
         config: &JobConfig,
         device: Device,
         probe: Probe,
+        observer: &dyn Observer,
     ) -> Result<Self, CompressError> {
         let (network, size) = fitting(model, images, config)?;
         let teacher = Student::teacher(&network, device)?;
         let classes = classes(&network, &teacher, size, config.seed);
         let tiny = TinySet::new(images, config, size, classes)?;
         let mut samples = Samples::new(&tiny.images, &tiny.preprocess, size, config.seed)?;
-        samples.made = tiny.rung == Rung::Procedural;
+        samples.made = tiny.rung.is_made();
+        let rung = match tiny.rung {
+            Rung::Procedural => synthesised(&network, &teacher, &tiny, &mut samples, config.seed, observer)?,
+            _ if samples.held_out.is_empty() => Rung::GivenAndProcedural,
+            given => given,
+        };
         Ok(Self {
             mixed: OnceCell::new(),
             mixed_answers: OnceCell::new(),
-            rung: if samples.held_out.is_empty() { Rung::GivenAndProcedural } else { tiny.rung },
+            rung,
             size,
             samples,
             labels: tiny.images.images().iter().map(|image| image.label).collect(),
@@ -218,6 +228,28 @@ fn fitting(model: &[u8], images: Option<&ImageSet>, config: &JobConfig) -> Resul
         )));
     }
     Ok((network, resolved.expect("set while loading")))
+}
+
+/// Changes drawn pictures until the teacher recognises them, those that decide first, and says how far up the ladder that is.
+fn synthesised(
+    network: &Network,
+    teacher: &Student,
+    tiny: &TinySet,
+    samples: &mut Samples,
+    seed: u64,
+    observer: &dyn Observer,
+) -> Result<Rung, CompressError> {
+    let grey = |value| grey(&tiny.preprocess, tiny.size.channels, value);
+    let range = synthesis::Range { black: grey(0.0), white: grey(255.0) };
+    let Some(synthesis) = Synthesis::of(network, teacher, &range, &samples.images)? else {
+        return Ok(Rung::Procedural);
+    };
+    let observer = &Yielding::new(observer)?;
+    let mut changed = [samples.held_out.as_slice(), &samples.fit].concat();
+    changed.truncate(tiny_set::recognised(tiny.size).max(samples.held_out.len()));
+    let pictures = synthesis.recognised(&samples.select(&changed)?, samples.mixed_batch() / 2, seed, observer)?;
+    samples.replace(&changed, &pictures)?;
+    Ok(Rung::Synthesised)
 }
 
 /// What the teacher answers, (n, classes), about the images of a set.

@@ -9,7 +9,6 @@ use crate::compress::observer::{Observer, Phase};
 use crate::compress::report::{
     BlockRow, CostReport, ImageCounts, LatencyReport, Outcome, QualityReport, Report, Reproduce, Size, SizeReport,
 };
-use crate::compress::tiny_set::Rung;
 use crate::compress::{CompressError, analyse, export as file, onnxruntime};
 
 use super::bench::{TEACHER, reduction, sha256};
@@ -237,9 +236,6 @@ fn artifacts(
 
 fn image_counts(bench: &Bench) -> ImageCounts {
     let (fit, held_out) = (bench.samples.fit.len(), bench.samples.held_out.len());
-    let synthetic = match bench.rung {
-        Rung::Given | Rung::GivenAndProcedural => 0,
-        Rung::Procedural => fit + held_out,
-    };
+    let synthetic = if bench.rung.is_made() { fit + held_out } else { 0 };
     ImageCounts { fit, held_out, synthetic }
 }

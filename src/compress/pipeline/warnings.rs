@@ -160,15 +160,16 @@ fn only_class(classes: &[i64]) -> Option<i64> {
 }
 
 fn made_images(bench: &Bench) -> Option<Warning> {
-    match bench.rung {
-        Rung::Given | Rung::GivenAndProcedural => None,
-        Rung::Procedural => warning(
-            "made_images",
-            "no images were given: the student was recovered and measured on pictures drawn by a program. How well it stands \
-             in for the teacher on your images is not known; measure it with `practised evaluate`, or send a few images"
-                .into(),
-        ),
-    }
+    let made = match bench.rung {
+        Rung::Given | Rung::GivenAndProcedural => return None,
+        Rung::Procedural => "drawn by a program",
+        Rung::Synthesised => "drawn by a program and changed until the network recognised them",
+    };
+    let detail = format!(
+        "no images were given: the student was recovered and measured on pictures {made}. How well it stands in for the \
+         teacher on your images is not known; measure it with `practised evaluate`, or send a few images"
+    );
+    warning("made_images", detail)
 }
 
 fn repeated_images(bench: &Bench) -> Option<Warning> {

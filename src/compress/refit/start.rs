@@ -30,7 +30,7 @@ pub fn around_gaps(
     dropped: &[&Block],
     observer: &dyn Observer,
 ) -> Result<Refitted, CompressError> {
-    let mut refitted = Refitted { student, refitted: Vec::new(), undone: 0 };
+    let mut refitted = Refitted::nothing(student);
     for run in runs(setting, dropped) {
         refitted.close(setting, &run, observer)?;
     }
@@ -53,12 +53,17 @@ pub fn refitted(
 
 /// Refits every writer of a student that has all blocks of its teacher, in another form.
 pub fn every_writer(setting: &Setting, student: Student, observer: &dyn Observer) -> Result<Refitted, CompressError> {
-    let mut refitted = Refitted { student, refitted: Vec::new(), undone: 0 };
+    let mut refitted = Refitted::nothing(student);
     refitted.writers(setting, setting.network.blocks.iter(), observer)?;
     Ok(refitted)
 }
 
 impl Refitted {
+    /// A student of which nothing is refitted yet.
+    pub fn nothing(student: Student) -> Self {
+        Self { student, refitted: Vec::new(), undone: 0 }
+    }
+
     /// Refits around one run of dropped blocks: the writer ahead of it or, where there is none, the readers behind it.
     fn close(&mut self, setting: &Setting, run: &[&Block], observer: &dyn Observer) -> Result<(), CompressError> {
         let (first, last) = (run[0], run[run.len() - 1]);

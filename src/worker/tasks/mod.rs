@@ -125,9 +125,9 @@ impl Opening {
     }
 
     /// Decodes and prepares.
-    pub(super) fn open(self, device: Device, probe: Probe) -> Result<Bench, CompressError> {
+    pub(super) fn open(self, device: Device, probe: Probe, observer: &dyn Observer) -> Result<Bench, CompressError> {
         let images = self.images.as_ref().map(StoredImages::open).transpose()?;
-        Bench::open(&self.model, images.as_ref(), &self.config, device, probe)
+        Bench::open(&self.model, images.as_ref(), &self.config, device, probe, observer)
     }
 }
 

@@ -62,7 +62,7 @@ async fn without_images_pictures_are_drawn_and_the_report_says_so() {
     assert_eq!(ended["status"], "succeeded", "{ended}");
     let report = app.get(&format!("/v1/jobs/{id}/report")).await.json();
     let quality = &report["quality"];
-    assert_eq!(quality["images_from"], "procedural", "{report}");
+    assert_eq!(quality["images_from"], "synthesised", "{report}");
     let count = |which: &str| quality["images"][which].as_u64().expect("a count");
     assert_eq!(count("synthetic"), count("fit") + count("held_out"));
     assert!(count("held_out") >= 3, "some are held out: {quality}");
