@@ -26,11 +26,12 @@ from intervals import coverage
 from made_and_foreign import foreign_images, zero_images
 from markdown import EARLIER
 from ranking import figure3
-from recovery import deep_network, few_images, large_images, hard_set, table1, whole_jobs
+from recovery import credit, deep_network, few_images, large_images, hard_set, table1, whole_jobs
 from store import Store
 
 SECTIONS = {
     "whole": ("Whole jobs: the paper's method and ours", whole_jobs),
+    "credit": ("What each part brings", credit),
     "few": ("Few images", few_images),
     "hard": ("A hard set", hard_set),
     "zero": ("Table 2: no images", zero_images),

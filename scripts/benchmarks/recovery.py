@@ -128,6 +128,40 @@ def table1(store, scale):
             yield "Not run."
 
 
+def credit(store, scale):
+    """What each part of our recipe brings."""
+    case = resnet20() if have_shared() else example()
+    count = 500 if have_shared() else 200
+    yield (
+        f"{case.name}, {count} images, the two blocks that our job with the first seed chose: our recipe with each of its parts left "
+        "out in turn. Without the start the weights are those of the plain drop, without Muon the paper's SGD moves them, without "
+        "BatchNormalization the folded network is trained as it came."
+    )
+    asked = [
+        ("**ours**", {}),
+        ("without mixing", {"mixing": False}),
+        ("without hints", {"hints": False}),
+        ("without the refitted start", {"leave_out": ["start"]}),
+        ("without Muon", {"leave_out": ["optimiser"]}),
+        ("without BatchNormalization", {"leave_out": ["batch_norm"]}),
+        ("in float32", {"precision": "float32"}),
+        ("none of mixing, hints, start, Muon, BatchNormalization", {
+            "mixing": False, "hints": False, "leave_out": ["start", "optimiser", "batch_norm"],
+        }),
+    ]
+    chosen = store.one(Request(case, Images.of(case, count), {"target": {"blocks": 2}, "seed": 0}))
+    if chosen is None:
+        yield "Not run."
+        return
+    droppable = [block["name"] for block in chosen.report["blocks"] if block["droppable"]]
+    rows = []
+    for name, finetune in asked:
+        jobs = [forced(case, Images.of(case, count, seed), sorted(chosen.dropped), droppable, seed, finetune) for seed in scale.seeds]
+        group = store.run(jobs)
+        rows.append([name, runs(group), *quality(group), *cost(group)])
+    yield table(["recipe", "seeds", *QUALITY, *COST], rows)
+
+
 def few_images(store, scale):
     """Draws of 50 and of 10 images, and a hard set of blocks."""
     case = resnet20() if have_shared() else example()
