@@ -20,3 +20,4 @@ mod recovery;
 mod service;
 mod steps;
 mod support;
+mod writers;

@@ -1,0 +1,250 @@
+//! What stands between a layer and the residual addition that its output goes into, and how to get back through it.
+//!
+//! Two kinds of things may: operators that work on every channel by itself (`z = gain · y + shift`), which a solution is
+//! written back through, and operators that only move elements, which the target is carried back through. Both are exact,
+//! and since the axis of the channels is followed, their order does not matter.
+
+use tch::Tensor;
+
+use crate::compress::CompressError;
+use crate::compress::edit::{own_input, position, set_weight, wide};
+use crate::compress::student::Student;
+use crate::exec::Params;
+use crate::graph::{Dim, Graph, Node};
+
+use super::layer::Layer;
+
+/// From a layer's output to the value that is added to the stream.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Path {
+    /// What works on channels, in the order of computation.
+    pub channels: Vec<PerChannel>,
+    /// What moves elements, in the order of computation.
+    pub moves: Vec<Move>,
+}
+
+/// An operator that works on every channel by itself, by its first output.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PerChannel {
+    /// A BatchNormalization.
+    Norm(String),
+    /// A `Mul` by a constant: layer scale.
+    Scale(Operand),
+    /// An `Add` of a constant: the bias of a `MatMul`.
+    Shift(Operand),
+}
+
+/// The constant that an operator of two inputs reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operand {
+    /// First output of the operator.
+    pub node: String,
+    /// Which of its inputs is the constant.
+    pub index: usize,
+    /// Whether each channel has a number of its own.
+    pub own: bool,
+}
+
+/// An operator that puts the same elements elsewhere.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Move {
+    /// `Transpose`, by its permutation.
+    Transpose(Vec<usize>),
+    /// `Reshape`, by the shape ahead of it; the one size that the batch decides is `None`.
+    Reshape(Vec<Option<usize>>),
+}
+
+impl Path {
+    /// Of these nodes behind a layer, in the order of computation; `None` where one of them is neither kind of thing.
+    pub fn of(graph: &Graph, layer: &Layer, channels: usize, nodes: &[&Node]) -> Option<Self> {
+        let mut path = Self::default();
+        let mut axis = Some(layer.channel_axis(graph.shape(&layer.output)?.len()));
+        for node in nodes {
+            match node.op.as_str() {
+                _ if changes_nothing(graph, node) => {}
+                "BatchNormalization" if axis == Some(1) => {
+                    path.channels.push(PerChannel::Norm(node.output().to_owned()));
+                }
+                "Mul" => path.channels.push(PerChannel::Scale(Operand::of(graph, node, axis, channels)?)),
+                "Add" => path.channels.push(PerChannel::Shift(Operand::of(graph, node, axis, channels)?)),
+                _ => {
+                    path.moves.push(Move::of(graph, node)?);
+                    axis = axis.and_then(|axis| carried(graph, node, axis));
+                }
+            }
+        }
+        Some(path)
+    }
+
+    /// Gain and shift of every channel, (M), f64; 1 and 0 where nothing stands behind the layer. `like` is (M).
+    pub(super) fn affine(&self, student: &Student, like: &Tensor) -> Result<(Tensor, Tensor), CompressError> {
+        let (mut gain, mut shift) = (like.ones_like(), like.zeros_like());
+        for step in &self.channels {
+            let (factor, term) = step.affine(student, like)?;
+            (gain, shift) = (gain * &factor, shift * factor + term);
+        }
+        Ok((gain, shift))
+    }
+
+    /// True where a shift can be written somewhere on the path.
+    pub(super) fn takes_shift(&self) -> bool {
+        self.last_shift().is_some()
+    }
+
+    /// Adds `more`, (M), as it is to arrive at the end of the path, to the last place that takes a shift; gives false where
+    /// there is none.
+    pub(super) fn add_shift(&self, student: &mut Student, more: &Tensor) -> Result<bool, CompressError> {
+        let Some((last, node, index)) = self.last_shift() else { return Ok(false) };
+        let behind = Self { channels: self.channels[last + 1..].to_vec(), moves: Vec::new() };
+        let more = more / alive_only(&behind.affine(student, more)?.0)?;
+        let name = node_at(&student.graph, node).inputs[index].clone();
+        let old = wide(&student.params, &name)?;
+        set_weight(student, &name, &(&old + more.f_reshape(old.size())?))?;
+        Ok(true)
+    }
+
+    /// Makes sure that no other node reads the constant that [`add_shift`](Self::add_shift) changes.
+    pub(super) fn own_shift(&self, graph: &mut Graph, params: &mut Params) {
+        if let Some((_, node, index)) = self.last_shift() {
+            let at = position(graph, node).expect("a node of this graph");
+            own_input(graph, params, at, index);
+        }
+    }
+
+    /// The last place that takes a shift: which of the operators, its first output, and which of its inputs.
+    fn last_shift(&self) -> Option<(usize, &str, usize)> {
+        let places = self.channels.iter().enumerate().rev();
+        places.filter_map(|(at, step)| step.shift().map(|(node, index)| (at, node, index))).next()
+    }
+}
+
+/// Gains to divide by: infinite where a channel is as good as silent, so that what is divided by them comes to nothing.
+pub(super) fn alive_only(gain: &Tensor) -> Result<Tensor, CompressError> {
+    let size = gain.f_abs()?;
+    let alive = size.f_gt_tensor(&(size.f_max()? * 1e-6))?;
+    Ok(gain.f_where_self(&alive, &Tensor::from(f64::INFINITY).f_to_device(gain.device())?)?)
+}
+
+impl PerChannel {
+    /// First output of the operator and which of its inputs shifts, where every channel has a number of its own there.
+    fn shift(&self) -> Option<(&str, usize)> {
+        match self {
+            Self::Norm(norm) => Some((norm, 2)),
+            Self::Shift(operand) if operand.own => Some((&operand.node, operand.index)),
+            _ => None,
+        }
+    }
+
+    fn affine(&self, student: &Student, like: &Tensor) -> Result<(Tensor, Tensor), CompressError> {
+        match self {
+            Self::Norm(norm) => norm_affine(student, norm),
+            Self::Scale(operand) => Ok((operand.read(student, like)?, like.zeros_like())),
+            Self::Shift(operand) => Ok((like.ones_like(), operand.read(student, like)?)),
+        }
+    }
+}
+
+fn node_at<'g>(graph: &'g Graph, output: &str) -> &'g Node {
+    &graph.nodes[position(graph, output).expect("a node of this graph")]
+}
+
+fn norm_affine(student: &Student, norm: &str) -> Result<(Tensor, Tensor), CompressError> {
+    let node = node_at(&student.graph, norm);
+    let read = |index: usize| wide(&student.params, &node.inputs[index]);
+    let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
+    let gain = read(1)? / (read(4)? + epsilon).sqrt();
+    let shift = read(2)? - read(3)? * &gain;
+    Ok((gain, shift))
+}
+
+impl Operand {
+    /// The constant, where it is one number, or one for each of the channels that lie along `axis`.
+    fn of(graph: &Graph, node: &Node, axis: Option<usize>, channels: usize) -> Option<Self> {
+        let index = constant_of(graph, node)?;
+        let dims = &graph.initializers[&node.inputs[index]].dims;
+        let ahead = graph.shape(&node.inputs[1 - index])?.len().checked_sub(dims.len())?;
+        let along = |at: usize| axis == Some(ahead + at);
+        let fits = dims.iter().enumerate().all(|(at, size)| *size == 1 || along(at) && *size == channels);
+        let own = channels == dims.iter().product::<usize>();
+        fits.then(|| Self { node: node.output().to_owned(), index, own })
+    }
+
+    /// (M), f64.
+    fn read(&self, student: &Student, like: &Tensor) -> Result<Tensor, CompressError> {
+        let node = node_at(&student.graph, &self.node);
+        let constant = wide(&student.params, &node.inputs[self.index])?.f_flatten(0, -1)?;
+        Ok(constant.f_expand_as(like)?)
+    }
+}
+
+/// `Identity`, `Dropout` at inference, and the `Slice` that takes all: Swin's way of cutting off padding, where there is none.
+pub(super) fn changes_nothing(graph: &Graph, node: &Node) -> bool {
+    match node.op.as_str() {
+        "Identity" | "Dropout" => true,
+        "Slice" => {
+            let steps = node.input(4).map(|name| graph.initializers.get(name).and_then(|steps| steps.to_i64()));
+            let forward = steps.is_none_or(|steps| steps.is_some_and(|steps| steps.iter().all(|step| *step == 1)));
+            let [before, after] = [&node.inputs[0], node.output()].map(|value| graph.shape(value));
+            forward && before == after && before.is_some_and(|shape| !shape.contains(&Dim::Unknown))
+        }
+        _ => false,
+    }
+}
+
+/// Which of two inputs is a constant, where one is.
+pub(super) fn constant_of(graph: &Graph, node: &Node) -> Option<usize> {
+    let [a, b] = node.inputs.as_slice() else { return None };
+    match [a, b].map(|name| graph.initializers.get(name).is_some_and(|data| data.dtype.is_float())) {
+        [true, false] => Some(0),
+        [false, true] => Some(1),
+        _ => None,
+    }
+}
+
+impl Move {
+    /// The move that a node makes; `None` of any other node, and where more than the batch is free in what it moves.
+    pub fn of(graph: &Graph, node: &Node) -> Option<Self> {
+        let before: Vec<Option<usize>> = graph.shape(node.input(0)?)?.iter().map(Dim::known).collect();
+        match node.op.as_str() {
+            "Transpose" => Some(Self::Transpose(permutation(node, before.len())?)),
+            "Reshape" if before.iter().filter(|size| size.is_none()).count() == 1 => Some(Self::Reshape(before)),
+            _ => None,
+        }
+    }
+
+    /// Back through the move.
+    fn undo(&self, value: &Tensor) -> Result<Tensor, CompressError> {
+        Ok(match self {
+            Self::Transpose(order) => {
+                let from = |axis: usize| order.iter().position(|from| *from == axis).expect("a permutation") as i64;
+                value.f_permute((0..order.len()).map(from).collect::<Vec<i64>>())?
+            }
+            Self::Reshape(before) => {
+                let sizes: Vec<i64> = before.iter().map(|size| size.map_or(-1, |size| size as i64)).collect();
+                value.f_reshape(sizes)?
+            }
+        })
+    }
+}
+
+/// Back through moves that are given in the order of computation.
+pub(super) fn undo(moves: &[Move], value: &Tensor) -> Result<Tensor, CompressError> {
+    moves.iter().rev().try_fold(value.shallow_clone(), |value, step| step.undo(&value))
+}
+
+fn permutation(node: &Node, rank: usize) -> Option<Vec<usize>> {
+    let Some(given) = node.attrs.ints("perm") else { return Some((0..rank).rev().collect()) };
+    let order: Option<Vec<usize>> = given.iter().map(|axis| usize::try_from(*axis).ok()).collect();
+    order.filter(|order| order.len() == rank && (0..rank).all(|axis| order.contains(&axis)))
+}
+
+/// Where a move carries the axis; `None` where a `Reshape` splits it or joins it with another.
+fn carried(graph: &Graph, node: &Node, axis: usize) -> Option<usize> {
+    let (before, after) = (graph.shape(node.input(0)?)?, graph.shape(node.output())?);
+    if node.is("Transpose") {
+        return permutation(node, before.len())?.iter().position(|from| *from == axis);
+    }
+    let behind = |shape: &[Dim], axis: usize| shape[axis + 1..].iter().map(Dim::known).product::<Option<usize>>();
+    let inner = behind(&before, axis)?;
+    (0..after.len()).find(|at| after[*at] == before[axis] && behind(&after, *at) == Some(inner))
+}
