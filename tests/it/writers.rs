@@ -156,6 +156,38 @@ fn scaled_convolution(net: &mut Sketch, x: &str) -> String {
     net.node("Mul", "a.scaled", &[&written, &scale], &[])
 }
 
+/// Squeeze-and-excitation of `maps` by what `from` says: one number from 0 to 1 per image and channel.
+fn excited(net: &mut Sketch, maps: &str, from: &str, [squeezed, channels]: [usize; 2]) -> String {
+    let pooled = net.node("GlobalAveragePool", "a.se.pool", &[from], &[]);
+    let written = net.pointwise("a.se.fc", &pooled, squeezed, channels);
+    let gate = net.node("Sigmoid", "a.se.gate", &[&written], &[]);
+    net.node("Mul", "a.se.mul", &[&gate, maps], &[])
+}
+
+fn convolutions(net: &mut Sketch, x: &str) -> String {
+    let hidden = net.pointwise("a.fc1", x, WIDTH, HIDDEN);
+    net.pointwise("a.fc2", &hidden, HIDDEN, WIDTH)
+}
+
+/// As in SE-ResNet: the excitation follows from what the writer puts out.
+fn excited_writer(net: &mut Sketch, x: &str) -> String {
+    let written = convolutions(net, x);
+    excited(net, &written, &written, [WIDTH, WIDTH])
+}
+
+/// The excitation does not follow from what the writer puts out, so it stays as it is.
+fn excited_by_the_stream(net: &mut Sketch, x: &str) -> String {
+    let written = convolutions(net, x);
+    excited(net, &written, x, [WIDTH, WIDTH])
+}
+
+/// As in MobileNetV3 and EfficientNet: the writer sees what has been excited.
+fn excited_ahead(net: &mut Sketch, x: &str) -> String {
+    let hidden = net.pointwise("a.fc1", x, WIDTH, HIDDEN);
+    let excited = excited(net, &hidden, &hidden, [HIDDEN, HIDDEN]);
+    net.pointwise("a.fc2", &excited, HIDDEN, WIDTH)
+}
+
 /// Every form that can be refitted, with its network.
 fn forms() -> Vec<(&'static str, Vec<u8>)> {
     vec![
@@ -205,16 +237,20 @@ fn a_refitted_writer_leaves_as_the_student_has_it() {
 #[test]
 fn a_spoilt_writer_is_brought_back_whatever_stands_behind_it() {
     for (what, file) in forms() {
-        let scene = scene(&file);
-        let mut spoilt = Student::teacher(&scene.network, Device::Cpu).expect("runs");
-        let problem = of_sum(&spoilt.graph, &scene.network.blocks[0]).expect(what);
-        let moved = spoilt.params.get("a.fc2.weight").expect("a kernel") * 0.2;
-        spoilt.params.set("a.fc2.weight", moved);
-        let before = scene.loss(&spoilt);
-        let mended = refit(&scene.setting(), &spoilt, &problem, &[], &Unobserved).expect("solves");
-        let (_, loss) = mended.expect("there is much to gain");
-        assert!(loss < 1e-3 * before, "{what}: {before} → {loss}");
+        spoilt_is_brought_back(what, &file);
     }
+}
+
+fn spoilt_is_brought_back(what: &str, file: &[u8]) {
+    let scene = scene(file);
+    let mut spoilt = Student::teacher(&scene.network, Device::Cpu).expect("runs");
+    let problem = of_sum(&spoilt.graph, &scene.network.blocks[0]).expect(what);
+    let moved = spoilt.params.get("a.fc2.weight").expect("a kernel") * 0.2;
+    spoilt.params.set("a.fc2.weight", moved);
+    let before = scene.loss(&spoilt);
+    let mended = refit(&scene.setting(), &spoilt, &problem, &[], &Unobserved).expect("solves");
+    let (_, loss) = mended.expect("there is much to gain");
+    assert!(loss < 1e-3 * before, "{what}: {before} → {loss}");
 }
 
 /// Exporters transpose weights of linear layers, and number what they made; biases keep their names.
@@ -232,6 +268,28 @@ fn blocks_of_numbered_weights_are_named_by_their_biases() {
         added
     });
     assert_eq!(scene(&file).network.blocks[0].name, "a");
+}
+
+/// An excitation is taken for fixed, which is not exact: what it brings decides.
+#[test]
+fn writers_are_refitted_ahead_of_squeeze_and_excitation_and_behind_it() {
+    let forms: [(&str, Branch, f64); 3] = [
+        ("SE-ResNet", excited_writer, 0.5),
+        ("an excitation from elsewhere", excited_by_the_stream, 0.5),
+        ("MobileNetV3", excited_ahead, 0.1),
+    ];
+    for (what, branch, share) in forms {
+        let scene = scene(&on_maps(branch));
+        assert_eq!(gap(&scene).1.expect(what).layer.output, "a.fc2", "{what}");
+        let fitted = by_closed_form(&scene.setting(), &[], &scene.network.blocks[1], &Unobserved).expect(what);
+        let (recovered, plain) = (fitted.recovered.deciding(), fitted.plain.deciding());
+        assert!(recovered < share * plain, "{what}: {plain} → {recovered}");
+    }
+}
+
+#[test]
+fn an_excitation_that_stays_as_it_is_is_undone_exactly() {
+    spoilt_is_brought_back("an excitation from elsewhere", &on_maps(excited_by_the_stream));
 }
 
 /// Without a place for a bias, what a linear function without one can bring is found.
@@ -322,6 +380,26 @@ fn read_twice(net: &mut Sketch, x: &str) -> String {
     let one = net.constant("a.one", &[], &[1.0]);
     let less = net.node("Sub", "a.less", &[&bent, &one], &[]);
     net.node("Mul", "a.product", &[&written, &less], &[])
+}
+
+#[test]
+fn an_excitation_that_is_read_elsewhere_is_no_part_of_a_path() {
+    let net = |leaks: bool| {
+        let mut net = Sketch::new();
+        let stream = net.patches();
+        let added = excited_writer(&mut net, &stream);
+        let mut stream = net.add("a.sum", &added, &stream);
+        if leaks {
+            stream = net.add("leak", &stream, "a.se.gate");
+        }
+        scene(&net.head_of_maps(&stream))
+    };
+    let problem = |scene: Scene| {
+        let block = scene.network.blocks.iter().find(|block| block.sum == "a.sum").expect("the block");
+        of_sum(&scene.network.graph, block)
+    };
+    assert!(problem(net(false)).is_some());
+    assert_eq!(problem(net(true)), None);
 }
 
 #[test]

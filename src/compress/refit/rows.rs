@@ -6,6 +6,7 @@ use tch::{Kind, Tensor};
 
 use crate::compress::CompressError;
 use crate::compress::cut;
+use crate::compress::edit::position;
 use crate::compress::observer::Observer;
 use crate::compress::random::stream;
 use crate::compress::recoverability::Setting;
@@ -35,21 +36,25 @@ pub(super) struct Chunk {
     pub(super) x: Tensor,
     pub(super) target: Tensor,
     pub(super) shortcut: Option<Tensor>,
+    /// What the layer's output is multiplied with ahead of that, (r, M), where it is.
+    pub(super) excitation: Option<Tensor>,
 }
 
 impl Chunk {
     /// The same in f64, as sums over all rows need it.
     pub(super) fn doubled(&self) -> Result<Self, CompressError> {
+        let double = |value: &Tensor| value.f_to_kind(Kind::Double);
         Ok(Self {
-            x: self.x.f_to_kind(Kind::Double)?,
-            target: self.target.f_to_kind(Kind::Double)?,
-            shortcut: self.shortcut.as_ref().map(|shortcut| shortcut.f_to_kind(Kind::Double)).transpose()?,
+            x: double(&self.x)?,
+            target: double(&self.target)?,
+            shortcut: self.shortcut.as_ref().map(double).transpose()?,
+            excitation: self.excitation.as_ref().map(double).transpose()?,
         })
     }
 
     /// Bytes it takes.
     pub(super) fn bytes(&self) -> usize {
-        let all = [Some(&self.x), Some(&self.target), self.shortcut.as_ref()];
+        let all = [Some(&self.x), Some(&self.target), self.shortcut.as_ref(), self.excitation.as_ref()];
         all.into_iter().flatten().map(|tensor| tensor.numel() * 4).sum()
     }
 }
@@ -69,8 +74,11 @@ impl<'p> Rows<'p> {
         let node = &student.graph.nodes[at];
         let Some(view) = View::of(student, &problem.layer, node) else { return Ok(None) };
         let input = setting.network.input.name.as_str();
-        let wanted: Vec<&str> = std::iter::once(node.inputs[0].as_str()).chain(problem.shortcut.as_deref()).collect();
-        let own = at > cut::first_difference(teacher, &student.graph, refitted);
+        let beside = problem.shortcut.as_deref().into_iter().chain(problem.path.excitation.as_deref());
+        let first = cut::first_difference(teacher, &student.graph, refitted);
+        let changed = |value: &str| position(&student.graph, value).is_some_and(|at| at >= first);
+        let own = at > first || beside.clone().any(changed);
+        let wanted: Vec<&str> = std::iter::once(node.inputs[0].as_str()).chain(beside).collect();
         let mut of_teacher = vec![problem.target.as_str()];
         if !own {
             of_teacher.extend(&wanted);
@@ -124,8 +132,16 @@ impl<'p> Rows<'p> {
         let x = self.view.rows(&of_student.next().expect("the layer's input"), &places)?;
         let constant = if self.problem.takes_bias() { 1.0 } else { 0.0 };
         let constant = Tensor::f_full([x.size()[0], 1], constant, (x.kind(), x.device()))?;
-        let shortcut = of_student.next().map(|value| places.of_outputs(&undo(moves, &value)?)).transpose()?;
-        Ok(Chunk { x: Tensor::f_cat(&[x, constant], 1)?, target: places.of_outputs(&target)?, shortcut })
+        let mut beside = |wanted: &Option<String>| wanted.as_ref().and_then(|_| of_student.next());
+        let shortcut = beside(&self.problem.shortcut).map(|value| undo(moves, &value)).transpose()?;
+        let excitation = beside(&self.problem.path.excitation).map(|by| by.f_expand_as(&target)).transpose()?;
+        let pick = |value: &Tensor| places.of_outputs(value);
+        Ok(Chunk {
+            x: Tensor::f_cat(&[x, constant], 1)?,
+            target: pick(&target)?,
+            shortcut: shortcut.as_ref().map(pick).transpose()?,
+            excitation: excitation.as_ref().map(pick).transpose()?,
+        })
     }
 
     /// A random choice of the positions of `count` images, in the order in which they lie there.

@@ -15,6 +15,9 @@ use super::rows::{Chunk, Rows};
 /// Ridge strengths that are tried, as shares of the mean squared input.
 pub(super) const RIDGES: [f64; 2] = [1e-3, 1e-1];
 
+/// Excitations below this are taken for none.
+const LEAST_EXCITATION: f64 = 0.05;
+
 /// Rows that are kept between two passes, at most.
 const KEPT_BYTES: usize = 128 << 20;
 
@@ -110,7 +113,7 @@ pub(super) fn normal(
     let mut kept = Kept::default();
     rows.each(setting, student, observer, |rows| {
         let chunk = rows.doubled()?;
-        let target = residual(&chunk, chunk.target.shallow_clone());
+        let target = residual(&chunk, &chunk.target, start)?;
         let gram = chunk.x.tr().f_matmul(&chunk.x)?;
         let with_target = chunk.x.tr().f_matmul(&target)?;
         normal = Some(match normal.take() {
@@ -129,8 +132,9 @@ pub(super) fn normal(
     let mut again = |rows: &Chunk| -> Result<(), CompressError> {
         let chunk = rows.doubled()?;
         let said = chunk.x.f_matmul(&first.0.tr())?;
+        let said = chunk.excitation.as_ref().map_or_else(|| said.shallow_clone(), |by| &said * by);
         let said = chunk.shortcut.as_ref().map_or_else(|| said.shallow_clone(), |shortcut| &said + shortcut);
-        let target = residual(&chunk, relaxed(&chunk.target, &said, problem.range)?);
+        let target = residual(&chunk, &relaxed(&chunk.target, &said, problem.range)?, start)?;
         with_target += chunk.x.tr().f_matmul(&target)?;
         Ok(())
     };
@@ -163,8 +167,13 @@ impl Kept {
     }
 }
 
-fn residual(chunk: &Chunk, target: Tensor) -> Tensor {
-    chunk.shortcut.as_ref().map_or_else(|| target.shallow_clone(), |shortcut| &target - shortcut)
+/// What the layer is to put out for the target: without the shortcut, ahead of the excitation. Where that lets hardly
+/// anything through, it is to put out what it does.
+fn residual(chunk: &Chunk, target: &Tensor, start: &Start) -> Result<Tensor, CompressError> {
+    let rest = chunk.shortcut.as_ref().map_or_else(|| target.shallow_clone(), |shortcut| target - shortcut);
+    let Some(excitation) = &chunk.excitation else { return Ok(rest) };
+    let now = chunk.x.f_matmul(&start.solution.0.tr())?;
+    Ok((rest / excitation).f_where_self(&excitation.f_abs()?.f_gt(LEAST_EXCITATION)?, &now)?)
 }
 
 /// The target, replaced where the activation cuts it off by what was said, as far as that is cut off as well.

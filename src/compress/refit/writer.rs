@@ -1,10 +1,12 @@
 //! Which layer wrote a value of the residual stream, and what its output went through on the way.
 
+use std::collections::BTreeSet;
+
 use crate::compress::edit::position;
 use crate::graph::{Graph, Node};
 
 use super::layer::Layer;
-use super::path::{Move, Path, changes_nothing, constant_of};
+use super::path::{Move, Path, changes_nothing, constant_of, excitation_of, is_product};
 
 /// A layer with what stands between it and the stream.
 pub(super) struct Written<'g> {
@@ -47,12 +49,13 @@ impl<'g> Written<'g> {
         let (layer, nodes) = trail(graph, end)?;
         let written = std::iter::once(layer).chain(nodes.iter().copied());
         let mut inside = written.filter(|node| shortcut.is_some() || node.output() != end);
-        let of = Layer::of(graph, layer)?;
-        let [channels, inputs] = of.rows_of(&graph.initializers.get(layer.input(1)?)?.dims);
         // With other readers in between, a change here would change more than the stream.
-        inside.all(|node| read_once(graph, node)).then_some(())?;
-        let path = Path::of(graph, &of, channels, &nodes)?;
-        Some(Self { path, layer: of, shortcut, moves: Vec::new(), inputs })
+        inside.all(|node| goes_on(graph, node, &nodes)).then_some(())?;
+        let weight = graph.initializers.get(layer.input(1)?)?;
+        let layer = Layer::of(graph, layer)?;
+        let [channels, inputs] = layer.rows_of(&weight.dims);
+        let path = Path::of(graph, &layer, channels, &nodes)?;
+        Some(Self { layer, path, shortcut, moves: Vec::new(), inputs })
     }
 }
 
@@ -64,6 +67,7 @@ fn trail<'g>(graph: &'g Graph, end: &str) -> Option<(&'g Node, Vec<&'g Node>)> {
         let from = match node.op.as_str() {
             _ if changes_nothing(graph, node) => 0,
             "BatchNormalization" | "Transpose" | "Reshape" => 0,
+            "Mul" if is_product(graph, node) => excitation_of(graph, node)?.0,
             "Mul" | "Add" => 1 - constant_of(graph, node)?,
             _ => return None,
         };
@@ -71,6 +75,34 @@ fn trail<'g>(graph: &'g Graph, end: &str) -> Option<(&'g Node, Vec<&'g Node>)> {
         node = &graph.nodes[position(graph, node.input(from)?)?];
     }
     Some((node, behind))
+}
+
+/// True where what a node puts out is read by the path behind it and nothing else, but for what it is multiplied with there.
+fn goes_on(graph: &Graph, node: &Node, path: &[&Node]) -> bool {
+    let excites = |next: &&&Node| is_product(graph, next) && next.inputs.contains(&node.outputs[0]);
+    match path.iter().find(excites) {
+        Some(product) => read_through(graph, node.output(), product),
+        None => read_once(graph, node),
+    }
+}
+
+/// True where whatever comes of a value goes through the node `last`, and nowhere else.
+fn read_through(graph: &Graph, value: &str, last: &Node) -> bool {
+    let consumers = graph.consumers();
+    let mut seen = BTreeSet::new();
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        if graph.is_output(value) {
+            return false;
+        }
+        for at in consumers.get(value).into_iter().flatten() {
+            let reader = &graph.nodes[*at];
+            if reader.outputs != last.outputs && seen.insert(*at) {
+                open.extend(reader.outputs.iter().map(String::as_str));
+            }
+        }
+    }
+    true
 }
 
 fn read_once(graph: &Graph, node: &Node) -> bool {
