@@ -133,6 +133,29 @@ fn windows(net: &mut Sketch, x: &str) -> String {
     net.reshape("a.back", &whole, &[-1, 16, width])
 }
 
+/// The same, shifted along both sides of the maps and back again.
+fn shifted_windows(net: &mut Sketch, x: &str) -> String {
+    let width = WIDTH as i64;
+    let maps = net.reshape("a.spread", x, &[-1, 4, 4, width]);
+    let maps = roll(net, "a.shift1", &maps, 1, 1);
+    let maps = roll(net, "a.shift2", &maps, 2, 3);
+    let written = windows(net, &maps);
+    let maps = net.reshape("a.shifted", &written, &[-1, 4, 4, width]);
+    let maps = roll(net, "a.unshift1", &maps, 1, 3);
+    let maps = roll(net, "a.unshift2", &maps, 2, 1);
+    net.reshape("a.flat", &maps, &[-1, 16, width])
+}
+
+/// As `torch.roll` is exported: what stands from `at` on, and then what stood ahead of it.
+fn roll(net: &mut Sketch, name: &str, x: &str, axis: i64, at: i64) -> String {
+    let axes = net.ints(&format!("{name}.axes"), &[axis]);
+    let place = net.ints(&format!("{name}.at"), &[at]);
+    let [first, last] = [("first", 0), ("last", i64::MAX)].map(|(what, at)| net.ints(&format!("{name}.{what}"), &[at]));
+    let back = net.node("Slice", &format!("{name}.back"), &[x, &place, &last, &axes], &[]);
+    let front = net.node("Slice", &format!("{name}.front"), &[x, &first, &place, &axes], &[]);
+    net.node("Concat", name, &[&back, &front], &[("axis", Attribute::Int(axis))])
+}
+
 /// ConvNeXt: linear layers with the channels last, then layer scale with the channels first.
 fn channels_last(net: &mut Sketch, x: &str) -> String {
     let last = net.transpose("a.last", x, &[0, 2, 3, 1]);
@@ -201,6 +224,7 @@ fn forms() -> Vec<(&'static str, Vec<u8>)> {
         ("Gemm, transB", on_tokens(|net, x| gemm(net, x, true, true))),
         ("Gemm without a bias", on_tokens(|net, x| gemm(net, x, true, false))),
         ("windows", on_tokens(windows)),
+        ("shifted windows", on_tokens(shifted_windows)),
         ("channels last", on_maps(channels_last)),
         ("a scale ahead of the Transpose", on_maps(scale_ahead_of_the_transpose)),
         ("a convolution with layer scale", on_maps(scaled_convolution)),
@@ -356,6 +380,16 @@ fn reversed(net: &mut Sketch, x: &str) -> String {
     net.node("Slice", "a.back", &[&written, &bounds[0], &bounds[1], &bounds[2], &bounds[3]], &[])
 }
 
+/// Two slices of one value that fill its shape, and yet are no roll: one token comes twice and the first is gone.
+fn cut_and_joined(net: &mut Sketch, x: &str) -> String {
+    let written = plain(net, x);
+    let axes = net.ints("a.axes", &[1]);
+    let [one, four, five, all] = [1, 4, 5, 16].map(|at| net.ints(&format!("a.at{at}"), &[at]));
+    let back = net.node("Slice", "a.back", &[&written, &four, &all, &axes], &[]);
+    let front = net.node("Slice", "a.front", &[&written, &one, &five, &axes], &[]);
+    net.node("Concat", "a.joined", &[&back, &front], &[("axis", Attribute::Int(1))])
+}
+
 /// Half of the channels each: no number belongs to one channel any more.
 fn scale_of_split_channels(net: &mut Sketch, x: &str) -> String {
     let written = plain(net, x);
@@ -404,11 +438,12 @@ fn an_excitation_that_is_read_elsewhere_is_no_part_of_a_path() {
 
 #[test]
 fn what_is_not_exact_keeps_its_plain_score() {
-    let refused: [(&str, Branch); 6] = [
+    let refused: [(&str, Branch); 7] = [
         ("a scale by position", scale_by_position),
         ("a scale along another axis", scale_along_another_axis),
         ("a scale of split channels", scale_of_split_channels),
         ("tokens from back to front", reversed),
+        ("tokens cut and joined", cut_and_joined),
         ("a Gemm with a factor", doubled_gemm),
         ("a layer that is read twice", read_twice),
     ];

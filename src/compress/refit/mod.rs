@@ -10,6 +10,7 @@
 //! * [`writer`]: the layer that wrote a value of the stream
 //! * [`layer`]: what can be refitted, and how it holds its kernel
 //! * [`path`]: what stands between a layer and the stream, and the way back through it
+//! * [`moves`]: of what stands there, that which only moves elements
 //! * [`rows`]: the layer's input and target, image by image
 //! * [`window`]: what it sees at one position
 //! * [`solve`]: the normal equations
@@ -18,6 +19,7 @@
 
 mod gate;
 mod layer;
+mod moves;
 mod path;
 mod problem;
 mod rows;
@@ -28,5 +30,6 @@ mod writer;
 
 pub use gate::{Gate, refit};
 pub use layer::{Kind, Layer};
-pub use path::{Move, Operand, Path, PerChannel};
+pub use moves::Move;
+pub use path::{Operand, Path, PerChannel};
 pub use problem::{Problem, ahead_of_gap, behind_gap, of_sum};

@@ -16,6 +16,7 @@ use crate::exec::Params;
 use crate::graph::{Dim, Graph, Node};
 
 use super::layer::{Kind, Layer};
+use super::moves::{Move, carried};
 
 /// From a layer's output to the value that is added to the stream.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -48,15 +49,6 @@ pub struct Operand {
     pub index: usize,
     /// Whether each channel has a number of its own.
     pub own: bool,
-}
-
-/// An operator that puts the same elements elsewhere.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Move {
-    /// `Transpose`, by its permutation.
-    Transpose(Vec<usize>),
-    /// `Reshape`, by the shape ahead of it; the one size that the batch decides is `None`.
-    Reshape(Vec<Option<usize>>),
 }
 
 impl Path {
@@ -228,101 +220,5 @@ pub(super) fn excitation_of<'g>(graph: &'g Graph, node: &'g Node) -> Option<(usi
         (true, _) => Some((0, b)),
         (_, true) => Some((1, a)),
         _ => None,
-    }
-}
-
-impl Move {
-    /// The move that a node makes; `None` of any other node, and where more than the batch is free in what it moves.
-    pub fn of(graph: &Graph, node: &Node) -> Option<Self> {
-        let before: Vec<Option<usize>> = graph.shape(node.input(0)?)?.iter().map(Dim::known).collect();
-        match node.op.as_str() {
-            "Transpose" => Some(Self::Transpose(permutation(node, before.len())?)),
-            "Reshape" if before.iter().filter(|size| size.is_none()).count() == 1 => Some(Self::Reshape(before)),
-            _ => None,
-        }
-    }
-
-    /// Back through the move.
-    fn undo(&self, value: &Tensor) -> Result<Tensor, CompressError> {
-        Ok(match self {
-            Self::Transpose(order) => {
-                let from = |axis: usize| order.iter().position(|from| *from == axis).expect("a permutation") as i64;
-                value.f_permute((0..order.len()).map(from).collect::<Vec<i64>>())?
-            }
-            Self::Reshape(before) => {
-                let sizes: Vec<i64> = before.iter().map(|size| size.map_or(-1, |size| size as i64)).collect();
-                value.f_reshape(sizes)?
-            }
-        })
-    }
-}
-
-/// Back through moves that are given in the order of computation.
-pub(super) fn undo(moves: &[Move], value: &Tensor) -> Result<Tensor, CompressError> {
-    moves.iter().rev().try_fold(value.shallow_clone(), |value, step| step.undo(&value))
-}
-
-fn permutation(node: &Node, rank: usize) -> Option<Vec<usize>> {
-    let Some(given) = node.attrs.ints("perm") else { return Some((0..rank).rev().collect()) };
-    let order: Option<Vec<usize>> = given.iter().map(|axis| usize::try_from(*axis).ok()).collect();
-    order.filter(|order| order.len() == rank && (0..rank).all(|axis| order.contains(&axis)))
-}
-
-/// Where a move carries the axis; `None` where a `Reshape` splits it or joins it with another.
-fn carried(graph: &Graph, node: &Node, axis: usize) -> Option<usize> {
-    let (before, after) = (graph.shape(node.input(0)?)?, graph.shape(node.output())?);
-    if node.is("Transpose") {
-        return permutation(node, before.len())?.iter().position(|from| *from == axis);
-    }
-    let behind = |shape: &[Dim], axis: usize| shape[axis + 1..].iter().map(Dim::known).product::<Option<usize>>();
-    let inner = behind(&before, axis)?;
-    (0..after.len()).find(|at| after[*at] == before[axis] && behind(&after, *at) == Some(inner))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::{Attribute, DataType, TensorData, ValueInfo, ValueType};
-
-    /// (N, 4, 6) → `Reshape` → (N, 2, 2, 6) → `Transpose` → (N, 6, 2, 2).
-    fn graph() -> Graph {
-        let shape = |rest: &[usize]| {
-            let sizes = std::iter::once(Dim::Symbol("N".into())).chain(rest.iter().copied().map(Dim::Known));
-            ValueType { dtype: DataType::Float32, shape: Some(sizes.collect()) }
-        };
-        let node = |op: &str, inputs: &[&str], output: &str| Node {
-            op: op.into(),
-            inputs: inputs.iter().map(|name| (*name).to_owned()).collect(),
-            outputs: vec![output.into()],
-            ..Node::default()
-        };
-        let mut turn = node("Transpose", &["split"], "turned");
-        turn.attrs.set("perm", Attribute::Ints(vec![0, 3, 1, 2]));
-        Graph {
-            inputs: vec![ValueInfo { name: "x".into(), ty: shape(&[4, 6]) }],
-            nodes: vec![node("Reshape", &["x", "sizes"], "split"), turn],
-            initializers: [("sizes".to_owned(), TensorData::from_i64(&[4], &[0, 2, 2, 6]).into())]
-                .into_iter()
-                .collect(),
-            values: [("split".to_owned(), shape(&[2, 2, 6])), ("turned".to_owned(), shape(&[6, 2, 2]))].into(),
-            ..Graph::default()
-        }
-    }
-
-    #[test]
-    fn moves_are_undone_from_the_last_to_the_first() {
-        let graph = graph();
-        let moves: Vec<Move> = graph.nodes.iter().map(|node| Move::of(&graph, node).expect("a move")).collect();
-        let x = Tensor::arange(3 * 4 * 6, (tch::Kind::Float, tch::Device::Cpu)).view([3, 4, 6]);
-        let moved = x.view([3, 2, 2, 6]).permute([0, 3, 1, 2]);
-        assert!(undo(&moves, &moved).expect("the same elements").equal(&x));
-    }
-
-    #[test]
-    fn an_axis_is_followed_until_a_reshape_splits_it() {
-        let graph = graph();
-        let [split, turn] = graph.nodes.as_slice() else { panic!("two nodes") };
-        assert_eq!((carried(&graph, split, 2), carried(&graph, turn, 3)), (Some(3), Some(1)));
-        assert_eq!(carried(&graph, split, 1), None, "4 became 2 × 2");
     }
 }

@@ -6,7 +6,8 @@ use crate::compress::sites::{self, Side};
 use crate::graph::{Attribute, Graph, Node};
 
 use super::layer::{Kind, Layer};
-use super::path::{Move, Path};
+use super::moves::Move;
+use super::path::Path;
 use super::writer::Written;
 
 /// A layer of the student and the value of the teacher that it is fitted to.

@@ -13,7 +13,7 @@ use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
 use crate::exec::{Executor, RunOptions};
 
-use super::path::{Move, undo};
+use super::moves::{Move, undo};
 use super::problem::Problem;
 use super::window::{Places, View};
 

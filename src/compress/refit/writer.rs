@@ -6,7 +6,8 @@ use crate::compress::edit::position;
 use crate::graph::{Graph, Node};
 
 use super::layer::Layer;
-use super::path::{Move, Path, changes_nothing, constant_of, excitation_of, is_product};
+use super::moves::{Move, rolled};
+use super::path::{Path, changes_nothing, constant_of, excitation_of, is_product};
 
 /// A layer with what stands between it and the stream.
 pub(super) struct Written<'g> {
@@ -64,24 +65,30 @@ fn trail<'g>(graph: &'g Graph, end: &str) -> Option<(&'g Node, Vec<&'g Node>)> {
     let mut behind = Vec::new();
     let mut node = &graph.nodes[position(graph, end)?];
     while Layer::of(graph, node).is_none() {
+        let input = |index: usize| node.input(index);
         let from = match node.op.as_str() {
-            _ if changes_nothing(graph, node) => 0,
-            "BatchNormalization" | "Transpose" | "Reshape" => 0,
-            "Mul" if is_product(graph, node) => excitation_of(graph, node)?.0,
-            "Mul" | "Add" => 1 - constant_of(graph, node)?,
-            _ => return None,
+            _ if changes_nothing(graph, node) => input(0),
+            "BatchNormalization" | "Transpose" | "Reshape" => input(0),
+            "Concat" => rolled(graph, node).map(|(value, _)| value),
+            "Mul" if is_product(graph, node) => input(excitation_of(graph, node)?.0),
+            "Mul" | "Add" => input(1 - constant_of(graph, node)?),
+            _ => None,
         };
         behind.insert(0, node);
-        node = &graph.nodes[position(graph, node.input(from)?)?];
+        node = &graph.nodes[position(graph, from?)?];
     }
     Some((node, behind))
 }
 
-/// True where what a node puts out is read by the path behind it and nothing else, but for what it is multiplied with there.
+/// True where what a node puts out goes on along the path and nowhere else. What is rolled or excited there is read more than
+/// once on the way to the next node of the path.
 fn goes_on(graph: &Graph, node: &Node, path: &[&Node]) -> bool {
-    let excites = |next: &&&Node| is_product(graph, next) && next.inputs.contains(&node.outputs[0]);
-    match path.iter().find(excites) {
-        Some(product) => read_through(graph, node.output(), product),
+    let follows = |next: &&&Node| match next.op.as_str() {
+        "Concat" => rolled(graph, next).is_some_and(|(value, _)| value == node.output()),
+        _ => is_product(graph, next) && next.inputs.contains(&node.outputs[0]),
+    };
+    match path.iter().find(follows) {
+        Some(next) => read_through(graph, node.output(), next),
         None => read_once(graph, node),
     }
 }
