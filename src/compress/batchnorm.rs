@@ -92,16 +92,21 @@ pub fn renew(
     }
     let statistics = statistics(network, student, samples, &inputs)?;
     for (norm, input) in norms {
-        renew_one(student, &norm, &statistics[&input], refitted.contains(&input))?;
+        let even = refitted.contains(&input) && is_convolution(&student.graph, &input);
+        renew_one(student, &norm, &statistics[&input], even)?;
     }
     Ok(())
 }
 
-fn renew_one(student: &mut Student, norm: &str, now: &Statistics, refitted: bool) -> Result<(), CompressError> {
+fn is_convolution(graph: &Graph, output: &str) -> bool {
+    position(graph, output).is_some_and(|at| graph.nodes[at].is("Conv"))
+}
+
+fn renew_one(student: &mut Student, norm: &str, now: &Statistics, even: bool) -> Result<(), CompressError> {
     let at = position(&student.graph, norm).expect("a BatchNormalization of this graph");
     let node = student.graph.nodes[at].clone();
     let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
-    let scale = match refitted {
+    let scale = match even {
         true => {
             let conv = position(&student.graph, &node.inputs[0]).expect("the convolution ahead of it");
             even_rows(student, conv)?

@@ -72,7 +72,7 @@ impl Default for RecoverabilityConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecoverabilityMethod {
-    /// The convolution ahead of the gap, by least squares.
+    /// The layer that writes the stream ahead of the gap, by least squares.
     #[default]
     ClosedForm,
     /// The paper's: 1×1 adapters by SGD.

@@ -22,7 +22,7 @@ pub fn values_at(graph: &Graph, first: usize, wanted: &[String]) -> Vec<String> 
 }
 
 /// Index of the student's first node that the teacher does not have as it is: one that reads another value or weight, or a
-/// convolution among `refitted` (by their first outputs). Ahead of it, the student is the teacher.
+/// layer among `refitted` (by their first outputs). Ahead of it, the student is the teacher.
 pub fn first_difference(teacher: &Graph, student: &Graph, refitted: &[String]) -> usize {
     let producers = teacher.producers();
     let differs = |node: &Node| {

@@ -7,8 +7,7 @@ use crate::graph::{Graph, Node};
 /// Name of the nodes with these indices: the common prefix of their weights' names (`layer2.1`), else of their own names.
 pub fn of_region(graph: &Graph, region: &BTreeSet<usize>) -> String {
     let nodes: Vec<&Node> = region.iter().map(|index| &graph.nodes[*index]).collect();
-    let weights =
-        nodes.iter().filter(|node| has_weights(node)).filter_map(|node| node.input(1)).filter(|name| telling(name));
+    let weights = nodes.iter().filter_map(|node| weight(graph, node)).filter(|name| telling(name));
     common_prefix(weights)
         .or_else(|| common_prefix(nodes.iter().map(|node| node.name.as_str()).filter(|name| telling(name))))
         .unwrap_or_else(|| "block".into())
@@ -26,8 +25,18 @@ pub fn make_unique<'a>(names: impl Iterator<Item = &'a mut String>) {
     }
 }
 
-fn has_weights(node: &Node) -> bool {
-    ["Conv", "ConvTranspose", "BatchNormalization", "Gemm", "MatMul"].contains(&node.op.as_str())
+/// The name of what a node multiplies with, or of the bias that an `Add` is for: exporters transpose the weight of a linear
+/// layer and give it a number, and the bias keeps its name.
+fn weight<'g>(graph: &'g Graph, node: &'g Node) -> Option<&'g str> {
+    match node.op.as_str() {
+        "Conv" | "ConvTranspose" | "BatchNormalization" | "Gemm" | "MatMul" => node.input(1),
+        "Add" => node.inputs.iter().map(String::as_str).find(|name| is_vector(graph, name)),
+        _ => None,
+    }
+}
+
+fn is_vector(graph: &Graph, name: &str) -> bool {
+    graph.initializers.get(name).is_some_and(|data| data.dtype.is_float() && data.dims.len() == 1 && data.len() > 1)
 }
 
 /// Exporters number what they have no name for (`onnx::Conv_123`, `val_7`, `node_Conv_347`); such names tell nothing.

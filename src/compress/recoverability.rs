@@ -1,5 +1,5 @@
 //! Recoverability of one block (method §4, paper §3.2): the feature loss that is left when the block is gone and what is
-//! around it is fitted: adapters, as in the paper, or a convolution in closed form. Lower is better: some blocks hurt when
+//! around it is fitted: adapters, as in the paper, or a layer in closed form. Lower is better: some blocks hurt when
 //! removed and yet come back easily.
 
 use tch::Tensor;
@@ -52,7 +52,7 @@ pub struct Setting<'a> {
 /// What fitting around one block brought.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fitted {
-    /// With the adapters fitted and merged, or the convolution refitted.
+    /// With the adapters fitted and merged, or the layer refitted.
     pub recovered: Loss,
     /// Of the plain drop.
     pub plain: Loss,
@@ -84,7 +84,7 @@ pub fn by_adapters(
     Ok(fitted)
 }
 
-/// Refits the convolution ahead of a block in closed form, and those ahead of what is `gone` already, and measures what loss
+/// Refits the layer ahead of a block in closed form, and those ahead of what is `gone` already, and measures what loss
 /// is left.
 pub fn by_closed_form(
     setting: &Setting,

@@ -294,10 +294,10 @@ pub struct FinetuneReport {
     pub history: Vec<HistoryPoint>,
 }
 
-/// Convolutions refitted in closed form.
+/// Layers refitted in closed form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RefitReport {
-    /// First outputs of the convolutions that were refitted.
+    /// First outputs of the layers that were refitted.
     pub refitted: Vec<String>,
     /// Refits that did not lower the loss on the images that decide, and were undone.
     pub undone: usize,

@@ -21,3 +21,4 @@ mod service;
 mod steps;
 mod support;
 mod synthesis;
+mod writers;

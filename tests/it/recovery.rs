@@ -44,7 +44,7 @@ impl Scene {
         Self::seeing(file, noise(&[images, net.channels as i64, side, side], 5), held_out)
     }
 
-    fn seeing(file: &[u8], images: Tensor, held_out: i64) -> Self {
+    pub(crate) fn seeing(file: &[u8], images: Tensor, held_out: i64) -> Self {
         let (count, channels) = (images.size()[0], images.size()[1]);
         let samples = Samples {
             images,
@@ -83,7 +83,7 @@ impl Scene {
         names.iter().map(|name| self.network.block(name).expect("a block")).collect()
     }
 
-    fn loss(&self, student: &Student) -> f64 {
+    pub(crate) fn loss(&self, student: &Student) -> f64 {
         self.setting().loss_deciding(student).expect("a number")
     }
 
@@ -123,7 +123,7 @@ fn a_refit_brings_back_a_kernel_that_was_spoilt() {
         let block = scene.blocks(&["layer1.0"])[0];
         let problem = of_sum(&scene.teacher.graph, block).expect("its branch ends in a convolution");
         let mut spoilt = scene.teacher.copy().expect("copies");
-        let conv = spoilt.graph.nodes.iter().find(|node| node.output() == problem.conv).expect("a node");
+        let conv = spoilt.graph.nodes.iter().find(|node| node.output() == problem.layer.output).expect("a node");
         let weight = conv.inputs[1].clone();
         let moved = spoilt.params.get(&weight).expect("a weight") * 0.2;
         spoilt.params.set(&weight, moved);

@@ -6,7 +6,6 @@ use tch::Tensor;
 use crate::compress::CompressError;
 use crate::compress::cut;
 use crate::compress::distill::{feature_loss, finite};
-use crate::compress::edit::position;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
@@ -14,15 +13,15 @@ use crate::exec::{Executor, RunOptions};
 
 use super::problem::Problem;
 use super::rows::Rows;
-use super::solve::{RIDGES, Solution, Start, normal};
+use super::solve::{RIDGES, Solution, Start, normal, prepared};
 
 /// Parts of the best solution that are tried. On networks trained with stochastic depth a part is better than the whole.
 const PARTS: [f64; 2] = [0.5, 0.25];
 
-/// Images that decide, at most: their activations at the convolution are kept for all tries.
+/// Images that decide, at most: their activations at the layer are kept for all tries.
 const MOST_IMAGES: usize = 256;
 
-/// The student from one convolution on, with what it sees there of the images that decide.
+/// The student from one layer on, with what it sees there of the images that decide.
 pub struct Gate {
     suffix: Executor,
     fed: Vec<String>,
@@ -74,8 +73,8 @@ impl Gate {
     }
 }
 
-/// The student with the convolution refitted, and its loss on the images that decide; `None` where nothing beats the
-/// student as it is. `refitted` names the convolutions that were refitted before.
+/// The student with the layer refitted, and its loss on the images that decide; `None` where nothing beats the
+/// student as it is. `refitted` names the layers that were refitted before.
 pub fn refit(
     setting: &Setting,
     student: &Student,
@@ -83,10 +82,11 @@ pub fn refit(
     refitted: &[String],
     observer: &dyn Observer,
 ) -> Result<Option<(Student, f64)>, CompressError> {
+    let student = &prepared(student, problem)?;
     let Some(rows) = Rows::plan(setting, student, problem, refitted)? else { return Ok(None) };
     let start = Start::of(student, problem)?;
     let normal = normal(setting, student, problem, &rows, &start, observer)?;
-    let first = position(&student.graph, &problem.conv).expect("a convolution of this graph");
+    let first = problem.layer.position(&student.graph);
     let gate = Gate::at(setting, student, first)?;
     let tries = Tries { start: &start, student, problem, gate };
     let mut best: Option<(Solution, Student, f64)> = None;

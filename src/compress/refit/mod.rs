@@ -1,22 +1,35 @@
-//! Closed-form recovery: one convolution next to a gap is fitted by least squares (method §4, `closed_form`).
+//! Closed-form recovery: one layer next to a gap is fitted by least squares (method §4, `closed_form`).
 //!
-//! Where the paper fits adapters by gradient descent, a single linear solve brings most of what they bring: the last
-//! convolution that *writes* the residual stream ahead of the gap takes over what the dropped block added, as well as a
-//! linear map of its input can; where nothing writes, the convolutions that *read* the stream behind the gap make up for
-//! it. A refit makes the *local* error smaller, which need not make the features better, so none is taken that does not
-//! lower the feature loss on the images that decide ([`gate`]).
+//! Where the paper fits adapters by gradient descent, a single linear solve brings most of what they bring: the last layer
+//! (a convolution or, in transformers and ConvNeXt, a linear one) that *writes* the residual stream ahead of the gap takes
+//! over what the dropped block added, as well as a linear map of its input can; where nothing writes, the convolutions that
+//! *read* the stream behind the gap make up for it. A refit makes the *local* error smaller, which need not make the features
+//! better, so none is taken that does not lower the feature loss on the images that decide ([`gate`]).
 //!
-//! * [`problem`]: which convolution, towards which value of the teacher
-//! * [`rows`]: its input and target, image by image
+//! * [`problem`]: which layer, towards which value of the teacher
+//! * [`writer`]: the layer that wrote a value of the stream
+//! * [`layer`]: what can be refitted, and how it holds its kernel
+//! * [`path`]: what stands between a layer and the stream, and the way back through it
+//! * [`moves`]: of what stands there, that which only moves elements
+//! * [`rows`]: the layer's input and target, image by image
+//! * [`window`]: what it sees at one position
 //! * [`solve`]: the normal equations
 //! * [`gate`]: which of the solutions, and how much of it, if any
 //! * [`start`]: all of a student's gaps, and the writers behind them
 
 mod gate;
+mod layer;
+mod moves;
+mod path;
 mod problem;
 mod rows;
 mod solve;
 pub mod start;
+mod window;
+mod writer;
 
 pub use gate::{Gate, refit};
+pub use layer::{Kind, Layer};
+pub use moves::Move;
+pub use path::{Operand, Path, PerChannel};
 pub use problem::{Problem, ahead_of_gap, behind_gap, of_sum};

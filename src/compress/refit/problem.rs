@@ -1,26 +1,40 @@
-//! Which convolution is refitted, and towards which value of the teacher.
+//! Which layer is refitted, and towards which value of the teacher.
 
 use crate::compress::block::Block;
 use crate::compress::edit::position;
 use crate::compress::sites::{self, Side};
 use crate::graph::{Attribute, Graph, Node};
 
-/// A convolution of the student and the value of the teacher that it is fitted to.
+use super::layer::{Kind, Layer};
+use super::moves::Move;
+use super::path::Path;
+use super::writer::Written;
+
+/// A layer of the student and the value of the teacher that it is fitted to.
 ///
-/// The convolution's output, after its BatchNormalization where it has one and plus the shortcut where one is added, is to
-/// meet the teacher's `target`.
+/// The layer's output, through the path behind it and plus the shortcut where one is added, is to meet the teacher's `target`
+/// once that is carried back through `moves`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
-    /// First output of the convolution: ungrouped, (N, C, H, W).
-    pub conv: String,
-    /// First output of the BatchNormalization right behind it, where there is one.
-    pub norm: Option<String>,
-    /// The student's value that is added to it.
+    /// The layer.
+    pub layer: Layer,
+    /// What stands between it and the addition.
+    pub path: Path,
+    /// The student's value that is added there.
     pub shortcut: Option<String>,
+    /// What moves elements between the addition and the place of the target, in the order of computation.
+    pub moves: Vec<Move>,
     /// The value of the teacher.
     pub target: String,
     /// What the activation behind the target lets through.
     pub range: Range,
+}
+
+impl Problem {
+    /// True where a bias can be written: into the layer, or behind it.
+    pub(super) fn takes_bias(&self) -> bool {
+        self.layer.takes_bias() || self.path.takes_shift()
+    }
 }
 
 /// What an activation lets through: beyond it, one value is as good as any other.
@@ -47,7 +61,7 @@ pub fn ahead_of_gap(student: &Graph, teacher: &Graph, first: &Block, last: &Bloc
     let activated = last.exit != last.sum;
     // The student's own activation stands in for the dropped one only where both are there.
     let range = if activated { range_of(teacher, &last.exit) } else { Range::default() };
-    Some(Problem { target: last.sum.clone(), range, ..written.problem() })
+    Some(problem(written, &last.sum, range))
 }
 
 /// The convolutions that read the stream first behind a run of dropped blocks, each towards its own output in the teacher.
@@ -55,9 +69,10 @@ pub fn behind_gap(student: &Graph, first: &Block) -> Vec<Problem> {
     let readers = sites::find(student, &first.entry).into_iter().filter(|site| site.side == Side::Pre);
     let own_output = |site: sites::Site| Problem {
         target: site.conv.clone(),
-        conv: site.conv,
-        norm: None,
+        layer: Layer { output: site.conv, kind: Kind::Convolution },
+        path: Path::default(),
         shortcut: None,
+        moves: Vec::new(),
         range: Range::default(),
     };
     readers.map(own_output).collect()
@@ -71,67 +86,17 @@ pub fn of_sum(student: &Graph, block: &Block) -> Option<Problem> {
         _ => Range::default(),
     };
     let written = Written::behind(student, &block.sum)?;
-    Some(Problem { target: block.sum.clone(), range: behind, ..written.problem() })
+    Some(problem(written, &block.sum, behind))
 }
 
-/// A convolution with what stands between it and the stream.
-struct Written<'g> {
-    conv: &'g Node,
-    norm: Option<&'g Node>,
-    shortcut: Option<&'g str>,
-}
-
-impl<'g> Written<'g> {
-    /// The convolution that wrote the stream last: behind it at most a BatchNormalization, an addition and an activation.
-    fn behind(graph: &'g Graph, stream: &'g str) -> Option<Self> {
-        let mut value = stream;
-        loop {
-            let node = &graph.nodes[position(graph, value)?];
-            match node.op.as_str() {
-                "Relu" | "Clip" | "Identity" | "Dropout" => value = node.inputs.first()?,
-                "Add" => return Self::of_addition(graph, node),
-                _ => return Self::ending_in(graph, value, None),
-            }
-        }
-    }
-
-    /// Of two convolutions that meet, the one over more inputs: the branch's, not the projection's.
-    fn of_addition(graph: &'g Graph, add: &'g Node) -> Option<Self> {
-        let [a, b] = add.inputs.as_slice() else { return None };
-        let ends = [(a, b), (b, a)].into_iter().filter_map(|(end, other)| Self::ending_in(graph, end, Some(other)));
-        ends.max_by_key(|written| written.inputs(graph))
-    }
-
-    fn ending_in(graph: &'g Graph, value: &str, shortcut: Option<&'g str>) -> Option<Self> {
-        let last = &graph.nodes[position(graph, value)?];
-        let (conv, norm) = match last.op.as_str() {
-            "BatchNormalization" => (&graph.nodes[position(graph, last.inputs.first()?)?], Some(last)),
-            _ => (last, None),
-        };
-        let read_once = |node: &Node| {
-            let readers = graph.nodes.iter().flat_map(|node| &node.inputs).filter(|input| *input == node.output());
-            readers.count() == 1 && !graph.is_output(node.output())
-        };
-        // With other readers in between, a change here would change more than the stream.
-        let alone = (norm.is_none() || read_once(conv)) && (shortcut.is_none() || read_once(last));
-        let written = Self { conv, norm, shortcut };
-        (alone && sites::mixes_channels(graph, conv)).then_some(written)
-    }
-
-    fn inputs(&self, graph: &Graph) -> usize {
-        let weight = self.conv.input(1).and_then(|weight| graph.initializers.get(weight));
-        weight.map_or(0, |weight| weight.dims[1..].iter().product())
-    }
-
-    /// The problem but for its target.
-    fn problem(&self) -> Problem {
-        Problem {
-            conv: self.conv.output().to_owned(),
-            norm: self.norm.map(|norm| norm.output().to_owned()),
-            shortcut: self.shortcut.map(str::to_owned),
-            target: String::new(),
-            range: Range::default(),
-        }
+fn problem(written: Written, target: &str, range: Range) -> Problem {
+    Problem {
+        layer: written.layer,
+        path: written.path,
+        shortcut: written.shortcut.map(str::to_owned),
+        moves: written.moves,
+        target: target.to_owned(),
+        range,
     }
 }
 

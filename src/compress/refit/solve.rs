@@ -1,27 +1,31 @@
-//! The normal equations of one convolution, in f64.
+//! The normal equations of one layer, in f64.
 
 use tch::{Kind, Tensor};
 
 use crate::compress::CompressError;
-use crate::compress::edit::{own_bias, own_input, position, set_weight, wide};
+use crate::compress::edit::{own_bias, own_input, set_weight, wide};
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
 
+use super::path::alive_only;
 use super::problem::{Problem, Range};
 use super::rows::{Chunk, Rows};
 
 /// Ridge strengths that are tried, as shares of the mean squared input.
 pub(super) const RIDGES: [f64; 2] = [1e-3, 1e-1];
 
+/// Excitations below this are taken for none.
+const LEAST_EXCITATION: f64 = 0.05;
+
 /// Rows that are kept between two passes, at most.
 const KEPT_BYTES: usize = 128 << 20;
 
-/// A kernel with its bias, as it works behind the BatchNormalization, as one matrix (M, p + 1), f64.
+/// A kernel with its bias, as it works at the end of the path behind it, as one matrix (M, p + 1), f64.
 #[derive(Debug)]
 pub(super) struct Solution(pub(super) Tensor);
 
-/// What the convolution computes now, and what one output channel of its BatchNormalization does: `z = gain · y + shift`.
+/// What the layer computes now, and what the path behind it does to one output channel: `z = gain · y + shift`.
 pub(super) struct Start {
     pub(super) solution: Solution,
     gain: Tensor,
@@ -29,65 +33,57 @@ pub(super) struct Start {
 
 impl Start {
     pub(super) fn of(student: &Student, problem: &Problem) -> Result<Self, CompressError> {
-        let conv = &student.graph.nodes[position(&student.graph, &problem.conv).expect("a convolution of this graph")];
-        let kernel = wide(&student.params, &conv.inputs[1])?.f_flatten(1, -1)?;
-        let bias = match conv.input(2) {
-            Some(name) => wide(&student.params, name)?,
+        let node = &student.graph.nodes[problem.layer.position(&student.graph)];
+        let kernel = problem.layer.kernel(student)?;
+        let bias = match node.input(2) {
+            Some(name) => wide(&student.params, name)?.f_flatten(0, -1)?,
             None => Tensor::f_zeros([kernel.size()[0]], (Kind::Double, kernel.device()))?,
         };
-        let (gain, shift) = affine(student, problem, &bias)?;
+        let (gain, shift) = problem.path.affine(student, &bias)?;
         let whole = Tensor::f_cat(&[kernel * gain.unsqueeze(1), (bias * &gain + shift).unsqueeze(1)], 1)?;
         Ok(Self { solution: Solution(whole), gain })
     }
 
-    /// Writes a solution into the student: kernel rows without the gain, the rest into the shift of the BatchNormalization,
-    /// or into the bias.
+    /// Writes a solution into a prepared student: kernel rows without the gain, the rest into what shifts the layer's output
+    /// behind it, or into its bias.
     pub(super) fn write(
         &self,
         student: &mut Student,
         problem: &Problem,
         solution: &Solution,
     ) -> Result<(), CompressError> {
-        let at = position(&student.graph, &problem.conv).expect("a convolution of this graph");
-        let weight = own_input(&mut student.graph, &mut student.params, at, 1);
+        let node = &student.graph.nodes[problem.layer.position(&student.graph)];
+        let (weight, bias_name) = (node.inputs[1].clone(), node.input(2).map(str::to_owned));
         let old = wide(&student.params, &weight)?;
         let unknowns = solution.0.size()[1] - 1;
         let (rows, bias) = (solution.0.f_narrow(1, 0, unknowns)?, solution.0.f_select(1, unknowns)?);
-        let change = (rows - self.solution.0.f_narrow(1, 0, unknowns)?) / self.divisor()?.unsqueeze(1);
-        let more = (bias - self.solution.0.f_select(1, unknowns)?) * self.alive()?;
-        set_weight(student, &weight, &(&old + change.f_reshape(old.size())?))?;
-        let name = match &problem.norm {
-            Some(norm) => {
-                let at = position(&student.graph, norm).expect("a BatchNormalization of this graph");
-                own_input(&mut student.graph, &mut student.params, at, 2)
-            }
-            None => own_bias(student, at, &more)?,
-        };
+        // A channel that is silenced behind the layer cannot be refitted, and is left as it is.
+        let gain = alive_only(&self.gain)?;
+        let change = (rows - self.solution.0.f_narrow(1, 0, unknowns)?) / gain.unsqueeze(1);
+        let more = (bias - self.solution.0.f_select(1, unknowns)?) * gain.f_isfinite()?;
+        set_weight(student, &weight, &(&old + problem.layer.as_kernel(&change, &old.size())?))?;
+        if problem.path.add_shift(student, &more)? {
+            return Ok(());
+        }
+        let Some(name) = bias_name else { return Ok(()) };
         let old = wide(&student.params, &name)?;
-        set_weight(student, &name, &(old + more))
-    }
-
-    /// A channel that its BatchNormalization silences cannot be refitted, and is left as it is.
-    fn alive(&self) -> Result<Tensor, CompressError> {
-        let size = self.gain.f_abs()?;
-        Ok(size.f_gt_tensor(&(size.f_max()? * 1e-6))?.f_to_kind(Kind::Double)?)
-    }
-
-    fn divisor(&self) -> Result<Tensor, CompressError> {
-        let alive = self.alive()?.f_to_kind(Kind::Bool)?;
-        Ok(self.gain.f_where_self(&alive, &Tensor::from(f64::INFINITY).f_to_device(self.gain.device())?)?)
+        set_weight(student, &name, &(&old + (more / gain).f_reshape(old.size())?))
     }
 }
 
-/// Gain and shift of the BatchNormalization; 1 and 0 where there is none.
-fn affine(student: &Student, problem: &Problem, like: &Tensor) -> Result<(Tensor, Tensor), CompressError> {
-    let Some(norm) = &problem.norm else { return Ok((like.ones_like(), like.zeros_like())) };
-    let node = &student.graph.nodes[position(&student.graph, norm).expect("a BatchNormalization of this graph")];
-    let read = |index: usize| wide(&student.params, &node.inputs[index]);
-    let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
-    let gain = read(1)? / (read(4)? + epsilon).sqrt();
-    let shift = read(2)? - read(3)? * &gain;
-    Ok((gain, shift))
+/// A copy of the student in which no other node reads what a solution changes, and in which the layer has a bias where it can
+/// have one and nothing behind it shifts. All tries are students of this graph, which the gate has planned once.
+pub(super) fn prepared(student: &Student, problem: &Problem) -> Result<Student, CompressError> {
+    let mut prepared = student.copy()?;
+    let Student { graph, params, .. } = &mut prepared;
+    let at = problem.layer.position(graph);
+    own_input(graph, params, at, 1);
+    problem.path.own_shift(graph, params);
+    if problem.layer.takes_bias() && !problem.path.takes_shift() {
+        let one_per_channel = problem.layer.kernel(&prepared)?.f_select(1, 0)?;
+        own_bias(&mut prepared, at, &one_per_channel)?;
+    }
+    Ok(prepared)
 }
 
 impl Solution {
@@ -117,7 +113,7 @@ pub(super) fn normal(
     let mut kept = Kept::default();
     rows.each(setting, student, observer, |rows| {
         let chunk = rows.doubled()?;
-        let target = residual(&chunk, chunk.target.shallow_clone());
+        let target = residual(&chunk, &chunk.target, start)?;
         let gram = chunk.x.tr().f_matmul(&chunk.x)?;
         let with_target = chunk.x.tr().f_matmul(&target)?;
         normal = Some(match normal.take() {
@@ -136,8 +132,9 @@ pub(super) fn normal(
     let mut again = |rows: &Chunk| -> Result<(), CompressError> {
         let chunk = rows.doubled()?;
         let said = chunk.x.f_matmul(&first.0.tr())?;
+        let said = chunk.excitation.as_ref().map_or_else(|| said.shallow_clone(), |by| &said * by);
         let said = chunk.shortcut.as_ref().map_or_else(|| said.shallow_clone(), |shortcut| &said + shortcut);
-        let target = residual(&chunk, relaxed(&chunk.target, &said, problem.range)?);
+        let target = residual(&chunk, &relaxed(&chunk.target, &said, problem.range)?, start)?;
         with_target += chunk.x.tr().f_matmul(&target)?;
         Ok(())
     };
@@ -170,8 +167,13 @@ impl Kept {
     }
 }
 
-fn residual(chunk: &Chunk, target: Tensor) -> Tensor {
-    chunk.shortcut.as_ref().map_or_else(|| target.shallow_clone(), |shortcut| &target - shortcut)
+/// What the layer is to put out for the target: without the shortcut, ahead of the excitation. Where that lets hardly
+/// anything through, it is to put out what it does.
+fn residual(chunk: &Chunk, target: &Tensor, start: &Start) -> Result<Tensor, CompressError> {
+    let rest = chunk.shortcut.as_ref().map_or_else(|| target.shallow_clone(), |shortcut| target - shortcut);
+    let Some(excitation) = &chunk.excitation else { return Ok(rest) };
+    let now = chunk.x.f_matmul(&start.solution.0.tr())?;
+    Ok((rest / excitation).f_where_self(&excitation.f_abs()?.f_gt(LEAST_EXCITATION)?, &now)?)
 }
 
 /// The target, replaced where the activation cuts it off by what was said, as far as that is cut off as well.

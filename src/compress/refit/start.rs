@@ -14,7 +14,7 @@ use super::refit;
 pub struct Refitted {
     /// The student.
     pub student: Student,
-    /// First outputs of the convolutions that were refitted.
+    /// First outputs of the layers that were refitted.
     pub refitted: Vec<String>,
     /// How many refits were tried and undone.
     pub undone: usize,
@@ -92,7 +92,7 @@ impl Refitted {
         match refit(setting, &self.student, problem, &self.refitted, observer)? {
             Some((student, _)) => {
                 self.student = student;
-                self.refitted.push(problem.conv.clone());
+                self.refitted.push(problem.layer.output.clone());
             }
             None => self.undone += 1,
         }

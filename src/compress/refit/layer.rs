@@ -1,0 +1,108 @@
+//! What can be refitted: a layer that mixes all channels of its input, as a kernel of one row per output channel.
+
+use tch::Tensor;
+
+use crate::compress::CompressError;
+use crate::compress::edit::{position, wide};
+use crate::compress::sites;
+use crate::compress::student::Student;
+use crate::graph::{Graph, Node, TensorData};
+
+/// A convolution or a linear layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Its first output: (N, M, H, W) of a convolution, (…, M) of a linear layer.
+    pub output: String,
+    /// How it computes that.
+    pub kind: Kind,
+}
+
+/// How a layer holds its kernel, which is its second input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `Conv` of one group: (M, C, kH, kW).
+    Convolution,
+    /// `MatMul` by a constant: (p, M), and no place for a bias.
+    Product,
+    /// `Gemm` as it is without factors: (M, p) where `transB` is set, else (p, M).
+    Gemm {
+        /// `transB`.
+        by_rows: bool,
+    },
+}
+
+impl Layer {
+    /// The layer that a node is, where its kernel and bias are constants that can be set freely.
+    pub fn of(graph: &Graph, node: &Node) -> Option<Self> {
+        let kind = match node.op.as_str() {
+            _ if sites::mixes_channels(graph, node) => Kind::Convolution,
+            "MatMul" if is_matrix(graph, node) => Kind::Product,
+            "Gemm" if is_matrix(graph, node) && is_plain(graph, node) => Kind::Gemm { by_rows: by_rows(node) },
+            _ => return None,
+        };
+        Some(Self { output: node.output().to_owned(), kind })
+    }
+
+    /// Index of its node in a graph that has it.
+    pub(super) fn position(&self, graph: &Graph) -> usize {
+        position(graph, &self.output).expect("a layer of this graph")
+    }
+
+    /// Which dimension of an output of this rank is the channels'.
+    pub fn channel_axis(&self, rank: usize) -> usize {
+        if self.kind == Kind::Convolution { 1 } else { rank.saturating_sub(1) }
+    }
+
+    /// True where the layer adds a bias of its own, or could.
+    pub fn takes_bias(&self) -> bool {
+        self.kind != Kind::Product
+    }
+
+    /// Sizes of a kernel with these dimensions as rows: output channels M, and inputs p of each.
+    pub fn rows_of(&self, dims: &[usize]) -> [usize; 2] {
+        match self.kind {
+            Kind::Product | Kind::Gemm { by_rows: false } => [dims[1], dims[0]],
+            _ => [dims[0], dims[1..].iter().product()],
+        }
+    }
+
+    /// The kernel as rows, (M, p), f64.
+    pub(super) fn kernel(&self, student: &Student) -> Result<Tensor, CompressError> {
+        let kernel = wide(&student.params, &student.graph.nodes[self.position(&student.graph)].inputs[1])?;
+        Ok(match self.kind {
+            Kind::Product | Kind::Gemm { by_rows: false } => kernel.f_transpose(0, 1)?,
+            _ => kernel.f_flatten(1, -1)?,
+        })
+    }
+
+    /// Rows (M, p) in the form of a kernel of this size.
+    pub(super) fn as_kernel(&self, rows: &Tensor, size: &[i64]) -> Result<Tensor, CompressError> {
+        Ok(match self.kind {
+            Kind::Product | Kind::Gemm { by_rows: false } => rows.f_transpose(0, 1)?,
+            _ => rows.f_reshape(size)?,
+        })
+    }
+}
+
+fn is_matrix(graph: &Graph, node: &Node) -> bool {
+    let weight = node.input(1).and_then(|name| graph.initializers.get(name));
+    let fed = node.input(0).is_some_and(|name| !graph.initializers.contains_key(name));
+    fed && weight.is_some_and(|weight| weight.dims.len() == 2 && weight.dtype.is_float())
+}
+
+fn by_rows(node: &Node) -> bool {
+    node.attrs.int("transB", 0) != 0
+}
+
+/// `A·B + C` without factors, `C` one number a channel.
+fn is_plain(graph: &Graph, node: &Node) -> bool {
+    let factor = |name| node.attrs.float(name, 1.0) == 1.0;
+    let channels = |weight: &TensorData| weight.dims[usize::from(!by_rows(node))];
+    let weight = node.input(1).and_then(|name| graph.initializers.get(name));
+    let bias_fits = node.input(2).is_none_or(|name| {
+        let bias = graph.initializers.get(name);
+        let dims = bias.map(|bias| bias.dims.as_slice());
+        weight.is_some_and(|weight| dims == Some(&[channels(weight)]) || dims == Some(&[1, channels(weight)]))
+    });
+    factor("alpha") && factor("beta") && node.attrs.int("transA", 0) == 0 && bias_fits
+}
