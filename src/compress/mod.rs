@@ -13,6 +13,7 @@
 //! * the result: [`student`], [`export`], [`answer`], [`quality`], [`evaluate`], [`report`]
 //! * to compare with: [`filters`]
 
+pub mod adam;
 pub mod adapter;
 pub mod analyse;
 pub mod answer;

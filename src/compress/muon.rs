@@ -7,6 +7,7 @@
 use tch::Tensor;
 
 use super::CompressError;
+use super::adam::Adam;
 
 const MOMENTUM: f64 = 0.9;
 
@@ -14,33 +15,31 @@ const MOMENTUM: f64 = 0.9;
 const QUINTIC: (f64, f64, f64) = (3.4445, -4.7750, 2.0315);
 const ITERATIONS: usize = 5;
 
-/// Adam's learning rate as a share of Muon's, its decays and its epsilon.
+/// Adam's learning rate as a share of Muon's, and its decays.
 const ADAM_SHARE: f64 = 0.5;
 const DECAYS: (f64, f64) = (0.9, 0.999);
-const EPSILON: f64 = 1e-8;
 
 /// The optimiser and the tensors it moves.
 pub struct Muon {
     parameters: Vec<Tensor>,
     states: Vec<State>,
-    step: i32,
 }
 
 enum State {
     /// Momentum of a kernel.
     Kernel(Tensor),
-    /// First and second moment of a scale or shift.
-    Vector(Tensor, Tensor),
+    /// Of a scale or shift.
+    Vector(Adam),
 }
 
 impl Muon {
     /// For tensors that ask for gradients: kernels (two dimensions and more) and vectors.
     pub fn new(parameters: Vec<Tensor>) -> Self {
         let state = |tensor: &Tensor| match tensor.dim() {
-            0 | 1 => State::Vector(tensor.detach().zeros_like(), tensor.detach().zeros_like()),
+            0 | 1 => State::Vector(Adam::new(tensor, DECAYS)),
             _ => State::Kernel(tensor.detach().zeros_like()),
         };
-        Self { states: parameters.iter().map(state).collect(), parameters, step: 0 }
+        Self { states: parameters.iter().map(state).collect(), parameters }
     }
 
     /// Forgets the last gradients, has the next ones computed, and moves every tensor.
@@ -51,13 +50,11 @@ impl Muon {
     ) -> Result<(), CompressError> {
         self.parameters.iter_mut().for_each(Tensor::zero_grad);
         gradients()?;
-        self.step += 1;
-        let step = self.step;
         tch::no_grad(|| {
             let all = self.parameters.iter_mut().zip(&mut self.states);
             all.filter(|(tensor, _)| tensor.grad().defined()).try_for_each(|(tensor, state)| match state {
                 State::Kernel(momentum) => move_kernel(tensor, momentum, rate),
-                State::Vector(first, second) => move_vector(tensor, first, second, step, rate * ADAM_SHARE),
+                State::Vector(adam) => adam.step(tensor, rate * ADAM_SHARE),
             })
         })
     }
@@ -75,22 +72,6 @@ fn move_kernel(weight: &mut Tensor, momentum: &mut Tensor, rate: f64) -> Result<
     };
     let length = weight.f_norm()? * rate / (direction.f_norm()? + f64::from(f32::MIN_POSITIVE));
     let _ = weight.f_sub_(&(direction * length).f_reshape(weight.size())?)?;
-    Ok(())
-}
-
-fn move_vector(
-    tensor: &mut Tensor,
-    first: &mut Tensor,
-    second: &mut Tensor,
-    step: i32,
-    rate: f64,
-) -> Result<(), CompressError> {
-    let gradient = tensor.grad();
-    *first = &*first * DECAYS.0 + &gradient * (1.0 - DECAYS.0);
-    *second = &*second * DECAYS.1 + gradient.f_square()? * (1.0 - DECAYS.1);
-    let mean = &*first / (1.0 - DECAYS.0.powi(step));
-    let root = (&*second / (1.0 - DECAYS.1.powi(step))).f_sqrt()? + EPSILON;
-    let _ = tensor.f_sub_(&(mean / root * rate))?;
     Ok(())
 }
 

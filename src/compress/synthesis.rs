@@ -15,6 +15,7 @@ use tch::{Kind, Tensor};
 use crate::exec::{Executor, RunOptions};
 
 use super::CompressError;
+use super::adam::Adam;
 use super::network::Network;
 use super::observer::Observer;
 use super::quality;
@@ -39,9 +40,8 @@ const STATISTICS: f64 = 10.0;
 /// Views are rolled by up to this share of a side, so that nothing is learned about a place.
 const ROLLED: f64 = 0.07;
 
-/// Adam's decays and epsilon, as DeepInversion has them.
+/// Adam's decays, as DeepInversion has them.
 const DECAYS: (f64, f64) = (0.5, 0.9);
-const EPSILON: f64 = 1e-8;
 
 /// What a black and a white pixel become in each channel.
 pub struct Range {
@@ -135,7 +135,7 @@ impl<'a> Synthesis<'a> {
         // Pixels from 0 to 1, so that one rate fits every preprocessing.
         let shares = (pictures.f_to_device(self.teacher.params.device())? - &self.black) / &self.span;
         let mut shares = shares.f_clamp(0.0, 1.0)?.f_set_requires_grad(true)?;
-        let (mut first, mut second) = (shares.detach().zeros_like(), shares.detach().zeros_like());
+        let mut adam = Adam::new(&shares, DECAYS);
         for step in 0..STEPS {
             observer.check()?;
             let (loss, sure) = self.loss(&rolled(&shares, random)?, goals)?;
@@ -145,7 +145,8 @@ impl<'a> Synthesis<'a> {
             shares.zero_grad();
             loss.f_backward()?;
             let rate = RATE * 0.5 * (1.0 + (std::f64::consts::PI * f64::from(step) / f64::from(STEPS)).cos());
-            tch::no_grad(|| adam(&mut shares, &mut first, &mut second, step + 1, rate))?;
+            adam.step(&mut shares, rate)?;
+            let _ = tch::no_grad(|| shares.f_clamp_(0.0, 1.0))?;
         }
         Ok((shares.f_detach()? * &self.span + &self.black).f_to_device(pictures.device())?)
     }
@@ -248,21 +249,4 @@ fn variation(views: &Tensor) -> Result<Tensor, CompressError> {
     };
     let along: Vec<Tensor> = [along(2)?, along(3)?].into_iter().flatten().collect();
     Ok(along.into_iter().reduce(|a, b| a + b).unwrap_or_else(|| Tensor::from(0.0f32).to_device(views.device())))
-}
-
-fn adam(
-    pixels: &mut Tensor,
-    first: &mut Tensor,
-    second: &mut Tensor,
-    step: i32,
-    rate: f64,
-) -> Result<(), CompressError> {
-    let gradient = pixels.grad();
-    *first = &*first * DECAYS.0 + &gradient * (1.0 - DECAYS.0);
-    *second = &*second * DECAYS.1 + gradient.f_square()? * (1.0 - DECAYS.1);
-    let mean = &*first / (1.0 - DECAYS.0.powi(step));
-    let root = (&*second / (1.0 - DECAYS.1.powi(step))).f_sqrt()? + EPSILON;
-    let _ = pixels.f_sub_(&(mean / root * rate))?;
-    let _ = pixels.f_clamp_(0.0, 1.0)?;
-    Ok(())
 }
