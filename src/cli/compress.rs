@@ -23,7 +23,7 @@ pub struct Args {
     /// The network.
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// A few unlabelled images, as a zip or a folder; without any, pictures are drawn.
+    /// A few unlabelled images, as a zip or a folder; without any, pictures are made.
     #[arg(long, value_name = "ZIP|DIR")]
     images: Option<PathBuf>,
     /// From image files to the network's input, as in a job.

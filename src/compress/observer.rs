@@ -8,7 +8,7 @@ use super::CompressError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Decoding the model, finding blocks.
+    /// Decoding the model, finding blocks; making pictures where no image was given.
     Analyse,
     /// Latency of the teacher and of every single drop.
     Measure,

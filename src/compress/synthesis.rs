@@ -17,7 +17,7 @@ use crate::exec::{Executor, RunOptions};
 use super::CompressError;
 use super::adam::Adam;
 use super::network::Network;
-use super::observer::Observer;
+use super::observer::{Observer, Phase};
 use super::quality;
 use super::random::stream;
 use super::student::Student;
@@ -117,7 +117,10 @@ impl<'a> Synthesis<'a> {
     ) -> Result<Tensor, CompressError> {
         let mut random = stream(seed, "synthesis");
         let mut goals = Goals::new(self.classes, &mut random);
-        let done = pictures.f_split(batch as i64, 0)?.into_iter().map(|pictures| {
+        let batches = pictures.f_split(batch as i64, 0)?;
+        let total = batches.len() as u64;
+        let done = batches.into_iter().enumerate().map(|(at, pictures)| {
+            observer.progress(Phase::Analyse, at as u64, total);
             let goals = goals.next(pictures.size()[0], &mut random);
             self.moved(&pictures, goals.as_ref(), &mut random, observer)
         });

@@ -39,9 +39,12 @@ impl Submission {
         let model = id(body, "model", "the id that POST /v1/models answered", &mut faults);
         let images = match body.get("images") {
             None | Some(Value::Null) => None,
-            Some(_) => {
-                id(body, "images", "the id that POST /v1/image-sets answered, or null for drawn pictures", &mut faults)
-            }
+            Some(_) => id(
+                body,
+                "images",
+                "the id that POST /v1/image-sets answered, or null to have pictures made",
+                &mut faults,
+            ),
         };
         let metadata = metadata(body, &mut faults);
         let deadline_seconds = deadline(body, &mut faults);
