@@ -44,7 +44,7 @@ def asking(case, size, count):
 
 
 def row(request, result):
-    droppable = sum(block["droppable"] for block in result.report["blocks"]) if result else ""
+    droppable = len(result.droppable) if result else ""
     told = [spread([result], lambda r, phase=phase: r.seconds(phase), whole) for phase in ("measure", "select")]
     size = request.preprocess["crop"]
     return [request.case.name, droppable, request.images.count, f"{size} × {size}", *told, *cost([result])]

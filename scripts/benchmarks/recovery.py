@@ -84,7 +84,7 @@ def same_blocks(store, case, count, k, seeds, scale):
     first = store.one(default[0])
     if first is None:
         return None, None
-    droppable = [block["name"] for block in first.report["blocks"] if block["droppable"]]
+    droppable = first.droppable
     asked = [
         forced(case, Images.of(case, count, seed), first.dropped, droppable, seed, finetune)
         for _, finetune in methods(scale)
@@ -153,7 +153,7 @@ def credit(store, scale):
     if chosen is None:
         yield "Not run."
         return
-    droppable = [block["name"] for block in chosen.report["blocks"] if block["droppable"]]
+    droppable = chosen.droppable
     rows = []
     for name, finetune in asked:
         jobs = [forced(case, Images.of(case, count, seed), sorted(chosen.dropped), droppable, seed, finetune) for seed in scale.seeds]
@@ -210,7 +210,7 @@ def deep_network(store, scale):
     if chosen is None:
         yield "Not run."
         return
-    droppable = [block["name"] for block in chosen.report["blocks"] if block["droppable"]]
+    droppable = chosen.droppable
     asked = [
         ("refit only", {"steps": 0}),
         (f"paper, {scale.paper_steps:,} steps", {"recipe": "paper", "steps": scale.paper_steps}),

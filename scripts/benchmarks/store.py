@@ -77,6 +77,11 @@ class Result:
     def dropped(self):
         return self.report["dropped_blocks"]
 
+    @property
+    def droppable(self):
+        """Names of the blocks that may go."""
+        return [block["name"] for block in self.report["blocks"] if block["droppable"]]
+
     def seconds(self, phase):
         return self.report["cost"]["phases"].get(phase, 0.0)
 

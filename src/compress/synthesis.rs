@@ -116,7 +116,7 @@ impl<'a> Synthesis<'a> {
         observer: &dyn Observer,
     ) -> Result<Tensor, CompressError> {
         let mut random = stream(seed, "synthesis");
-        let mut goals = Goals::new(self.classes, &mut random);
+        let mut goals = Goals { classes: self.classes, open: Vec::new() };
         let batches = pictures.f_split(batch as i64, 0)?;
         let total = batches.len() as u64;
         let done = batches.into_iter().enumerate().map(|(at, pictures)| {
@@ -202,28 +202,17 @@ struct Goals {
 }
 
 impl Goals {
-    fn new(classes: Option<i64>, random: &mut ChaCha8Rng) -> Self {
-        let mut goals = Self { classes, open: Vec::new() };
-        goals.fill(random);
-        goals
-    }
-
-    fn fill(&mut self, random: &mut ChaCha8Rng) {
-        self.open = (0..self.classes.unwrap_or_default()).collect();
-        self.open.shuffle(random);
-    }
-
     /// The next (n) of them; `None` without classes.
     fn next(&mut self, n: i64, random: &mut ChaCha8Rng) -> Option<Tensor> {
-        self.classes?;
-        let goals: Vec<i64> = (0..n)
-            .map(|_| {
-                if self.open.is_empty() {
-                    self.fill(random);
-                }
-                self.open.pop().unwrap_or_default()
-            })
-            .collect();
+        let classes = self.classes?;
+        let mut goal = || {
+            if self.open.is_empty() {
+                self.open = (0..classes).collect();
+                self.open.shuffle(random);
+            }
+            self.open.pop().unwrap_or_default()
+        };
+        let goals: Vec<i64> = (0..n).map(|_| goal()).collect();
         Some(Tensor::from_slice(&goals))
     }
 }

@@ -124,9 +124,11 @@ impl Prepared {
         let source = &refitted.student;
         let first = cut::first_difference(&setting.network.graph, &source.graph, &refitted.refitted);
         let first = first.min(source.graph.nodes.len() - 1);
-        let (mut student, mut made) = (source.copy()?, Vec::new());
+        let (mut student, made) = match config.has(Part::BatchNorm) {
+            true => batchnorm::make_behind(setting.network, source, source, setting.samples, first)?,
+            false => (source.copy()?, Vec::new()),
+        };
         if config.has(Part::BatchNorm) {
-            (student, made) = batchnorm::make_behind(setting.network, source, source, setting.samples, first)?;
             batchnorm::renew(setting.network, &mut student, setting.samples, first, &refitted.refitted)?;
         }
         let gate = Gate::at(setting, &student, first)?;
