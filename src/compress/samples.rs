@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::images::{Batch, Chw, ImageSet, Preprocess};
 
@@ -39,6 +39,13 @@ pub struct Samples {
 /// Mixtures to fit on, beside the images themselves, and mixtures to decide by, where no image can be held out.
 const FITTED_MIXTURES: usize = 64;
 const DECIDING_MIXTURES: usize = 32;
+
+/// Mean difference of the channels of an image with colour, as a share of what they span: more than a grey photograph has from
+/// being compressed.
+const LEAST_COLOUR: f64 = 0.01;
+
+/// Share of the images with colour, below which the others decide what the student sees.
+const MOST_COLOURED: f64 = 0.05;
 
 /// Images fitted on that are many.
 const MANY_IMAGES: usize = 128;
@@ -81,6 +88,36 @@ impl Samples {
         let held_out = (fitted..all).collect();
         let (repeated, black) = (self.repeated, self.black.clone());
         Ok(Self { images, fit, held_out, repeated, black, mixtures: true, made: true })
+    }
+
+    /// The same images beside made ones, each part with those that it holds out.
+    pub fn beside(&self, made: &Self) -> Result<Self, CompressError> {
+        let count = self.images.size()[0];
+        let join =
+            |own: &[i64], others: &[i64]| own.iter().copied().chain(others.iter().map(|at| at + count)).collect();
+        Ok(Self {
+            images: Tensor::f_cat(&[&self.images, &made.images], 0)?,
+            fit: join(&self.fit, &made.fit),
+            held_out: join(&self.held_out, &made.held_out),
+            repeated: self.repeated,
+            black: self.black.clone(),
+            mixtures: false,
+            made: true,
+        })
+    }
+
+    /// Whether hardly an image has colour though there are three channels for it. `white` is what a white pixel becomes in each
+    /// channel.
+    pub fn colourless(&self, white: &[f64]) -> Result<bool, CompressError> {
+        if self.black.len() != 3 {
+            return Ok(false);
+        }
+        let per_channel = |values: &[f64]| Tensor::from_slice(values).to_kind(Kind::Float).f_view([1, 3, 1, 1]);
+        let (black, white) = (per_channel(&self.black)?, per_channel(white)?);
+        let levels = (&self.images - &black) / (white - black);
+        let spread = levels.f_amax([1].as_slice(), false)? - levels.f_amin([1].as_slice(), false)?;
+        let coloured = spread.f_mean_dim([1i64, 2].as_slice(), false, Kind::Float)?.f_gt(LEAST_COLOUR)?;
+        Ok(coloured.f_mean(Kind::Float)?.f_double_value(&[])? < MOST_COLOURED)
     }
 
     /// The images that choices go by: the held-out ones, or all fitted ones where none are held out.
@@ -236,17 +273,49 @@ mod tests {
         }
     }
 
+    /// Samples of these images, (n, C, H, W), the first `fit` of them fitted on.
+    fn samples(images: Tensor, fit: i64, channels: usize) -> Samples {
+        let held_out = (fit..images.size()[0]).collect();
+        let black = vec![-1.0; channels];
+        Samples { images, fit: (0..fit).collect(), held_out, repeated: 0, black, mixtures: false, made: false }
+    }
+
     #[test]
     fn drawn_pictures_are_never_many() {
-        let (images, black) = (Tensor::zeros([1, 1, 1, 1], (tch::Kind::Float, tch::Device::Cpu)), vec![0.0]);
-        let (held_out, repeated, mixtures) = (Vec::new(), 0, false);
-        let mut samples =
-            Samples { images, fit: vec![0; MANY_IMAGES], held_out, repeated, black, mixtures, made: false };
+        let mut samples = samples(Tensor::zeros([1, 1, 1, 1], (Kind::Float, tch::Device::Cpu)), 0, 1);
+        samples.fit = vec![0; MANY_IMAGES];
         assert!(samples.many());
         samples.made = true;
         assert!(!samples.many());
         (samples.fit, samples.made) = (vec![0; MANY_IMAGES - 1], false);
         assert!(!samples.many());
+    }
+
+    #[test]
+    fn images_without_colour_are_known_whatever_each_channel_is_scaled_to() {
+        tch::manual_seed(5);
+        let white = [1.0, 3.0, 7.0];
+        let scale = Tensor::from_slice(&[2.0f32, 4.0, 8.0]).view([1, 3, 1, 1]);
+        let as_input = |levels: Tensor| samples(levels * &scale - 1.0, 30, 3);
+        let grey = Tensor::rand([40, 1, 4, 4], (Kind::Float, tch::Device::Cpu)).expand([40, 3, 4, 4], false);
+        assert!(as_input(grey.shallow_clone()).colourless(&white).expect("computes"));
+        let coloured = Tensor::rand([4, 3, 4, 4], (Kind::Float, tch::Device::Cpu));
+        let some = Tensor::cat(&[&grey.narrow(0, 0, 36), &coloured], 0);
+        assert!(!as_input(some).colourless(&white).expect("computes"));
+        let of_one_channel = samples(grey.narrow(1, 0, 1), 30, 1);
+        assert!(!of_one_channel.colourless(&white[..1]).expect("computes"), "the network takes no colour");
+    }
+
+    #[test]
+    fn made_images_stand_beside_the_given_ones_in_both_parts() {
+        let of = |value: f64, count: i64| Tensor::full([count, 1, 1, 1], value, (Kind::Float, tch::Device::Cpu));
+        let both = samples(of(1.0, 5), 3, 1).beside(&samples(of(2.0, 4), 3, 1)).expect("joins");
+        assert_eq!(
+            (both.fit.as_slice(), both.held_out.as_slice()),
+            ([0, 1, 2, 5, 6, 7].as_slice(), [3, 4, 8].as_slice())
+        );
+        let values = Vec::<f64>::try_from(both.select(&[3, 4, 8]).expect("images").flatten(0, -1)).expect("numbers");
+        assert_eq!((values, both.made), (vec![1.0, 1.0, 2.0], true));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub enum Rung {
     /// The customer's.
     #[default]
     Given,
-    /// The customer's, too few to hold any out, with pictures drawn beside them to fit on.
+    /// The customer's, too few to hold any out or without any colour, with pictures drawn beside them to fit on.
     GivenAndProcedural,
     /// Drawn by a program, because the customer gave none.
     Procedural,
@@ -79,22 +79,19 @@ impl TinySet {
         })
     }
 
-    /// The given images, or drawn ones. `classes` tells the teacher's answer, (n, classes), about images, (n, C, H, W).
-    pub fn new(
-        images: Option<&ImageSet>,
+    /// The given images.
+    pub fn given(images: &ImageSet, config: &JobConfig, size: Chw) -> Self {
+        Self { images: images.clone(), preprocess: config.preprocess.clone(), size, rung: Rung::Given }
+    }
+
+    /// Pictures drawn in place of images. `classes` tells the teacher's answer, (n, classes), about images, (n, C, H, W).
+    pub fn drawn_alone(
         config: &JobConfig,
         size: Chw,
         classes: impl FnOnce(&ImageSet, &Preprocess) -> Result<Tensor, CompressError>,
     ) -> Result<Self, CompressError> {
-        match images {
-            Some(set) => {
-                Ok(Self { images: set.clone(), preprocess: config.preprocess.clone(), size, rung: Rung::Given })
-            }
-            None => {
-                let count = (PIXELS / (size.height * size.width).max(1)).clamp(*COUNT.start(), *COUNT.end());
-                Self::drawn(config, size, count, classes)
-            }
-        }
+        let count = (PIXELS / (size.height * size.width).max(1)).clamp(*COUNT.start(), *COUNT.end());
+        Self::drawn(config, size, count, classes)
     }
 
     /// Pictures to fit on beside a handful of images.

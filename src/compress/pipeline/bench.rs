@@ -3,7 +3,6 @@
 use std::cell::OnceCell;
 
 use sha2::{Digest, Sha256};
-use tch::Tensor;
 
 use crate::compress::CompressError;
 use crate::compress::block::Block;
@@ -14,14 +13,13 @@ use crate::compress::latency::{self, HostLock, Input, Model, Plan, Probe, Reduct
 use crate::compress::network::Network;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
-use crate::compress::samples::{Samples, grey};
+use crate::compress::samples::Samples;
 use crate::compress::student::Student;
-use crate::compress::synthesis::{self, Synthesis};
-use crate::compress::tiny_set::{self, Rung, TinySet};
+use crate::compress::tiny_set::{Rung, TinySet};
 use crate::exec::Device;
-use crate::images::{Chw, ImageSet, Preprocess};
+use crate::images::{Chw, ImageSet};
 
-use super::yielding::Yielding;
+use super::pictures::{self, Studio};
 
 /// The teacher, the images, the wishes and the device of one job. Opening one is cheap; the teacher is asked about the
 /// images when a step first needs it, and at once only where the images have to be drawn.
@@ -36,9 +34,11 @@ pub struct Bench {
     pub(super) model: Vec<u8>,
     pub(super) images_sha256: String,
     pub(super) rung: Rung,
+    /// Whether the images have no colour though the network takes it.
+    pub(super) colourless: bool,
     size: Chw,
     answers: OnceCell<(Answers, Option<Answers>)>,
-    /// With pictures beside them and mixtures to decide by, where no image is held out.
+    /// With pictures beside them, where the images do not do by themselves.
     mixed: OnceCell<Samples>,
     mixed_answers: OnceCell<(Answers, Option<Answers>)>,
 }
@@ -56,19 +56,27 @@ impl Bench {
     ) -> Result<Self, CompressError> {
         let (network, size) = fitting(model, images, config)?;
         let teacher = Student::teacher(&network, device)?;
-        let classes = classes(&network, &teacher, size, config.seed);
-        let tiny = TinySet::new(images, config, size, classes)?;
-        let mut samples = Samples::new(&tiny.images, &tiny.preprocess, size, config.seed)?;
-        samples.made = tiny.rung.is_made();
-        let rung = match tiny.rung {
-            Rung::Procedural => synthesised(&network, &teacher, &tiny, &mut samples, config.seed, observer)?,
-            _ if samples.held_out.is_empty() => Rung::GivenAndProcedural,
-            given => given,
+        let studio = Studio { network: &network, teacher: &teacher, config, size };
+        let (tiny, samples) = match images {
+            Some(set) => {
+                let samples = Samples::new(set, &config.preprocess, size, config.seed)?;
+                (TinySet::given(set, config, size), samples)
+            }
+            None => studio.made(observer)?,
         };
+        let colourless =
+            images.is_some() && samples.colourless(&pictures::range(&tiny.preprocess, size.channels).white)?;
+        let few = images.is_some() && samples.held_out.is_empty();
+        let mixed = match (tiny.rung, few) {
+            (Rung::Given, false) if colourless => Some(samples.beside(&studio.made(observer)?.1)?),
+            _ => None,
+        };
+        let rung = if few || colourless { Rung::GivenAndProcedural } else { tiny.rung };
         Ok(Self {
-            mixed: OnceCell::new(),
+            mixed: mixed.map_or_else(OnceCell::new, OnceCell::from),
             mixed_answers: OnceCell::new(),
             rung,
+            colourless,
             size,
             samples,
             labels: tiny.images.images().iter().map(|image| image.label).collect(),
@@ -94,23 +102,21 @@ impl Bench {
         self.setting_of(&self.samples, &self.answers)
     }
 
-    /// The same for our ways of fitting, which decide by mixtures where no image is held out.
+    /// The same for our ways of fitting, which see pictures beside the images where those do not do by themselves.
     pub(super) fn mixed_setting(&self) -> Result<Setting<'_>, CompressError> {
-        match self.samples.held_out.is_empty() {
-            true => self.setting_of(self.mixed()?, &self.mixed_answers),
-            false => self.setting(),
+        match self.rung {
+            Rung::GivenAndProcedural => self.setting_of(self.mixed()?, &self.mixed_answers),
+            _ => self.setting(),
         }
     }
 
-    /// The images with pictures drawn beside them; only the steps that fit on those wait for the drawing.
+    /// The images with pictures beside them; only the steps that fit on those wait for the drawing.
     fn mixed(&self) -> Result<&Samples, CompressError> {
         if let Some(mixed) = self.mixed.get() {
             return Ok(mixed);
         }
         let Self { network, teacher, config, size, .. } = self;
-        let beside = TinySet::beside(config, *size, classes(network, teacher, *size, config.seed))?;
-        let drawn = Samples::new(&beside.images, &beside.preprocess, *size, config.seed)?;
-        let mixed = self.samples.with_mixtures(&drawn.images, config.seed)?;
+        let mixed = Studio { network, teacher, config, size: *size }.beside_few(&self.samples)?;
         Ok(self.mixed.get_or_init(|| mixed))
     }
 
@@ -228,42 +234,6 @@ fn fitting(model: &[u8], images: Option<&ImageSet>, config: &JobConfig) -> Resul
         )));
     }
     Ok((network, resolved.expect("set while loading")))
-}
-
-/// Changes drawn pictures until the teacher recognises them, those that decide first, and says how far up the ladder that is.
-fn synthesised(
-    network: &Network,
-    teacher: &Student,
-    tiny: &TinySet,
-    samples: &mut Samples,
-    seed: u64,
-    observer: &dyn Observer,
-) -> Result<Rung, CompressError> {
-    let grey = |value| grey(&tiny.preprocess, tiny.size.channels, value);
-    let range = synthesis::Range { black: grey(0.0), white: grey(255.0) };
-    let Some(synthesis) = Synthesis::of(network, teacher, &range, &samples.images)? else {
-        return Ok(Rung::Procedural);
-    };
-    let observer = &Yielding::new(observer)?;
-    let mut changed = [samples.held_out.as_slice(), &samples.fit].concat();
-    changed.truncate(tiny_set::recognised(tiny.size).max(samples.held_out.len()));
-    let pictures = synthesis.recognised(&samples.select(&changed)?, samples.mixed_batch() / 2, seed, observer)?;
-    samples.replace(&changed, &pictures)?;
-    Ok(Rung::Synthesised)
-}
-
-/// What the teacher answers, (n, classes), about the images of a set.
-fn classes<'a>(
-    network: &'a Network,
-    teacher: &'a Student,
-    size: Chw,
-    seed: u64,
-) -> impl FnOnce(&ImageSet, &Preprocess) -> Result<Tensor, CompressError> + 'a {
-    move |set, preprocess| {
-        let all = Samples::new(set, preprocess, size, seed)?;
-        let indices: Vec<i64> = (0..set.len() as i64).collect();
-        Ok(Forward::answers(network, teacher)?.all(&teacher.params, &all, &indices)?.output)
-    }
 }
 
 fn candidates<'n>(network: &'n Network, config: &JobConfig) -> Result<Vec<&'n Block>, CompressError> {

@@ -15,6 +15,7 @@ mod export;
 mod finetune;
 mod measure;
 mod narrow;
+mod pictures;
 mod score;
 mod select;
 mod warnings;

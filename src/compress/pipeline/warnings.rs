@@ -39,6 +39,7 @@ pub(super) fn warnings(
         constant_features(bench)?,
         one_class(bench)?,
         made_images(bench),
+        colourless_images(bench),
         repeated_images(bench),
         few_images(bench),
         fitted_on_all(bench, summary),
@@ -170,6 +171,12 @@ fn made_images(bench: &Bench) -> Option<Warning> {
          teacher on your images is not known; measure it with `practised evaluate`, or send a few images"
     );
     warning("made_images", detail)
+}
+
+fn colourless_images(bench: &Bench) -> Option<Warning> {
+    let detail = "the network takes colour and the images have none: pictures with colour were made to fit on beside them, and \
+                  the quality figures, from the given images, say nothing about images with colour; send some of those";
+    bench.colourless.then(|| warning("colourless_images", detail.into())).flatten()
 }
 
 fn repeated_images(bench: &Bench) -> Option<Warning> {

@@ -4,13 +4,23 @@ use std::io::{Cursor, Write};
 
 use image::{ImageFormat, RgbImage};
 use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 /// A square PNG of random colours.
 pub fn png(side: u32, seed: u64) -> Vec<u8> {
-    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    let image = RgbImage::from_fn(side, side, |_, _| image::Rgb(random.random()));
+    png_of(side, seed, |random| image::Rgb(random.random()))
+}
+
+/// A square PNG of random greys, with three channels.
+pub fn grey_png(side: u32, seed: u64) -> Vec<u8> {
+    png_of(side, seed, |random| image::Rgb([random.random(); 3]))
+}
+
+fn png_of(side: u32, seed: u64, pixel: impl Fn(&mut ChaCha8Rng) -> image::Rgb<u8>) -> Vec<u8> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let image = RgbImage::from_fn(side, side, |_, _| pixel(&mut random));
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, ImageFormat::Png).expect("a PNG");
     bytes.into_inner()

@@ -1,0 +1,66 @@
+//! The images of a job, with pictures made in their place or beside them where they do not do by themselves.
+
+use tch::Tensor;
+
+use crate::compress::CompressError;
+use crate::compress::config::JobConfig;
+use crate::compress::distill::Forward;
+use crate::compress::network::Network;
+use crate::compress::observer::Observer;
+use crate::compress::samples::{Samples, grey};
+use crate::compress::student::Student;
+use crate::compress::synthesis::{self, Synthesis};
+use crate::compress::tiny_set::{self, Rung, TinySet};
+use crate::images::{Chw, ImageSet, Preprocess};
+
+use super::yielding::Yielding;
+
+/// What the images of a job are made with.
+pub(super) struct Studio<'a> {
+    pub(super) network: &'a Network,
+    pub(super) teacher: &'a Student,
+    pub(super) config: &'a JobConfig,
+    pub(super) size: Chw,
+}
+
+impl Studio<'_> {
+    /// Pictures drawn by a program; some of them are changed until the teacher recognises them, those that decide first.
+    pub(super) fn made(&self, observer: &dyn Observer) -> Result<(TinySet, Samples), CompressError> {
+        let seed = self.config.seed;
+        let mut tiny = TinySet::drawn_alone(self.config, self.size, |set, how| self.classes(set, how))?;
+        let mut samples = Samples::new(&tiny.images, &tiny.preprocess, self.size, seed)?;
+        samples.made = true;
+        let range = range(&tiny.preprocess, self.size.channels);
+        if let Some(synthesis) = Synthesis::of(self.network, self.teacher, &range, &samples.images)? {
+            let observer = &Yielding::new(observer)?;
+            let mut changed = [samples.held_out.as_slice(), &samples.fit].concat();
+            changed.truncate(tiny_set::recognised(self.size).max(samples.held_out.len()));
+            let shown = samples.select(&changed)?;
+            let pictures = synthesis.recognised(&shown, samples.mixed_batch() / 2, seed, observer)?;
+            samples.replace(&changed, &pictures)?;
+            tiny.rung = Rung::Synthesised;
+        }
+        Ok((tiny, samples))
+    }
+
+    /// A handful of images with pictures drawn beside them, and mixtures to decide by.
+    pub(super) fn beside_few(&self, given: &Samples) -> Result<Samples, CompressError> {
+        let seed = self.config.seed;
+        let beside = TinySet::beside(self.config, self.size, |set, how| self.classes(set, how))?;
+        let drawn = Samples::new(&beside.images, &beside.preprocess, self.size, seed)?;
+        given.with_mixtures(&drawn.images, seed)
+    }
+
+    /// What the teacher answers, (n, classes), about the images of a set.
+    fn classes(&self, set: &ImageSet, preprocess: &Preprocess) -> Result<Tensor, CompressError> {
+        let all = Samples::new(set, preprocess, self.size, self.config.seed)?;
+        let indices: Vec<i64> = (0..set.len() as i64).collect();
+        Ok(Forward::answers(self.network, self.teacher)?.all(&self.teacher.params, &all, &indices)?.output)
+    }
+}
+
+/// What black and white pixels become.
+pub(super) fn range(preprocess: &Preprocess, channels: usize) -> synthesis::Range {
+    let grey = |value| grey(preprocess, channels, value);
+    synthesis::Range { black: grey(0.0), white: grey(255.0) }
+}
