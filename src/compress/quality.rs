@@ -1,6 +1,6 @@
 //! How well a student stands in for its teacher on given images.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::CompressError;
 use super::distill::{Answers, feature_loss};
@@ -40,6 +40,29 @@ pub fn top_classes(output: &Tensor) -> Result<Option<Vec<i64>>, CompressError> {
     Ok(Some(Vec::<i64>::try_from(&top)?))
 }
 
+/// Whether a classifier's output, (N, classes), is probabilities already.
+pub fn are_probabilities(output: &Tensor) -> Result<bool, CompressError> {
+    let least = output.f_min()?.f_double_value(&[])?;
+    let off = (output.f_flatten(1, -1)?.f_sum_dim_intlist([1].as_slice(), false, Kind::Float)? - 1.0).f_abs()?;
+    Ok(least >= 0.0 && off.f_max()?.f_double_value(&[])? < 1e-3)
+}
+
+/// How well a classifier tells images apart: the information that its output, (N, classes), carries about which image it was
+/// shown, as a share of the most there could be. 1 where it is sure of an answer for each and sees all classes alike, 0 where it
+/// says the same of all; `None` where the output is no classifier's, or is about one image.
+pub fn told_apart(output: &Tensor) -> Result<Option<f64>, CompressError> {
+    if top_classes(output)?.is_none() || output.size()[0] < 2 {
+        return Ok(None);
+    }
+    let output = output.f_flatten(1, -1)?.f_to_kind(Kind::Double)?;
+    let shares = if are_probabilities(&output)? { output } else { output.f_softmax(1, Kind::Double)? };
+    let entropy = |shares: &Tensor| Ok::<_, CompressError>(-(shares * shares.f_clamp_min(1e-12)?.f_log()?));
+    let of_all = entropy(&shares.f_mean_dim([0].as_slice(), false, Kind::Double)?)?.f_sum(Kind::Double)?;
+    let of_each = entropy(&shares)?.f_sum(Kind::Double)? / shares.size()[0];
+    let most = (shares.size()[0].min(shares.size()[1]) as f64).ln();
+    Ok(Some((of_all - of_each).f_double_value(&[])? / most))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,8 +78,20 @@ mod tests {
     }
 
     #[test]
+    fn images_are_told_apart_by_sure_answers_of_many_classes() {
+        let share = |logits: &Tensor| told_apart(logits).expect("computes").expect("a classifier");
+        let sure = Tensor::eye(4, (Kind::Float, tch::Device::Cpu)) * 40.0;
+        assert!((share(&sure) - 1.0).abs() < 1e-6);
+        assert!((share(&sure.softmax(1, Kind::Float)) - 1.0).abs() < 1e-3, "probabilities say the same");
+        assert!(share(&(&sure * 0.02)) < 0.1, "unsure of every image");
+        assert!(share(&sure.select(0, 1).expand([5, 4], false)).abs() < 1e-6, "the same of all");
+        assert_eq!(told_apart(&sure.narrow(0, 0, 1)).expect("computes"), None);
+        assert_eq!(told_apart(&Tensor::zeros([2, 3, 4, 4], (Kind::Float, tch::Device::Cpu))).expect("computes"), None);
+    }
+
+    #[test]
     fn a_map_is_no_classification() {
-        let map = Tensor::zeros([2, 3, 4, 4], (tch::Kind::Float, tch::Device::Cpu));
+        let map = Tensor::zeros([2, 3, 4, 4], (Kind::Float, tch::Device::Cpu));
         assert_eq!(agreement(&map, &map).expect("no error"), None);
     }
 }

@@ -97,7 +97,7 @@ impl<'a> Synthesis<'a> {
         }
         let statistics =
             norms.iter().map(|norm| Statistics { mean: norm.inputs[3].clone(), variance: norm.inputs[4].clone() });
-        let probabilities = classes.is_some() && are_probabilities(&answer[0])?;
+        let probabilities = classes.is_some() && quality::are_probabilities(&answer[0])?;
         let of_channels = |values: &[f64]| {
             Tensor::from_slice(values).f_to_kind(Kind::Float)?.f_view([1, -1, 1, 1])?.f_to_device(device)
         };
@@ -187,12 +187,6 @@ impl<'a> Synthesis<'a> {
         let spread = ((variance_seen + 1e-5).f_sqrt()? - variance.f_sqrt()?).f_square()?;
         Ok(((off + spread) / variance).f_mean(Kind::Float)?)
     }
-}
-
-fn are_probabilities(answer: &Tensor) -> Result<bool, CompressError> {
-    let least = answer.f_min()?.f_double_value(&[])?;
-    let off = (answer.f_flatten(1, -1)?.f_sum_dim_intlist([1].as_slice(), false, Kind::Float)? - 1.0).f_abs()?;
-    Ok(least >= 0.0 && off.f_max()?.f_double_value(&[])? < 1e-3)
 }
 
 /// Classes that pictures are to be taken for, every one as often as the others.

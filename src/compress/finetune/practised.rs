@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::compress::augment::Cut;
 use crate::compress::batchnorm::{self, Made};
 use crate::compress::block::Block;
-use crate::compress::config::{FinetuneConfig, Part, Recipe};
+use crate::compress::config::{FinetuneConfig, LARGE, Part, Recipe};
 use crate::compress::crops;
 use crate::compress::cut;
 use crate::compress::fused::Fused;
@@ -122,8 +122,7 @@ struct Prepared {
 impl Prepared {
     fn new(setting: &Setting, refitted: Refitted, config: &FinetuneConfig) -> Result<Self, CompressError> {
         let source = &refitted.student;
-        let first = cut::first_difference(&setting.network.graph, &source.graph, &refitted.refitted);
-        let first = first.min(source.graph.nodes.len() - 1);
+        let first = first_trained(setting, &refitted);
         let (mut student, made) = match config.has(Part::BatchNorm) {
             true => batchnorm::make_behind(setting.network, source, source, setting.samples, first)?,
             false => (source.copy()?, Vec::new()),
@@ -137,6 +136,20 @@ impl Prepared {
         let crops = crops::fit(setting, &student, first, precision)?;
         Ok(Self { refitted, student, made, first, gate, precision, crops, loss })
     }
+}
+
+/// Index of the first node that is trained.
+///
+/// On small images all are: layers ahead of a gap help to make up for it, and behind a late gap hardly a layer is left that
+/// could (ResNet-20 without its last block: agreement 85.7 % in 79 CPU seconds, 76.6 % in 28 with what is ahead frozen). On
+/// large ones the layers ahead are most of a step's time, and stay as the teacher has them.
+fn first_trained(setting: &Setting, refitted: &Refitted) -> usize {
+    let source = &refitted.student.graph;
+    if setting.samples.pixels() <= LARGE {
+        return 0;
+    }
+    let first = cut::first_difference(&setting.network.graph, source, &refitted.refitted);
+    first.min(source.nodes.len() - 1)
 }
 
 struct Recovery<'a> {

@@ -19,10 +19,10 @@ use crate::compress::tiny_set::{Rung, TinySet};
 use crate::exec::Device;
 use crate::images::{Chw, ImageSet};
 
-use super::pictures::{self, Studio};
+use super::pictures::{Shortcoming, Studio};
 
-/// The teacher, the images, the wishes and the device of one job. Opening one is cheap; the teacher is asked about the
-/// images when a step first needs it, and at once only where the images have to be drawn.
+/// The teacher, the images, the wishes and the device of one job. Opening one asks the teacher about the
+/// images, and makes pictures where there are none or where they do not do by themselves.
 pub struct Bench {
     pub(super) network: Network,
     pub(super) config: JobConfig,
@@ -34,8 +34,8 @@ pub struct Bench {
     pub(super) model: Vec<u8>,
     pub(super) images_sha256: String,
     pub(super) rung: Rung,
-    /// Whether the images have no colour though the network takes it.
-    pub(super) colourless: bool,
+    /// Why the images do not do by themselves, many as they are.
+    pub(super) shortcoming: Option<Shortcoming>,
     size: Chw,
     answers: OnceCell<(Answers, Option<Answers>)>,
     /// With pictures beside them, where the images do not do by themselves.
@@ -64,19 +64,25 @@ impl Bench {
             }
             None => studio.made(observer)?,
         };
-        let colourless =
-            images.is_some() && samples.colourless(&pictures::range(&tiny.preprocess, size.channels).white)?;
-        let few = images.is_some() && samples.held_out.is_empty();
-        let mixed = match (tiny.rung, few) {
-            (Rung::Given, false) if colourless => Some(samples.beside(&studio.made(observer)?.1)?),
-            _ => None,
-        };
-        let rung = if few || colourless { Rung::GivenAndProcedural } else { tiny.rung };
+        let answers = OnceCell::new();
+        let mut rung = tiny.rung;
+        let (mut shortcoming, mut mixed) = (None, OnceCell::new());
+        if images.is_some() {
+            let known = asked(&network, &teacher, &samples, &answers)?;
+            shortcoming = Shortcoming::of(&samples, &tiny.preprocess, &known.0)?;
+            let few = samples.held_out.is_empty();
+            if few || shortcoming.is_some() {
+                rung = Rung::GivenAndProcedural;
+            }
+            if shortcoming.is_some() && !few {
+                mixed = OnceCell::from(samples.beside(&studio.made(observer)?.1)?);
+            }
+        }
         Ok(Self {
-            mixed: mixed.map_or_else(OnceCell::new, OnceCell::from),
+            mixed,
             mixed_answers: OnceCell::new(),
             rung,
-            colourless,
+            shortcoming,
             size,
             samples,
             labels: tiny.images.images().iter().map(|image| image.label).collect(),
@@ -87,7 +93,7 @@ impl Bench {
             probe,
             model: model.to_vec(),
             images_sha256: tiny.images.sha256(),
-            answers: OnceCell::new(),
+            answers,
         })
     }
 
@@ -125,7 +131,7 @@ impl Bench {
         samples: &'a Samples,
         answers: &'a OnceCell<(Answers, Option<Answers>)>,
     ) -> Result<Setting<'a>, CompressError> {
-        let (fit, held_out) = self.answers(samples, answers)?;
+        let (fit, held_out) = asked(&self.network, &self.teacher, samples, answers)?;
         Ok(Setting {
             network: &self.network,
             teacher: &self.teacher,
@@ -135,21 +141,6 @@ impl Bench {
             device: self.device,
             seed: self.config.seed,
         })
-    }
-
-    fn answers<'a>(
-        &self,
-        samples: &Samples,
-        known: &'a OnceCell<(Answers, Option<Answers>)>,
-    ) -> Result<&'a (Answers, Option<Answers>), CompressError> {
-        if let Some(answers) = known.get() {
-            return Ok(answers);
-        }
-        let forward = Forward::answers(&self.network, &self.teacher)?;
-        let ask = |indices: &[i64]| finite(forward.all(&self.teacher.params, samples, indices)?);
-        let held_out = (!samples.held_out.is_empty()).then(|| ask(&samples.held_out)).transpose()?;
-        let fit = ask(&samples.fit)?;
-        Ok(known.get_or_init(|| (fit, held_out)))
     }
 
     /// The teacher without these blocks and with its own weights, as a file.
@@ -234,6 +225,23 @@ fn fitting(model: &[u8], images: Option<&ImageSet>, config: &JobConfig) -> Resul
         )));
     }
     Ok((network, resolved.expect("set while loading")))
+}
+
+/// The teacher's answers about the images fitted on and those held out; asked for once.
+fn asked<'a>(
+    network: &Network,
+    teacher: &Student,
+    samples: &Samples,
+    known: &'a OnceCell<(Answers, Option<Answers>)>,
+) -> Result<&'a (Answers, Option<Answers>), CompressError> {
+    if let Some(answers) = known.get() {
+        return Ok(answers);
+    }
+    let forward = Forward::answers(network, teacher)?;
+    let ask = |indices: &[i64]| finite(forward.all(&teacher.params, samples, indices)?);
+    let held_out = (!samples.held_out.is_empty()).then(|| ask(&samples.held_out)).transpose()?;
+    let fit = ask(&samples.fit)?;
+    Ok(known.get_or_init(|| (fit, held_out)))
 }
 
 fn candidates<'n>(network: &'n Network, config: &JobConfig) -> Result<Vec<&'n Block>, CompressError> {

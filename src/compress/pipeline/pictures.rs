@@ -4,9 +4,10 @@ use tch::Tensor;
 
 use crate::compress::CompressError;
 use crate::compress::config::JobConfig;
-use crate::compress::distill::Forward;
+use crate::compress::distill::{Answers, Forward};
 use crate::compress::network::Network;
 use crate::compress::observer::Observer;
+use crate::compress::quality;
 use crate::compress::samples::{Samples, grey};
 use crate::compress::student::Student;
 use crate::compress::synthesis::{self, Synthesis};
@@ -59,8 +60,40 @@ impl Studio<'_> {
     }
 }
 
+/// Shares of what there is to know about the images that a network's answers tell (see [`quality::told_apart`]): below the
+/// second it was trained on other images. ResNet-20 for CIFAR-10 tells 0.90 of CIFAR-10, 0.59 of photographs, 0.40 of clothes;
+/// EfficientNet-Lite0 for ImageNet 0.66 of photographs, 0.24 of CIFAR-10, 0.17 of clothes. Below the first it tells nothing of
+/// anything, and would not recognise made pictures either.
+const TOLD_APART: std::ops::Range<f64> = 0.05..0.45;
+
+/// Why given images do not do by themselves, many as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shortcoming {
+    /// They have no colour though the network takes it.
+    Colourless,
+    /// The network hardly tells them apart.
+    NotToldApart,
+}
+
+impl Shortcoming {
+    /// Of given images that the teacher has answered about.
+    pub(super) fn of(
+        samples: &Samples,
+        preprocess: &Preprocess,
+        answers: &Answers,
+    ) -> Result<Option<Self>, CompressError> {
+        let white = range(preprocess, samples.black.len()).white;
+        let told_apart = quality::told_apart(&answers.output)?;
+        Ok(match told_apart {
+            _ if samples.colourless(&white)? => Some(Self::Colourless),
+            Some(share) if TOLD_APART.contains(&share) => Some(Self::NotToldApart),
+            _ => None,
+        })
+    }
+}
+
 /// What black and white pixels become.
-pub(super) fn range(preprocess: &Preprocess, channels: usize) -> synthesis::Range {
+fn range(preprocess: &Preprocess, channels: usize) -> synthesis::Range {
     let grey = |value| grey(preprocess, channels, value);
     synthesis::Range { black: grey(0.0), white: grey(255.0) }
 }

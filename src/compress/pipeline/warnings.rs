@@ -9,6 +9,7 @@ use crate::compress::quality;
 use crate::compress::report::{Outcome, Warning};
 use crate::compress::tiny_set::Rung;
 
+use super::pictures::Shortcoming;
 use super::{Bench, FinetuneSummary, Measured, Selection};
 
 /// Variance of features over images, as a share of their mean square, that is no more than rounding.
@@ -39,7 +40,7 @@ pub(super) fn warnings(
         constant_features(bench)?,
         one_class(bench)?,
         made_images(bench),
-        colourless_images(bench),
+        foreign_images(bench),
         repeated_images(bench),
         few_images(bench),
         fitted_on_all(bench, summary),
@@ -173,10 +174,20 @@ fn made_images(bench: &Bench) -> Option<Warning> {
     warning("made_images", detail)
 }
 
-fn colourless_images(bench: &Bench) -> Option<Warning> {
-    let detail = "the network takes colour and the images have none: pictures with colour were made to fit on beside them, and \
-                  the quality figures, from the given images, say nothing about images with colour; send some of those";
-    bench.colourless.then(|| warning("colourless_images", detail.into())).flatten()
+fn foreign_images(bench: &Bench) -> Option<Warning> {
+    let (code, what) = match bench.shortcoming? {
+        Shortcoming::Colourless => ("colourless_images", "the network takes colour and the images have none"),
+        Shortcoming::NotToldApart => (
+            "foreign_images",
+            "the network is unsure of the images or takes many of them for the same: it was trained on others, or their \
+             preprocessing is not the one that it was trained with",
+        ),
+    };
+    let detail = format!(
+        "{what}; pictures were made to fit on beside them. The quality figures, from the given images, say little about other \
+         images; send some like those that the network is for"
+    );
+    warning(code, detail)
 }
 
 fn repeated_images(bench: &Bench) -> Option<Warning> {
