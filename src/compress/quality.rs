@@ -47,20 +47,33 @@ pub fn are_probabilities(output: &Tensor) -> Result<bool, CompressError> {
     Ok(least >= 0.0 && off.f_max()?.f_double_value(&[])? < 1e-3)
 }
 
-/// How well a classifier tells images apart: the information that its output, (N, classes), carries about which image it was
-/// shown, as a share of the most there could be. 1 where it is sure of an answer for each and sees all classes alike, 0 where it
-/// says the same of all; `None` where the output is no classifier's, or is about one image.
-pub fn told_apart(output: &Tensor) -> Result<Option<f64>, CompressError> {
+/// What a classifier makes of some images.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sight {
+    /// The information that its answers carry about which image it was shown, as a share of the most there could be: 1 where it is
+    /// sure of an answer for each and sees all classes alike, 0 where it says the same of all.
+    pub told_apart: f64,
+    /// How unsure it is of an image, in the mean: 0 where it is sure of one class, 1 where all classes are alike to it.
+    pub unsure: f64,
+}
+
+/// What a classifier's output, (N, classes), says about its sight; `None` where the output is no classifier's, or is about one
+/// image.
+pub fn sight(output: &Tensor) -> Result<Option<Sight>, CompressError> {
     if top_classes(output)?.is_none() || output.size()[0] < 2 {
         return Ok(None);
     }
     let output = output.f_flatten(1, -1)?.f_to_kind(Kind::Double)?;
+    let (images, classes) = (output.size()[0], output.size()[1]);
     let shares = if are_probabilities(&output)? { output } else { output.f_softmax(1, Kind::Double)? };
-    let entropy = |shares: &Tensor| Ok::<_, CompressError>(-(shares * shares.f_clamp_min(1e-12)?.f_log()?));
-    let of_all = entropy(&shares.f_mean_dim([0].as_slice(), false, Kind::Double)?)?.f_sum(Kind::Double)?;
-    let of_each = entropy(&shares)?.f_sum(Kind::Double)? / shares.size()[0];
-    let most = (shares.size()[0].min(shares.size()[1]) as f64).ln();
-    Ok(Some((of_all - of_each).f_double_value(&[])? / most))
+    let entropy = |shares: &Tensor| -> Result<f64, CompressError> {
+        let each = shares * shares.f_clamp_min(1e-12)?.f_log()?;
+        Ok(-each.f_sum(Kind::Double)?.f_double_value(&[])?)
+    };
+    let of_all = entropy(&shares.f_mean_dim([0].as_slice(), false, Kind::Double)?)?;
+    let of_each = entropy(&shares)? / images as f64;
+    let most = |count: i64| (count as f64).ln();
+    Ok(Some(Sight { told_apart: (of_all - of_each) / most(images.min(classes)), unsure: of_each / most(classes) }))
 }
 
 #[cfg(test)]
@@ -79,14 +92,17 @@ mod tests {
 
     #[test]
     fn images_are_told_apart_by_sure_answers_of_many_classes() {
-        let share = |logits: &Tensor| told_apart(logits).expect("computes").expect("a classifier");
+        let seen = |logits: &Tensor| sight(logits).expect("computes").expect("a classifier");
         let sure = Tensor::eye(4, (Kind::Float, tch::Device::Cpu)) * 40.0;
-        assert!((share(&sure) - 1.0).abs() < 1e-6);
-        assert!((share(&sure.softmax(1, Kind::Float)) - 1.0).abs() < 1e-3, "probabilities say the same");
-        assert!(share(&(&sure * 0.02)) < 0.1, "unsure of every image");
-        assert!(share(&sure.select(0, 1).expand([5, 4], false)).abs() < 1e-6, "the same of all");
-        assert_eq!(told_apart(&sure.narrow(0, 0, 1)).expect("computes"), None);
-        assert_eq!(told_apart(&Tensor::zeros([2, 3, 4, 4], (Kind::Float, tch::Device::Cpu))).expect("computes"), None);
+        let all = seen(&sure);
+        assert!((all.told_apart - 1.0).abs() < 1e-6 && all.unsure < 1e-6, "{all:?}");
+        assert!((seen(&sure.softmax(1, Kind::Float)).told_apart - 1.0).abs() < 1e-3, "probabilities say the same");
+        let unsure = seen(&(&sure * 0.02));
+        assert!(unsure.told_apart < 0.1 && unsure.unsure > 0.9, "{unsure:?}");
+        let one_class = seen(&sure.select(0, 1).expand([5, 4], false));
+        assert!(one_class.told_apart.abs() < 1e-6 && one_class.unsure < 1e-6, "{one_class:?}");
+        assert_eq!(sight(&sure.narrow(0, 0, 1)).expect("computes"), None);
+        assert_eq!(sight(&Tensor::zeros([2, 3, 4, 4], (Kind::Float, tch::Device::Cpu))).expect("computes"), None);
     }
 
     #[test]
