@@ -99,6 +99,43 @@ fn images_without_colour_get_pictures_with_colour_beside_them() {
     assert_eq!(report["quality"]["images_from"], "given");
 }
 
+/// Every fifth image of the example, as it is and as a negative: what comes of a preprocessing that is the wrong way round.
+fn clothes_and_negatives() -> [Vec<u8>; 2] {
+    let archive = std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fashion-mnist/tiny-200.zip"));
+    let mut archive = ::zip::ZipArchive::new(archive.expect("the example")).expect("a zip");
+    let mut sets = [Vec::new(), Vec::new()];
+    for index in (0..archive.len()).step_by(5) {
+        let mut file = archive.by_index(index).expect("a file");
+        let (name, mut bytes) = (file.name().expect("a name").into_owned(), Vec::new());
+        std::io::copy(&mut file, &mut bytes).expect("reads");
+        let mut negative = image::load_from_memory(&bytes).expect("an image");
+        negative.invert();
+        let mut inverted = std::io::Cursor::new(Vec::new());
+        negative.write_to(&mut inverted, image::ImageFormat::Png).expect("a PNG");
+        sets[0].push((name.clone(), bytes));
+        sets[1].push((name, inverted.into_inner()));
+    }
+    sets.map(|files| zip(&files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect::<Vec<_>>()))
+}
+
+#[test]
+fn images_that_the_network_does_not_know_are_said_to_be_foreign() {
+    let desk = desk();
+    let model = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fashion-mnist/model.onnx"));
+    desk.put("model.onnx", &model.expect("the example"));
+    let others = ["1.0", "1.2", "1.3", "2.1", "2.2", "2.3", "3.1", "3.2", "3.3"].map(|block| format!("layer{block}"));
+    let preprocess = json!({"divide_by": 255, "mean": [0.286], "std": [0.353]});
+    let wishes = json!({"preprocess": preprocess, "exclude_blocks": others, "finetune": null});
+    desk.put("job.json", job(wishes).to_string().as_bytes());
+    let [own, negatives] = clothes_and_negatives();
+    desk.put("images.zip", &own);
+    assert!(!warnings(&desk.json(&COMPRESS)).contains(&"foreign_images"));
+    desk.put("images.zip", &negatives);
+    let report = desk.json(&COMPRESS);
+    assert!(warnings(&report).contains(&"foreign_images"), "{report}");
+    assert_eq!((report["quality"]["images_from"].as_str(), counts(&report)), (Some("given_and_procedural"), (32, 8)));
+}
+
 #[test]
 fn five_thousand_images_are_no_trouble() {
     let desk = desk();
