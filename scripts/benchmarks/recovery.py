@@ -106,11 +106,13 @@ def table1(store, scale):
         "The same blocks recovered in several ways: those that our job with the first seed chose. Every row scores the blocks "
         "that may go in closed form, which is in its seconds."
     )
-    plan = [(example(), [200, 10], [2])]
+    plan = [(example(), [200], [2])]
     if have_shared():
-        plan.append((resnet20(), *(([500, 50, 10], [1, 2, 3]) if scale.full else ([500, 10], [2]))))
-        if scale.full:
-            plan.append((lite0(), [200, 50, 10], [2]))
+        plan = [(resnet20(), [500], [2])]
+    if scale.full:
+        plan = [(example(), [200, 10], [2])]
+        if have_shared():
+            plan += [(resnet20(), [500, 50, 10], [1, 2, 3]), (lite0(), [200, 50, 10], [2])]
     for case, counts, ks in plan:
         yield f"### {case.name}"
         texts, rows = [], []
