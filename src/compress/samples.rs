@@ -47,6 +47,10 @@ const LEAST_COLOUR: f64 = 0.01;
 /// Share of the images with colour, below which the others decide what the student sees.
 const MOST_COLOURED: f64 = 0.05;
 
+/// In a run of more steps than this, more steps on fewer views each bring more than as many views in fewer steps.
+const LONG_RUN: u32 = 900;
+const VIEWS_OF_LONG_RUN: usize = 32;
+
 /// Images fitted on that are many.
 const MANY_IMAGES: usize = 128;
 
@@ -144,14 +148,20 @@ impl Samples {
         (64 * 224 * 224 / self.pixels()).clamp(1, 64)
     }
 
-    /// Mixed views per training step: the paper's number at low resolution (nearly as many where there are few images,
-    /// because no view comes twice), a quarter of it above 96 px, where a step takes long and a few GB.
+    /// Mixed views at a time: the paper's number at low resolution (nearly as many where there are few images, because no view
+    /// comes twice), a quarter of it above 96 px, where a step takes long and a few GB.
     pub fn mixed_batch(&self) -> usize {
         match self.pixels() {
             0..=LARGE if self.fit.len() < 64 => 50,
             0..=LARGE => 64,
             _ => 16.min(self.paper_batch()),
         }
+    }
+
+    /// Mixed views in each of so many training steps.
+    pub fn views_per_step(&self, steps: u32) -> usize {
+        let views = self.mixed_batch();
+        if steps > LONG_RUN { views.min(VIEWS_OF_LONG_RUN) } else { views }
     }
 
     /// Whether so many real images are there that a student does not learn them by heart from some views of each.
@@ -281,6 +291,15 @@ mod tests {
         let held_out = (fit..images.size()[0]).collect();
         let black = vec![-1.0; channels];
         Samples { images, fit: (0..fit).collect(), held_out, repeated: 0, black, mixtures: false, made: false }
+    }
+
+    #[test]
+    fn a_step_has_fewer_views_in_long_runs_with_few_images_and_on_large_ones() {
+        let of =
+            |side: i64, fit: i64| samples(Tensor::zeros([fit, 1, side, side], (Kind::Float, tch::Device::Cpu)), fit, 1);
+        assert_eq!([450, 900, 901].map(|steps| of(32, 64).views_per_step(steps)), [64, 64, 32]);
+        assert_eq!([450, 1800].map(|steps| of(32, 63).views_per_step(steps)), [50, 32]);
+        assert_eq!([120, 1800].map(|steps| of(97, 64).views_per_step(steps)), [16, 16]);
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl Recovery<'_> {
     /// A run over the first steps at one rate, with the loss that it promises; `None` where it goes astray at once.
     fn tried(&mut self, rate: f64) -> Result<Option<(Run, f64)>, CompressError> {
         let trial = ((f64::from(self.steps) * TRIAL) as u32).max(SHORTEST_TRIAL);
-        let mut run = Run::new(self.setting, self.start, self.config, rate)?;
+        let mut run = Run::new(self.setting, self.start, self.config, self.steps, rate)?;
         self.advance(&mut run, trial / 4)?;
         if run.last_loss() >= HOPELESS * self.start.loss {
             return Ok(None);
@@ -284,7 +284,7 @@ impl Recovery<'_> {
     fn on_all_images(&mut self, rate: f64, steps: u32) -> Result<Student, CompressError> {
         let samples = self.setting.samples.all_fitted();
         let setting = Setting { samples: &samples, ..*self.setting };
-        let mut run = Run::new(&setting, self.start, self.config, rate)?;
+        let mut run = Run::new(&setting, self.start, self.config, self.steps, rate)?;
         while run.step < steps {
             self.observer.check()?;
             let progress = f64::from(run.step) / f64::from(steps);
@@ -328,7 +328,14 @@ struct Run {
 }
 
 impl Run {
-    fn new(setting: &Setting, start: &Prepared, config: &FinetuneConfig, rate: f64) -> Result<Self, CompressError> {
+    /// For a run of so many steps.
+    fn new(
+        setting: &Setting,
+        start: &Prepared,
+        config: &FinetuneConfig,
+        steps: u32,
+        rate: f64,
+    ) -> Result<Self, CompressError> {
         let mut student = start.student.copy()?;
         let fused = Fused::new(&student, start.first)?;
         let mut names = trainable::weights_from(&student.graph, &student.taps, start.first);
@@ -343,7 +350,7 @@ impl Run {
             pair: Pair::plan(setting, fused.student(), start.first, &hints, start.precision)?,
             optimiser: Optimiser::new(config, student.params.trainable(&names)?),
             fused,
-            batches: Batches::repeating(&setting.samples.fit, setting.samples.mixed_batch(), batches),
+            batches: Batches::repeating(&setting.samples.fit, setting.samples.views_per_step(steps), batches),
             views: stream(setting.seed, "practised/views"),
             best: Best { loss: f64::INFINITY, params: start.student.params.deep_copy()? },
             history: vec![HistoryPoint { step: 0, loss: start.loss, seconds: 0.0 }],
