@@ -89,8 +89,8 @@ def heading(args, store):
     )
     if not args.full:
         yield (
-            "A short form, without some sections and most cases of the others: the paper's recipe runs 400 of its 2,000 steps with its schedule squeezed, and ranks with 100 of its "
-            "1,000 iterations, which makes ours look better in quality and worse in cost than the full form does."
+            "A short form, without some sections and most cases of the others: the paper's recipe runs 400 of its 2,000 steps with its "
+            "schedule squeezed, and ranks with 100 of its 1,000 iterations, which makes ours look better in quality and worse in cost than the full form does."
         )
     if store.earlier_used():
         yield (

@@ -38,7 +38,8 @@ pub enum Rung {
     /// The customer's.
     #[default]
     Given,
-    /// The customer's, too few to hold any out or without any colour, with pictures drawn beside them to fit on.
+    /// The customer's, too few to hold any out, without any colour or foreign to the network, with pictures drawn beside them to
+    /// fit on.
     GivenAndProcedural,
     /// Drawn by a program, because the customer gave none.
     Procedural,
@@ -52,8 +53,6 @@ pub struct TinySet {
     pub images: ImageSet,
     /// From these images to the network's input.
     pub preprocess: Preprocess,
-    /// The input's size.
-    pub size: Chw,
     /// Where they come from.
     pub rung: Rung,
 }
@@ -80,8 +79,8 @@ impl TinySet {
     }
 
     /// The given images.
-    pub fn given(images: &ImageSet, config: &JobConfig, size: Chw) -> Self {
-        Self { images: images.clone(), preprocess: config.preprocess.clone(), size, rung: Rung::Given }
+    pub fn given(images: &ImageSet, config: &JobConfig) -> Self {
+        Self { images: images.clone(), preprocess: config.preprocess.clone(), rung: Rung::Given }
     }
 
     /// Pictures drawn in place of images. `classes` tells the teacher's answer, (n, classes), about images, (n, C, H, W).
@@ -114,7 +113,7 @@ impl TinySet {
         let mut random = stream(config.seed, "procedural");
         let drawn = ImageSet::procedural(count * DRAWN_PER_KEPT, width, height, &mut random);
         let kept = balanced(&classes(&drawn, &preprocess)?, count, &mut random)?;
-        Ok(Self { images: drawn.only(&kept), preprocess, size, rung: Rung::Procedural })
+        Ok(Self { images: drawn.only(&kept), preprocess, rung: Rung::Procedural })
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::desk::{COMPRESS, Desk};
 use crate::support::networks::TinyResNet;
-use crate::support::uploads::{grey_png, image_zip, png, zip};
+use crate::support::uploads::{grey_image_zip, image_zip, png, zip};
 
 /// A desk with a job of few steps that drops one block.
 fn desk() -> Desk {
@@ -85,10 +85,7 @@ fn one_image_is_enough_for_an_answer_with_a_warning() {
 #[test]
 fn images_without_colour_get_pictures_with_colour_beside_them() {
     let desk = desk();
-    let names: Vec<String> = (0..40).map(|index| format!("{index:03}.png")).collect();
-    let files: Vec<(&str, Vec<u8>)> =
-        names.iter().zip(0..).map(|(name, seed)| (name.as_str(), grey_png(8, seed))).collect();
-    desk.put("images.zip", &zip(&files));
+    desk.put("images.zip", &grey_image_zip(40, 8));
     let report = desk.json(&COMPRESS);
     assert_eq!(counts(&report), (32, 8), "figures are of the given images");
     assert!(warnings(&report).contains(&"colourless_images"), "{report}");

@@ -261,6 +261,7 @@ fn what_stands_ahead_of_the_first_change_helps_on_small_images_and_else_stays_as
         (BatchNorm::Kept, 8, 120, false),
         (BatchNorm::Folded, 8, 120, false),
         (BatchNorm::Kept, 8, 40, true),
+        (BatchNorm::Folded, 8, 40, true),
         // Thin layers with a projection on maps of this size have brought oneDNN down in bfloat16.
         (BatchNorm::Kept, 104, 10, true),
     ];

@@ -60,7 +60,7 @@ impl Bench {
         let (tiny, samples) = match images {
             Some(set) => {
                 let samples = Samples::new(set, &config.preprocess, size, config.seed)?;
-                (TinySet::given(set, config, size), samples)
+                (TinySet::given(set, config), samples)
             }
             None => studio.made(observer)?,
         };

@@ -8,23 +8,19 @@ use super::window::{Window, pad, spatial, symmetric};
 pub(super) fn conv(spec: &Spec) -> Built {
     let window = Window::of(spec, kernel_of_weight(spec))?;
     let groups = spec.node.attrs.int("group", 1);
-    let no_padding = vec![0; window.kernel.len()];
+    let (no_padding, unit_strides) = (vec![0; window.kernel.len()], vec![1; window.kernel.len()]);
     let pointwise = window.kernel.iter().all(|side| *side == 1) && window.strides.iter().any(|stride| *stride > 1);
     one(move |call| {
         let (x, weight, bias) = (call.tensor(0)?, call.tensor(1)?, call.optional(2));
         let pads = window.pads(&spatial(x, window.kernel.len())?);
-        let run = |x: &Tensor, padding: &[i64]| {
+        let run = |x: &Tensor, strides: &[i64], padding: &[i64]| {
             let x = channels_last(x)?;
-            x.f_convolution(weight, bias, &window.strides, padding, &window.dilations, false, &no_padding, groups)
+            x.f_convolution(weight, bias, strides, padding, &window.dilations, false, &no_padding, groups)
         };
         match symmetric(&pads) {
-            _ if pointwise => {
-                let picked = channels_last(&picked(&pad(x, &pads, 0.0)?, &window.strides)?)?;
-                let ones = vec![1; window.kernel.len()];
-                Ok(picked.f_convolution(weight, bias, &ones, &no_padding, &ones, false, &no_padding, groups)?)
-            }
-            Some(padding) => Ok(run(x, &padding)?),
-            None => Ok(run(&pad(x, &pads, 0.0)?, &no_padding)?),
+            _ if pointwise => Ok(run(&picked(&pad(x, &pads, 0.0)?, &window.strides)?, &unit_strides, &no_padding)?),
+            Some(padding) => Ok(run(x, &window.strides, &padding)?),
+            None => Ok(run(&pad(x, &pads, 0.0)?, &window.strides, &no_padding)?),
         }
     })
 }

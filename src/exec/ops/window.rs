@@ -106,6 +106,10 @@ pub(super) fn symmetric(pads: &[(i64, i64)]) -> Option<Vec<i64>> {
 
 /// Pads the last axes with a value; a negative amount crops.
 pub(super) fn pad(x: &Tensor, pads: &[(i64, i64)], value: f64) -> Result<Tensor, Cause> {
+    if pads.iter().all(|pad| *pad == (0, 0)) {
+        // Torch would copy.
+        return Ok(x.shallow_clone());
+    }
     let innermost_first: Vec<i64> = pads.iter().rev().flat_map(|(before, after)| [*before, *after]).collect();
     Ok(x.f_pad(innermost_first, "constant", value)?)
 }

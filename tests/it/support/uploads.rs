@@ -14,7 +14,7 @@ pub fn png(side: u32, seed: u64) -> Vec<u8> {
 }
 
 /// A square PNG of random greys, with three channels.
-pub fn grey_png(side: u32, seed: u64) -> Vec<u8> {
+fn grey_png(side: u32, seed: u64) -> Vec<u8> {
     png_of(side, seed, |random| image::Rgb([random.random(); 3]))
 }
 
@@ -38,8 +38,16 @@ pub fn zip(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
 
 /// A zip of `count` different square images.
 pub fn image_zip(count: usize, side: u32) -> Vec<u8> {
+    zip_of(count, |seed| png(side, seed))
+}
+
+/// The same of greys.
+pub fn grey_image_zip(count: usize, side: u32) -> Vec<u8> {
+    zip_of(count, |seed| grey_png(side, seed))
+}
+
+fn zip_of(count: usize, image: impl Fn(u64) -> Vec<u8>) -> Vec<u8> {
     let names: Vec<String> = (0..count).map(|index| format!("{index:03}.png")).collect();
-    let files: Vec<(&str, Vec<u8>)> =
-        names.iter().zip(0..).map(|(name, seed)| (name.as_str(), png(side, seed))).collect();
+    let files: Vec<(&str, Vec<u8>)> = names.iter().zip(0..).map(|(name, seed)| (name.as_str(), image(seed))).collect();
     zip(&files)
 }
