@@ -35,10 +35,16 @@ struct Pair {
 impl Fused {
     /// Fuses the pairs from the node at `first` on. The tensors of `student` that are not part of one are shared with it.
     pub fn new(student: &Student, first: usize) -> Result<Self, CompressError> {
+        Self::keeping(student, first, &[])
+    }
+
+    /// The same, short of pairs that have one of these values between or behind them.
+    pub fn keeping(student: &Student, first: usize, kept: &[String]) -> Result<Self, CompressError> {
         let Student { graph, params, taps } = student;
         let mut fused = Student { graph: graph.clone(), params: params.shallow_copy(), taps: taps.clone() };
         let mut pairs = Vec::new();
-        for (conv, norm) in fusible(graph, first) {
+        let is_kept = |value: &String| kept.contains(value);
+        for (conv, norm) in fusible(graph, first).into_iter().filter(|(conv, norm)| !is_kept(conv) && !is_kept(norm)) {
             pairs.push(Pair::fuse(student, &mut fused, &conv, &norm)?);
         }
         Ok(Self { student: fused, pairs })

@@ -76,17 +76,31 @@ fn move_kernel(weight: &mut Tensor, momentum: &mut Tensor, rate: f64) -> Result<
 }
 
 /// About the nearest matrix with orthonormal rows (or columns): singular values between 0.7 and 1.2.
+///
+/// Each iteration is `X ← P(XXᵀ)·X` with a polynomial P. The maps `P` commute with every `XXᵀ`, so they are followed as small
+/// square matrices, and the long side is met twice in all: for the first `XXᵀ` and for the product of the maps with `X`.
 fn orthogonal(matrix: &Tensor) -> Result<Tensor, CompressError> {
-    let (a, b, c) = QUINTIC;
     let tall = matrix.size()[0] > matrix.size()[1];
-    let mut x = if tall { matrix.tr() } else { matrix.shallow_clone() };
-    x = &x / (x.f_norm()? + f64::from(f32::MIN_POSITIVE));
-    for _ in 0..ITERATIONS {
-        let gram = x.f_matmul(&x.tr())?;
-        let map = &gram * b + gram.f_matmul(&gram)? * c;
-        x = &x * a + map.f_matmul(&x)?;
+    let x = if tall { matrix.tr() } else { matrix.shallow_clone() };
+    let x = &x / (x.f_norm()? + f64::from(f32::MIN_POSITIVE));
+    let mut gram = x.f_matmul(&x.tr())?;
+    let mut map = quintic(&gram)?;
+    let mut product = map.shallow_clone();
+    for _ in 1..ITERATIONS {
+        gram = map.f_matmul(&gram)?.f_matmul(&map)?;
+        map = quintic(&gram)?;
+        product = map.f_matmul(&product)?;
     }
+    let x = product.f_matmul(&x)?;
     Ok(if tall { x.tr() } else { x })
+}
+
+/// `a + b·G + c·G²` of a square matrix.
+fn quintic(gram: &Tensor) -> Result<Tensor, CompressError> {
+    let (a, b, c) = QUINTIC;
+    let map = gram * b + gram.f_matmul(gram)? * c;
+    let _ = map.f_diagonal(0, 0, 1)?.f_add_scalar_(a)?;
+    Ok(map)
 }
 
 /// The rate when the share `progress` (0–1) of the steps is done, after `step` steps: five steps of warm-up, then a cosine

@@ -9,6 +9,7 @@ use crate::exec::{self, Executor, Params, RunOptions};
 use super::CompressError;
 use super::cut;
 use super::distill::feature_loss;
+use super::fused::Fused;
 use super::hints;
 use super::precision::{Narrowing, Precision};
 use super::recoverability::Setting;
@@ -17,6 +18,7 @@ use super::student::Student;
 /// Teacher and student run one after the other. Ahead of the first difference the student *is* the teacher, so it starts
 /// from the values that the teacher has computed there.
 pub struct Pair {
+    /// With every BatchNormalization in the kernel ahead of it.
     teacher: Executor,
     /// The teacher's weights, as they are computed with.
     weights: Params,
@@ -39,18 +41,20 @@ impl Pair {
         precision: Precision,
     ) -> Result<Self, CompressError> {
         let shared = cut::values_at(&student.graph, first, &student.taps);
-        let of_teacher: Vec<String> = shared.iter().chain(&setting.teacher.taps).chain(hints).cloned().collect();
+        let asked: Vec<String> = shared.iter().chain(hints).cloned().collect();
+        let mut teacher = Fused::keeping(setting.teacher, 0, &asked)?;
+        let teacher = teacher.with(&setting.teacher.params)?;
+        let of_teacher: Vec<String> = shared.iter().chain(&teacher.taps).chain(hints).cloned().collect();
         let of_student: Vec<String> = student.taps.iter().chain(hints).cloned().collect();
         let input = setting.network.input.name.as_str();
         let (weights, narrowing) = match precision {
-            Precision::Float32 => (setting.teacher.params.shallow_copy(), None),
+            Precision::Float32 => (teacher.params.shallow_copy(), None),
             Precision::Bfloat16 => {
-                let narrow = Narrowing::of(&setting.network.graph).narrow(&setting.teacher.params)?;
-                (narrow, Some(Narrowing::of(&student.graph)))
+                (Narrowing::of(&teacher.graph).narrow(&teacher.params)?, Some(Narrowing::of(&student.graph)))
             }
         };
         Ok(Self {
-            teacher: Executor::new(&setting.network.graph, &[input], &names(&of_teacher))?,
+            teacher: Executor::new(&teacher.graph, &[input], &names(&of_teacher))?,
             weights,
             student: Executor::new(&student.graph, &names(&shared), &names(&of_student))?,
             input: input.to_owned(),

@@ -18,7 +18,7 @@ use super::observer::Observer;
 use super::pair::Pair;
 use super::precision::Precision;
 use super::random::stream;
-use super::refit::start;
+use super::refit::{Frontier, start};
 use super::report::{Interval, Loss};
 use super::samples::{Batches, Samples};
 use super::sgd::{Sgd, learning_rate};
@@ -85,17 +85,19 @@ pub fn by_adapters(
 }
 
 /// Refits the layer ahead of a block in closed form, and those ahead of what is `gone` already, and measures what loss
-/// is left.
+/// is left. `teacher` is how far it has been computed on the images of this setting: blocks that are scored in depth order share
+/// one pass over it.
 pub fn by_closed_form(
     setting: &Setting,
     gone: &[&Block],
     block: &Block,
+    teacher: &mut Frontier,
     observer: &dyn Observer,
 ) -> Result<Fitted, CompressError> {
     let dropped = with(gone, block);
     let plain = Student::dropped(setting.network, &dropped, setting.device)?;
     let plain_loss = setting.loss(&plain)?;
-    let refitted = start::around_gaps(setting, plain, &dropped, observer)?;
+    let refitted = start::around_gaps(setting, plain, &dropped, teacher, observer)?;
     let recovered = if refitted.refitted.is_empty() { plain_loss } else { setting.loss(&refitted.student)? };
     // Each pass over the images fitted on asks the teacher for the value behind the block.
     let teacher_forwards = 2 * setting.samples.fit.len() as u64;

@@ -14,7 +14,7 @@ use practised::compress::network::Network;
 use practised::compress::observer::Unobserved;
 use practised::compress::precision::Precision;
 use practised::compress::recoverability::{Setting, by_closed_form, relative_difference};
-use practised::compress::refit::{ahead_of_gap, behind_gap, of_sum, refit};
+use practised::compress::refit::{Frontier, Known, ahead_of_gap, behind_gap, of_sum, refit};
 use practised::compress::samples::Samples;
 use practised::compress::student::Student;
 use practised::exec::Device;
@@ -128,9 +128,16 @@ fn a_refit_brings_back_a_kernel_that_was_spoilt() {
         let moved = spoilt.params.get(&weight).expect("a weight") * 0.2;
         spoilt.params.set(&weight, moved);
         let before = scene.loss(&spoilt);
-        let (mended, loss) = refit(&scene.setting(), &spoilt, &problem, &[], &Unobserved)
-            .expect("solves")
-            .expect("there is much to gain");
+        let (mended, loss) = refit(
+            &scene.setting(),
+            &spoilt,
+            &problem,
+            &[],
+            &mut Known::of_teacher(&mut Frontier::default()),
+            &Unobserved,
+        )
+        .expect("solves")
+        .expect("there is much to gain");
         assert!(loss < 0.01 * before, "{net:?}: {before} → {loss}");
         assert!((scene.loss(&mended) - loss).abs() <= 1e-4 * before, "what is promised is what is there");
     }
@@ -141,7 +148,15 @@ fn a_refit_that_does_not_help_is_not_taken() {
     for net in forms() {
         let scene = Scene::new(&net, 40, 8);
         let problem = of_sum(&scene.teacher.graph, scene.blocks(&["layer1.0"])[0]).expect("a problem");
-        let taken = refit(&scene.setting(), &scene.teacher, &problem, &[], &Unobserved).expect("solves");
+        let taken = refit(
+            &scene.setting(),
+            &scene.teacher,
+            &problem,
+            &[],
+            &mut Known::of_teacher(&mut Frontier::default()),
+            &Unobserved,
+        )
+        .expect("solves");
         assert!(taken.is_none(), "nothing is better than the teacher itself");
     }
 }
@@ -150,8 +165,16 @@ fn a_refit_that_does_not_help_is_not_taken() {
 fn the_closed_form_never_scores_worse_than_the_plain_drop() {
     for net in forms() {
         let scene = Scene::new(&net, 40, 8);
+        let mut shared = Frontier::default();
         for block in scene.network.blocks.iter().filter(|block| block.droppable()) {
-            let fitted = by_closed_form(&scene.setting(), &[], block, &Unobserved).expect("fits");
+            let fitted =
+                by_closed_form(&scene.setting(), &[], block, &mut Frontier::default(), &Unobserved).expect("fits");
+            let going_on = by_closed_form(&scene.setting(), &[], block, &mut shared, &Unobserved).expect("fits");
+            assert_eq!(
+                going_on, fitted,
+                "{} of {net:?}: one pass over the teacher for all blocks changes nothing",
+                block.name
+            );
             let (recovered, plain) = (fitted.recovered.deciding(), fitted.plain.deciding());
             assert!(recovered <= plain * (1.0 + 1e-6), "{} of {net:?}: {plain} → {recovered}", block.name);
         }
@@ -191,7 +214,7 @@ fn behind_a_pool_the_readers_are_refitted() {
     assert_eq!(ahead_of_gap(&student.graph, &scene.network.graph, block, block), None, "a pool writes the stream");
     let readers = behind_gap(&student.graph, block);
     assert!(!readers.is_empty());
-    let fitted = by_closed_form(&scene.setting(), &[], block, &Unobserved).expect("fits");
+    let fitted = by_closed_form(&scene.setting(), &[], block, &mut Frontier::default(), &Unobserved).expect("fits");
     assert!(fitted.recovered.deciding() <= fitted.plain.deciding());
 }
 
@@ -203,7 +226,7 @@ fn renewed_statistics_are_those_of_the_images_and_change_nothing() {
     let mut student = Student::dropped(&scene.network, &[block], Device::Cpu).expect("drops");
     let before = scene.outputs(&student);
     let refitted = vec!["layer1.0.conv2_output_0".to_owned()];
-    batchnorm::renew(&scene.network, &mut student, &scene.samples, 0, &refitted).expect("renews");
+    batchnorm::renew(&scene.network, &mut student, &scene.samples, 0, &refitted, &[]).expect("renews");
     let difference = relative_difference(&before, &scene.outputs(&student)).expect("same shape");
     assert!(difference < 1e-4, "{difference}");
     let rows = student.params.get("layer1.0.conv2.weight").expect("a weight").flatten(1, -1).norm_scalaropt_dim(
@@ -356,7 +379,8 @@ fn images_that_tell_next_to_nothing_still_end_in_a_student() {
     for (what, images, held_out) in sets {
         let scene = Scene::seeing(&net.bytes(), images, held_out);
         for block in scene.network.blocks.iter().filter(|block| block.droppable()) {
-            let fitted = by_closed_form(&scene.setting(), &[], block, &Unobserved).expect(what);
+            let fitted =
+                by_closed_form(&scene.setting(), &[], block, &mut Frontier::default(), &Unobserved).expect(what);
             assert!(fitted.recovered.deciding() <= fitted.plain.deciding() * (1.0 + 1e-6), "{what}: {}", block.name);
         }
         let (plain, recovered) = scene.recover(&["layer1.1"], 10);

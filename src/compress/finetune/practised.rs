@@ -132,7 +132,7 @@ impl Prepared {
             false => (source.copy()?, Vec::new()),
         };
         if config.has(Part::BatchNorm) {
-            batchnorm::renew(setting.network, &mut student, setting.samples, first, &refitted.refitted)?;
+            batchnorm::renew(setting.network, &mut student, setting.samples, first, &refitted.refitted, &made)?;
         }
         let gate = Gate::at(setting, &student, first)?;
         let loss = gate.loss(&student)?;
@@ -177,9 +177,10 @@ impl Recovery<'_> {
         }
         let mut taken: Option<(Run, f64)> = None;
         for rate in RATES {
-            let Some((run, promise)) = self.tried(rate)? else {
+            let promised = taken.as_ref().map(|(_, promise)| *promise);
+            let Some((run, promise)) = self.tried(rate, promised)? else {
                 self.undone.push(rate);
-                continue;
+                if taken.is_some() { break } else { continue }
             };
             match taken.replace((run, promise)) {
                 Some((before, promised)) if promise >= BETTER * promised => {
@@ -199,8 +200,9 @@ impl Recovery<'_> {
         Ok(Some(run))
     }
 
-    /// A run over the first steps at one rate, with the loss that it promises; `None` where it goes astray at once.
-    fn tried(&mut self, rate: f64) -> Result<Option<(Run, f64)>, CompressError> {
+    /// A run over the first steps at one rate, with the loss that it promises; `None` where it goes astray at once, or is not
+    /// level halfway with what another rate has `promised`, which it would have to beat clearly.
+    fn tried(&mut self, rate: f64, promised: Option<f64>) -> Result<Option<(Run, f64)>, CompressError> {
         let trial = ((f64::from(self.steps) * TRIAL) as u32).max(SHORTEST_TRIAL);
         let mut run = Run::new(self.setting, self.start, self.config, self.steps, rate)?;
         self.advance(&mut run, trial / 4)?;
@@ -208,6 +210,9 @@ impl Recovery<'_> {
             return Ok(None);
         }
         self.advance(&mut run, trial / 2)?;
+        if promised.is_some_and(|promised| run.last_loss() >= promised) {
+            return Ok(None);
+        }
         run.average = Some(Average::of(&run.student.params)?);
         self.advance(&mut run, trial)?;
         let promise = run.promise(self.start)?;

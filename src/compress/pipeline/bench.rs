@@ -1,6 +1,6 @@
 //! What every step needs: the teacher, the images, the wishes and the device.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
 use sha2::{Digest, Sha256};
 
@@ -13,6 +13,7 @@ use crate::compress::latency::{self, HostLock, Input, Model, Plan, Probe, Reduct
 use crate::compress::network::Network;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
+use crate::compress::refit::Frontier;
 use crate::compress::samples::Samples;
 use crate::compress::student::Student;
 use crate::compress::tiny_set::{Rung, TinySet};
@@ -41,6 +42,8 @@ pub struct Bench {
     /// With pictures beside them, where the images do not do by themselves.
     mixed: OnceCell<Samples>,
     mixed_answers: OnceCell<(Answers, Option<Answers>)>,
+    /// How far the teacher has been computed for the scores so far, on the images of our ways of fitting.
+    pub(super) frontier: RefCell<Frontier>,
 }
 
 impl Bench {
@@ -81,6 +84,7 @@ impl Bench {
         Ok(Self {
             mixed,
             mixed_answers: OnceCell::new(),
+            frontier: RefCell::default(),
             rung,
             shortcoming,
             size,

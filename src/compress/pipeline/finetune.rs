@@ -60,6 +60,8 @@ pub struct Finetuned {
 pub fn finetune(bench: &Bench, selection: &Selection, observer: &dyn Observer) -> Result<Finetuned, CompressError> {
     let began = Instant::now();
     let observer = &Yielding::new(observer)?;
+    // Nothing is scored any more, and the room is needed.
+    bench.frontier.take();
     let mut tuned = recover(bench, &selection.dropped, observer)?;
     let (mut given_up, mut forwards) = (Vec::new(), tuned.summary.teacher_forwards);
     let mut smaller = selection.smaller.iter().map(|set| set.dropped.as_slice());

@@ -45,7 +45,10 @@ pub(super) fn score_without(
     let observer = &Yielding::new(observer)?;
     let wish = &bench.config.recoverability;
     let fitted = match wish.method {
-        RecoverabilityMethod::ClosedForm => by_closed_form(&bench.mixed_setting()?, gone, block, observer)?,
+        RecoverabilityMethod::ClosedForm => {
+            let teacher = &mut bench.frontier.borrow_mut();
+            by_closed_form(&bench.mixed_setting()?, gone, block, teacher, observer)?
+        }
         RecoverabilityMethod::Adapters => by_adapters(&bench.setting()?, gone, block, wish.iterations, observer)?,
     };
     Ok(BlockScore {

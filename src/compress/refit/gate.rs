@@ -11,6 +11,7 @@ use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
 use crate::exec::{Executor, RunOptions};
 
+use super::frontier::{Asked, Frontier, Known};
 use super::problem::Problem;
 use super::rows::Rows;
 use super::solve::{RIDGES, Solution, Start, normal, prepared};
@@ -37,27 +38,34 @@ struct Batch {
 impl Gate {
     /// For students that differ from this one at the node at `first` or behind it.
     pub fn at(setting: &Setting, student: &Student, first: usize) -> Result<Self, CompressError> {
+        Self::going_on(setting, student, first, &mut Frontier::default())
+    }
+
+    /// The same for a student that has been computed so far on the images that decide.
+    fn going_on(
+        setting: &Setting,
+        student: &Student,
+        first: usize,
+        frontier: &mut Frontier,
+    ) -> Result<Self, CompressError> {
         let fed = cut::values_at(&student.graph, first, &student.taps);
         let names: Vec<&str> = fed.iter().map(String::as_str).collect();
         let taps: Vec<&str> = student.taps.iter().map(String::as_str).collect();
-        let input = setting.network.input.name.as_str();
-        let prefix = Executor::new(&student.graph, &[input], &names)?;
         let suffix = Executor::new(&student.graph, &names, &taps)?;
-        let deciding = setting.samples.deciding();
-        let deciding = &deciding[..deciding.len().min(MOST_IMAGES)];
+        let asked = Asked::to_decide(setting, student, MOST_IMAGES);
+        let mut walk = frontier.walk(&asked, &names, first)?;
         let mut batches = Vec::new();
         let mut begin = 0;
-        for chunk in deciding.chunks(setting.samples.evaluation_batch()) {
-            let images = setting.samples.select(chunk)?.f_to_device(student.params.device())?;
-            let fed = tch::no_grad(|| prefix.run(&student.params, &[(input, &images)], &RunOptions::INFERENCE))?;
-            let of_chunk = |features: &Tensor| {
-                features.f_narrow(0, begin, chunk.len() as i64)?.f_to_device(student.params.device())
-            };
-            let features = setting.deciding().features.iter().map(of_chunk).collect::<Result<_, _>>()?;
-            batches.push(Batch { fed, features });
-            begin += chunk.len() as i64;
+        for images in asked.batches() {
+            let count = images.len() as i64;
+            let of_batch = |features: &Tensor| features.f_narrow(0, begin, count)?.f_to_device(student.params.device());
+            let features = setting.deciding().features.iter().map(of_batch).collect::<Result<_, _>>()?;
+            batches.push(Batch { fed: walk.batch(images)?, features });
+            begin += count;
         }
-        Ok(Self { suffix, fed, batches, images: deciding.len() })
+        walk.finish();
+        let images = asked.images.len();
+        Ok(Self { suffix, fed, batches, images })
     }
 
     /// Feature loss of a student, on the images that decide.
@@ -74,20 +82,22 @@ impl Gate {
 }
 
 /// The student with the layer refitted, and its loss on the images that decide; `None` where nothing beats the
-/// student as it is. `refitted` names the layers that were refitted before.
+/// student as it is. `refitted` names the layers that were refitted before, and `known` belongs to
+/// this student.
 pub fn refit(
     setting: &Setting,
     student: &Student,
     problem: &Problem,
     refitted: &[String],
+    known: &mut Known,
     observer: &dyn Observer,
 ) -> Result<Option<(Student, f64)>, CompressError> {
     let student = &prepared(student, problem)?;
     let Some(rows) = Rows::plan(setting, student, problem, refitted)? else { return Ok(None) };
     let start = Start::of(student, problem)?;
-    let normal = normal(setting, student, problem, &rows, &start, observer)?;
+    let normal = normal(setting, student, problem, &rows, &start, known, observer)?;
     let first = problem.layer.position(&student.graph);
-    let gate = Gate::at(setting, student, first)?;
+    let gate = Gate::going_on(setting, student, first, &mut known.deciding)?;
     let tries = Tries { start: &start, student, problem, gate };
     let mut best: Option<(Solution, Student, f64)> = None;
     let mut least = tries.gate.loss(student)?;

@@ -12,11 +12,13 @@
 //! * [`path`]: what stands between a layer and the stream, and the way back through it
 //! * [`moves`]: of what stands there, that which only moves elements
 //! * [`rows`]: the layer's input and target, image by image
+//! * [`frontier`]: how far the networks have been computed, so that a refit goes on where the one before ended
 //! * [`window`]: what it sees at one position
 //! * [`solve`]: the normal equations
 //! * [`gate`]: which of the solutions, and how much of it, if any
 //! * [`start`]: all of a student's gaps, and the writers behind them
 
+mod frontier;
 mod gate;
 mod layer;
 mod moves;
@@ -28,6 +30,7 @@ pub mod start;
 mod window;
 mod writer;
 
+pub use frontier::{Frontier, Known};
 pub use gate::{Gate, refit};
 pub use layer::{Kind, Layer};
 pub use moves::Move;

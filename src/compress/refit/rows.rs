@@ -11,8 +11,8 @@ use crate::compress::observer::Observer;
 use crate::compress::random::stream;
 use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
-use crate::exec::{Executor, RunOptions};
 
+use super::frontier::{Asked, Known};
 use super::moves::{Move, undo};
 use super::problem::Problem;
 use super::window::{Places, View};
@@ -23,9 +23,12 @@ const ROWS_PER_UNKNOWN: usize = 128;
 
 /// Where the rows come from: the student's values around the layer, and the teacher's value that it is to meet.
 pub(super) struct Rows<'p> {
-    /// `None` where the teacher computes what the student computes there.
-    student: Option<Executor>,
-    teacher: Executor,
+    /// Index of the layer's node.
+    at: usize,
+    /// What the layer sees, and what goes into the addition beside it.
+    around: Vec<String>,
+    /// Whether the teacher computes the same there.
+    common: bool,
     view: View,
     problem: &'p Problem,
 }
@@ -73,22 +76,12 @@ impl<'p> Rows<'p> {
         let at = problem.layer.position(&student.graph);
         let node = &student.graph.nodes[at];
         let Some(view) = View::of(student, &problem.layer, node) else { return Ok(None) };
-        let input = setting.network.input.name.as_str();
         let beside = problem.shortcut.as_deref().into_iter().chain(problem.path.excitation.as_deref());
         let first = cut::first_difference(teacher, &student.graph, refitted);
         let changed = |value: &str| position(&student.graph, value).is_some_and(|at| at >= first);
-        let own = at > first || beside.clone().any(changed);
-        let wanted: Vec<&str> = std::iter::once(node.inputs[0].as_str()).chain(beside).collect();
-        let mut of_teacher = vec![problem.target.as_str()];
-        if !own {
-            of_teacher.extend(&wanted);
-        }
-        Ok(Some(Self {
-            student: own.then(|| Executor::new(&student.graph, &[input], &wanted)).transpose()?,
-            teacher: Executor::new(teacher, &[input], &of_teacher)?,
-            view,
-            problem,
-        }))
+        let common = at <= first && !beside.clone().any(changed);
+        let around = std::iter::once(node.inputs[0].as_str()).chain(beside).map(str::to_owned).collect();
+        Ok(Some(Self { at, around, common, view, problem }))
     }
 
     /// The rows of all images fitted on, a batch of images at a time, in the same order and the same choice each time; in the
@@ -97,42 +90,54 @@ impl<'p> Rows<'p> {
         &self,
         setting: &Setting,
         student: &Student,
+        known: &mut Known,
         observer: &dyn Observer,
         mut take: impl FnMut(Chunk) -> Result<(), CompressError>,
     ) -> Result<(), CompressError> {
         let mut random = stream(setting.seed, &format!("refit/{}", self.problem.target));
-        let images = &setting.samples.fit;
-        for chunk in images.chunks(setting.samples.evaluation_batch()) {
+        let (of_teacher, of_student) = (Asked::to_fit(setting, setting.teacher), Asked::to_fit(setting, student));
+        let around: Vec<&str> = self.around.iter().map(String::as_str).collect();
+        let mut wanted = vec![self.problem.target.as_str()];
+        if self.common {
+            wanted.extend(&around);
+        }
+        let mut teacher = known.teacher.walk(&of_teacher, &wanted, usize::MAX)?;
+        let mut student = match self.common {
+            true => None,
+            false => Some(known.student.walk(&of_student, &around, self.at)?),
+        };
+        for images in of_teacher.batches() {
             observer.check()?;
-            let images_here = setting.samples.select(chunk)?;
-            take(tch::no_grad(|| self.chunk(setting, student, &images_here, images.len(), &mut random))?)?;
+            let mut values = teacher.batch(images)?;
+            if let Some(student) = &mut student {
+                values.extend(student.batch(images)?);
+            }
+            take(tch::no_grad(|| self.chunk(values, images.len(), setting.samples.fit.len(), &mut random))?)?;
+        }
+        teacher.finish();
+        if let Some(student) = student {
+            student.finish();
         }
         Ok(())
     }
 
+    /// Of the target and the values around the layer on some images.
     fn chunk(
         &self,
-        setting: &Setting,
-        student: &Student,
-        images: &Tensor,
+        values: Vec<Tensor>,
+        images: usize,
         all_images: usize,
         random: &mut ChaCha8Rng,
     ) -> Result<Chunk, CompressError> {
-        let images = images.f_to_device(student.params.device())?;
-        let fed = [(setting.network.input.name.as_str(), &images)];
-        let mut of_teacher = self.teacher.run(&setting.teacher.params, &fed, &RunOptions::INFERENCE)?.into_iter();
-        let target = undo(&self.problem.moves, &of_teacher.next().expect("the target"))?;
-        let mut of_student = match &self.student {
-            Some(executor) => executor.run(&student.params, &fed, &RunOptions::INFERENCE)?.into_iter(),
-            None => of_teacher,
-        };
+        let mut values = values.into_iter();
         let moves: &[Move] = &self.problem.path.moves;
+        let target = undo(&self.problem.moves, &values.next().expect("the target"))?;
         let target = undo(moves, &target)?;
-        let places = self.places(&target, images.size()[0] as usize, all_images, random)?;
-        let x = self.view.rows(&of_student.next().expect("the layer's input"), &places)?;
+        let places = self.places(&target, images, all_images, random)?;
+        let x = self.view.rows(&values.next().expect("the layer's input"), &places)?;
         let constant = if self.problem.takes_bias() { 1.0 } else { 0.0 };
         let constant = Tensor::f_full([x.size()[0], 1], constant, (x.kind(), x.device()))?;
-        let mut beside = |wanted: &Option<String>| wanted.as_ref().and_then(|_| of_student.next());
+        let mut beside = |wanted: &Option<String>| wanted.as_ref().and_then(|_| values.next());
         let shortcut = beside(&self.problem.shortcut).map(|value| undo(moves, &value)).transpose()?;
         let excitation = beside(&self.problem.path.excitation).map(|by| by.f_expand_as(&target)).transpose()?;
         let pick = |value: &Tensor| places.of_outputs(value);

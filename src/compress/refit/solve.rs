@@ -8,6 +8,7 @@ use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
 
+use super::frontier::Known;
 use super::path::alive_only;
 use super::problem::{Problem, Range};
 use super::rows::{Chunk, Rows};
@@ -107,11 +108,12 @@ pub(super) fn normal(
     problem: &Problem,
     rows: &Rows,
     start: &Start,
+    known: &mut Known,
     observer: &dyn Observer,
 ) -> Result<Normal, CompressError> {
     let mut normal: Option<Normal> = None;
     let mut kept = Kept::default();
-    rows.each(setting, student, observer, |rows| {
+    rows.each(setting, student, known, observer, |rows| {
         let chunk = rows.doubled()?;
         let target = residual(&chunk, &chunk.target, start)?;
         let gram = chunk.x.tr().f_matmul(&chunk.x)?;
@@ -140,7 +142,7 @@ pub(super) fn normal(
     };
     match kept.all() {
         Some(chunks) => chunks.iter().try_for_each(&mut again)?,
-        None => rows.each(setting, student, observer, |rows| again(&rows))?,
+        None => rows.each(setting, student, known, observer, |rows| again(&rows))?,
     }
     normal.with_target = with_target;
     Ok(normal)

@@ -8,7 +8,7 @@ use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
 
 use super::problem::{Problem, ahead_of_gap, behind_gap, of_sum};
-use super::refit;
+use super::{Frontier, Known, refit};
 
 /// A student with its gaps refitted.
 pub struct Refitted {
@@ -28,13 +28,12 @@ pub fn around_gaps(
     setting: &Setting,
     student: Student,
     dropped: &[&Block],
+    teacher: &mut Frontier,
     observer: &dyn Observer,
 ) -> Result<Refitted, CompressError> {
-    let mut refitted = Refitted::nothing(student);
-    for run in runs(setting, dropped) {
-        refitted.close(setting, &run, observer)?;
-    }
-    Ok(refitted)
+    let mut course = Course::new(setting, student, teacher, observer);
+    runs(setting, dropped).iter().try_for_each(|run| course.close(run))?;
+    Ok(course.so_far)
 }
 
 /// Refits a student without `dropped`: around every gap, then every writer behind the first.
@@ -44,18 +43,22 @@ pub fn refitted(
     dropped: &[&Block],
     observer: &dyn Observer,
 ) -> Result<Refitted, CompressError> {
-    let mut refitted = around_gaps(setting, student, dropped, observer)?;
+    let mut teacher = Frontier::default();
+    let mut course = Course::new(setting, student, &mut teacher, observer);
     let runs = runs(setting, dropped);
-    let Some(first) = runs.first().map(|run| run[0]) else { return Ok(refitted) };
-    refitted.writers(setting, behind(setting, first).filter(|block| !dropped.contains(block)), observer)?;
-    Ok(refitted)
+    runs.iter().try_for_each(|run| course.close(run))?;
+    if let Some(first) = runs.first().map(|run| run[0]) {
+        course.writers(behind(setting, first).filter(|block| !dropped.contains(block)))?;
+    }
+    Ok(course.so_far)
 }
 
 /// Refits every writer of a student that has all blocks of its teacher, in another form.
 pub fn every_writer(setting: &Setting, student: Student, observer: &dyn Observer) -> Result<Refitted, CompressError> {
-    let mut refitted = Refitted::nothing(student);
-    refitted.writers(setting, setting.network.blocks.iter(), observer)?;
-    Ok(refitted)
+    let mut teacher = Frontier::default();
+    let mut course = Course::new(setting, student, &mut teacher, observer);
+    course.writers(setting.network.blocks.iter())?;
+    Ok(course.so_far)
 }
 
 impl Refitted {
@@ -63,38 +66,48 @@ impl Refitted {
     pub fn nothing(student: Student) -> Self {
         Self { student, refitted: Vec::new(), undone: 0 }
     }
+}
+
+/// Refits of one student, one after the other.
+struct Course<'a> {
+    setting: &'a Setting<'a>,
+    observer: &'a dyn Observer,
+    known: Known<'a>,
+    so_far: Refitted,
+}
+
+impl<'a> Course<'a> {
+    fn new(setting: &'a Setting<'a>, student: Student, teacher: &'a mut Frontier, observer: &'a dyn Observer) -> Self {
+        Self { setting, observer, known: Known::of_teacher(teacher), so_far: Refitted::nothing(student) }
+    }
 
     /// Refits around one run of dropped blocks: the writer ahead of it or, where there is none, the readers behind it.
-    fn close(&mut self, setting: &Setting, run: &[&Block], observer: &dyn Observer) -> Result<(), CompressError> {
+    fn close(&mut self, run: &[&Block]) -> Result<(), CompressError> {
         let (first, last) = (run[0], run[run.len() - 1]);
-        let student = &self.student.graph;
-        let problems = match ahead_of_gap(student, &setting.network.graph, first, last) {
+        let student = &self.so_far.student.graph;
+        let problems = match ahead_of_gap(student, &self.setting.network.graph, first, last) {
             Some(problem) => vec![problem],
             None => behind_gap(student, first).into_iter().take(MOST_READERS).collect(),
         };
-        problems.iter().try_for_each(|problem| self.take(setting, problem, observer))
+        problems.iter().try_for_each(|problem| self.take(problem))
     }
 
     /// Refits the writers of these blocks' additions.
-    fn writers<'b>(
-        &mut self,
-        setting: &Setting,
-        mut blocks: impl Iterator<Item = &'b Block>,
-        observer: &dyn Observer,
-    ) -> Result<(), CompressError> {
-        blocks.try_for_each(|block| match of_sum(&self.student.graph, block) {
-            Some(problem) => self.take(setting, &problem, observer),
+    fn writers<'b>(&mut self, mut blocks: impl Iterator<Item = &'b Block>) -> Result<(), CompressError> {
+        blocks.try_for_each(|block| match of_sum(&self.so_far.student.graph, block) {
+            Some(problem) => self.take(&problem),
             None => Ok(()),
         })
     }
 
-    fn take(&mut self, setting: &Setting, problem: &Problem, observer: &dyn Observer) -> Result<(), CompressError> {
-        match refit(setting, &self.student, problem, &self.refitted, observer)? {
-            Some((student, _)) => {
-                self.student = student;
-                self.refitted.push(problem.layer.output.clone());
+    fn take(&mut self, problem: &Problem) -> Result<(), CompressError> {
+        let Refitted { student, refitted, undone } = &mut self.so_far;
+        match refit(self.setting, student, problem, refitted, &mut self.known, self.observer)? {
+            Some((with, _)) => {
+                *student = with;
+                refitted.push(problem.layer.output.clone());
             }
-            None => self.undone += 1,
+            None => *undone += 1,
         }
         Ok(())
     }

