@@ -95,7 +95,7 @@ def heading(args, store):
     if store.earlier_used():
         yield (
             f"{EARLIER} in front of the CPU seconds: run with an earlier build (sha256 {', '.join(store.earlier_used())}), which "
-            "computes the same in those rows."
+            "computes the same in those rows, but for rounding."
         )
     if not store.may_run:
         yield "Written from what has been run so far: rows that have not been are left out."
