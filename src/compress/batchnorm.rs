@@ -75,19 +75,16 @@ pub fn make_behind(
 
 /// Sets the running statistics of every BatchNormalization from the node at `first` on to what its input now has on the
 /// images fitted on, and brings the kernel rows of refitted convolutions to one norm; scales and shifts keep what the
-/// student computes: `γ' = γ·σ'/σ`, `β' = β + γ(μ' − μ)/σ`. Without this, training destroys a refit at once. Those that were
-/// just `made` have all that.
+/// student computes: `γ' = γ·σ'/σ`, `β' = β + γ(μ' − μ)/σ`. Without this, training destroys a refit at once.
 pub fn renew(
     network: &Network,
     student: &mut Student,
     samples: &Samples,
     first: usize,
     refitted: &[String],
-    made: &[Made],
 ) -> Result<(), CompressError> {
     let indices = ahead_of(&student.graph, &student.taps).into_iter().filter(|index| *index >= first);
-    let is_old = |node: &&Node| node.is("BatchNormalization") && !made.iter().any(|made| made.output == node.output());
-    let nodes = indices.map(|index| &student.graph.nodes[index]).filter(is_old);
+    let nodes = indices.map(|index| &student.graph.nodes[index]).filter(|node| node.is("BatchNormalization"));
     let norms: Vec<(String, String)> = nodes.map(|node| (node.output().to_owned(), node.inputs[0].clone())).collect();
     let inputs: Vec<String> = norms.iter().map(|(_, input)| input.clone()).collect();
     if inputs.is_empty() {

@@ -13,8 +13,8 @@ use practised::compress::hints;
 use practised::compress::network::Network;
 use practised::compress::observer::Unobserved;
 use practised::compress::precision::Precision;
-use practised::compress::recoverability::{Setting, by_closed_form, relative_difference};
-use practised::compress::refit::{Frontier, Known, ahead_of_gap, behind_gap, of_sum, refit};
+use practised::compress::recoverability::{Fitted, Setting, by_closed_form, relative_difference};
+use practised::compress::refit::{Frontier, Known, Problem, ahead_of_gap, behind_gap, of_sum, refit};
 use practised::compress::samples::Samples;
 use practised::compress::student::Student;
 use practised::exec::Device;
@@ -87,6 +87,18 @@ impl Scene {
         self.setting().loss_deciding(student).expect("a number")
     }
 
+    /// The block's score in closed form, by itself.
+    pub(crate) fn score(&self, block: &Block) -> Fitted {
+        by_closed_form(&self.setting(), &[], block, &mut Frontier::default(), &Unobserved).expect("fits")
+    }
+
+    /// One refit by itself, with the loss that is left; `None` where none helps.
+    pub(crate) fn refit(&self, student: &Student, problem: &Problem) -> Option<(Student, f64)> {
+        let mut teacher = Frontier::default();
+        let known = &mut Known::of_teacher(&mut teacher);
+        refit(&self.setting(), student, problem, &[], known, &Unobserved).expect("solves")
+    }
+
     fn outputs(&self, student: &Student) -> Tensor {
         export::outputs(&self.network, student, &self.samples.images).expect("runs").remove(0)
     }
@@ -128,16 +140,7 @@ fn a_refit_brings_back_a_kernel_that_was_spoilt() {
         let moved = spoilt.params.get(&weight).expect("a weight") * 0.2;
         spoilt.params.set(&weight, moved);
         let before = scene.loss(&spoilt);
-        let (mended, loss) = refit(
-            &scene.setting(),
-            &spoilt,
-            &problem,
-            &[],
-            &mut Known::of_teacher(&mut Frontier::default()),
-            &Unobserved,
-        )
-        .expect("solves")
-        .expect("there is much to gain");
+        let (mended, loss) = scene.refit(&spoilt, &problem).expect("there is much to gain");
         assert!(loss < 0.01 * before, "{net:?}: {before} → {loss}");
         assert!((scene.loss(&mended) - loss).abs() <= 1e-4 * before, "what is promised is what is there");
     }
@@ -148,15 +151,7 @@ fn a_refit_that_does_not_help_is_not_taken() {
     for net in forms() {
         let scene = Scene::new(&net, 40, 8);
         let problem = of_sum(&scene.teacher.graph, scene.blocks(&["layer1.0"])[0]).expect("a problem");
-        let taken = refit(
-            &scene.setting(),
-            &scene.teacher,
-            &problem,
-            &[],
-            &mut Known::of_teacher(&mut Frontier::default()),
-            &Unobserved,
-        )
-        .expect("solves");
+        let taken = scene.refit(&scene.teacher, &problem);
         assert!(taken.is_none(), "nothing is better than the teacher itself");
     }
 }
@@ -167,8 +162,7 @@ fn the_closed_form_never_scores_worse_than_the_plain_drop() {
         let scene = Scene::new(&net, 40, 8);
         let mut shared = Frontier::default();
         for block in scene.network.blocks.iter().filter(|block| block.droppable()) {
-            let fitted =
-                by_closed_form(&scene.setting(), &[], block, &mut Frontier::default(), &Unobserved).expect("fits");
+            let fitted = scene.score(block);
             let going_on = by_closed_form(&scene.setting(), &[], block, &mut shared, &Unobserved).expect("fits");
             assert_eq!(
                 going_on, fitted,
@@ -214,7 +208,7 @@ fn behind_a_pool_the_readers_are_refitted() {
     assert_eq!(ahead_of_gap(&student.graph, &scene.network.graph, block, block), None, "a pool writes the stream");
     let readers = behind_gap(&student.graph, block);
     assert!(!readers.is_empty());
-    let fitted = by_closed_form(&scene.setting(), &[], block, &mut Frontier::default(), &Unobserved).expect("fits");
+    let fitted = scene.score(block);
     assert!(fitted.recovered.deciding() <= fitted.plain.deciding());
 }
 
@@ -226,7 +220,7 @@ fn renewed_statistics_are_those_of_the_images_and_change_nothing() {
     let mut student = Student::dropped(&scene.network, &[block], Device::Cpu).expect("drops");
     let before = scene.outputs(&student);
     let refitted = vec!["layer1.0.conv2_output_0".to_owned()];
-    batchnorm::renew(&scene.network, &mut student, &scene.samples, 0, &refitted, &[]).expect("renews");
+    batchnorm::renew(&scene.network, &mut student, &scene.samples, 0, &refitted).expect("renews");
     let difference = relative_difference(&before, &scene.outputs(&student)).expect("same shape");
     assert!(difference < 1e-4, "{difference}");
     let rows = student.params.get("layer1.0.conv2.weight").expect("a weight").flatten(1, -1).norm_scalaropt_dim(
@@ -379,8 +373,7 @@ fn images_that_tell_next_to_nothing_still_end_in_a_student() {
     for (what, images, held_out) in sets {
         let scene = Scene::seeing(&net.bytes(), images, held_out);
         for block in scene.network.blocks.iter().filter(|block| block.droppable()) {
-            let fitted =
-                by_closed_form(&scene.setting(), &[], block, &mut Frontier::default(), &Unobserved).expect(what);
+            let fitted = scene.score(block);
             assert!(fitted.recovered.deciding() <= fitted.plain.deciding() * (1.0 + 1e-6), "{what}: {}", block.name);
         }
         let (plain, recovered) = scene.recover(&["layer1.1"], 10);

@@ -1,10 +1,11 @@
 //! Refits of the layers that write the residual stream in transformers and ConvNeXt: found through what exporters put behind
 //! them, exact where they can be, and left alone where they cannot.
 
+use practised::compress::block::Block;
 use practised::compress::export;
 use practised::compress::observer::Unobserved;
-use practised::compress::recoverability::by_closed_form;
-use practised::compress::refit::{Frontier, Known, Problem, ahead_of_gap, of_sum, refit, start};
+use practised::compress::refit::start::{self, Refitted};
+use practised::compress::refit::{Frontier, Problem, ahead_of_gap, of_sum};
 use practised::compress::student::Student;
 use practised::exec::Device;
 use practised::graph::Attribute;
@@ -231,15 +232,18 @@ fn forms() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// The student with the gaps of these blocks refitted.
+fn closed(scene: &Scene, student: Student, blocks: &[&Block]) -> Refitted {
+    start::around_gaps(&scene.setting(), student, blocks, &mut Frontier::default(), &Unobserved).expect("solves")
+}
+
 #[test]
 fn a_writer_takes_over_a_block_that_is_linear_in_what_it_sees() {
     for (what, file) in forms() {
         let scene = scene(&file);
         let (_, problem) = gap(&scene);
         assert_eq!(problem.expect(what).layer.output, "a.fc2", "{what}");
-        let fitted =
-            by_closed_form(&scene.setting(), &[], &scene.network.blocks[1], &mut Frontier::default(), &Unobserved)
-                .expect(what);
+        let fitted = scene.score(&scene.network.blocks[1]);
         let (recovered, plain) = (fitted.recovered.deciding(), fitted.plain.deciding());
         assert!(plain > 0.01 && recovered < 1e-4 * plain, "{what}: {plain} → {recovered}");
     }
@@ -251,8 +255,7 @@ fn a_refitted_writer_leaves_as_the_student_has_it() {
         let scene = scene(&file);
         let blocks = [&scene.network.blocks[1]];
         let (student, _) = gap(&scene);
-        let closed =
-            start::around_gaps(&scene.setting(), student, &blocks, &mut Frontier::default(), &Unobserved).expect(what);
+        let closed = closed(&scene, student, &blocks);
         assert_eq!(closed.refitted, ["a.fc2"], "{what}");
         let file = export::to_onnx(&scene.network, &blocks, &closed.student, &[]).expect(what);
         let images = scene.samples.images.narrow(0, 0, 4);
@@ -275,9 +278,7 @@ fn spoilt_is_brought_back(what: &str, file: &[u8]) {
     let moved = spoilt.params.get("a.fc2.weight").expect("a kernel") * 0.2;
     spoilt.params.set("a.fc2.weight", moved);
     let before = scene.loss(&spoilt);
-    let mended =
-        refit(&scene.setting(), &spoilt, &problem, &[], &mut Known::of_teacher(&mut Frontier::default()), &Unobserved)
-            .expect("solves");
+    let mended = scene.refit(&spoilt, &problem);
     let (_, loss) = mended.expect("there is much to gain");
     assert!(loss < 1e-3 * before, "{what}: {before} → {loss}");
 }
@@ -310,9 +311,7 @@ fn writers_are_refitted_ahead_of_squeeze_and_excitation_and_behind_it() {
     for (what, branch, share) in forms {
         let scene = scene(&on_maps(branch));
         assert_eq!(gap(&scene).1.expect(what).layer.output, "a.fc2", "{what}");
-        let fitted =
-            by_closed_form(&scene.setting(), &[], &scene.network.blocks[1], &mut Frontier::default(), &Unobserved)
-                .expect(what);
+        let fitted = scene.score(&scene.network.blocks[1]);
         let (recovered, plain) = (fitted.recovered.deciding(), fitted.plain.deciding());
         assert!(recovered < share * plain, "{what}: {plain} → {recovered}");
     }
@@ -333,8 +332,7 @@ fn a_product_without_a_bias_is_refitted_without_one() {
     let scene = scene(&file);
     let block = &scene.network.blocks[1];
     let (student, _) = gap(&scene);
-    let closed =
-        start::around_gaps(&scene.setting(), student, &[block], &mut Frontier::default(), &Unobserved).expect("solves");
+    let closed = closed(&scene, student, &[block]);
     assert_eq!(closed.refitted, ["a.fc2"]);
     let (plain, _) = gap(&scene);
     let (before, after) = (scene.loss(&plain), scene.loss(&closed.student));
@@ -356,8 +354,7 @@ fn a_channel_that_layer_scale_silences_is_left_alone() {
     let kept = |student: &Student, name: &str, dim: i64| student.params.get(name).expect("a weight").select(dim, 3);
     let before = [kept(&student, "a.fc2.weight", 1), kept(&student, "a.fc2.bias", 0)].map(|tensor| tensor.copy());
     let blocks = [&scene.network.blocks[1]];
-    let closed =
-        start::around_gaps(&scene.setting(), student, &blocks, &mut Frontier::default(), &Unobserved).expect("solves");
+    let closed = closed(&scene, student, &blocks);
     assert_eq!(closed.refitted, ["a.fc2"]);
     let after = [kept(&closed.student, "a.fc2.weight", 1), kept(&closed.student, "a.fc2.bias", 0)];
     assert!(before.iter().zip(&after).all(|(before, after): (&Tensor, &Tensor)| before.equal(after)));
@@ -459,9 +456,7 @@ fn what_is_not_exact_keeps_its_plain_score() {
     for (what, branch) in refused {
         let scene = scene(&on_tokens(branch));
         assert_eq!(gap(&scene).1, None, "{what}");
-        let fitted =
-            by_closed_form(&scene.setting(), &[], &scene.network.blocks[1], &mut Frontier::default(), &Unobserved)
-                .expect(what);
+        let fitted = scene.score(&scene.network.blocks[1]);
         assert_eq!(fitted.recovered, fitted.plain, "{what}");
     }
 }

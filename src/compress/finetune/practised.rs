@@ -125,14 +125,12 @@ struct Prepared {
 impl Prepared {
     /// For a run of so many steps.
     fn new(setting: &Setting, refitted: Refitted, config: &FinetuneConfig, steps: u32) -> Result<Self, CompressError> {
-        let source = &refitted.student;
         let first = first_trained(setting, &refitted, steps);
-        let (mut student, made) = match config.has(Part::BatchNorm) {
-            true => batchnorm::make_behind(setting.network, source, source, setting.samples, first)?,
-            false => (source.copy()?, Vec::new()),
-        };
+        let (mut student, mut made) = (refitted.student.copy()?, Vec::new());
         if config.has(Part::BatchNorm) {
-            batchnorm::renew(setting.network, &mut student, setting.samples, first, &refitted.refitted, &made)?;
+            batchnorm::renew(setting.network, &mut student, setting.samples, first, &refitted.refitted)?;
+            // Those that are made start with the statistics of the same images.
+            (student, made) = batchnorm::make_behind(setting.network, &student, &student, setting.samples, first)?;
         }
         let gate = Gate::at(setting, &student, first)?;
         let loss = gate.loss(&student)?;

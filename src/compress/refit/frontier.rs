@@ -2,6 +2,7 @@
 //! that the one before has left, in place of the images.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::mem;
 
 use tch::Tensor;
@@ -111,16 +112,15 @@ impl Frontier {
         furthest: usize,
     ) -> Result<Walk<'a>, CompressError> {
         let Student { graph, taps, .. } = asked.network;
-        let last = furthest.min(last_place(asked.network, wanted));
+        let spans = Spans::of(asked.network);
+        let last = furthest.min(wanted.iter().map(|value| spans.last_reader(value)).min().unwrap_or(0));
         let room = self.room;
         let mut before = mem::replace(self, Self::with_room(room));
         if before.at > last {
             before = Self::with_room(room);
         }
-        let (at, names) = (before.at..=last)
-            .map(|at| (at, cut::values_at(graph, at, taps)))
-            .min_by_key(|(at, names)| (names.len(), Reverse(*at)))
-            .expect("a range that is not empty");
+        let at = spans.narrowest(before.at, last);
+        let names = cut::values_at(graph, at, taps);
         let to: Vec<&str> = names.iter().map(String::as_str).chain(wanted.iter().copied()).collect();
         let from_input = Executor::new(graph, &[asked.input], &to)?;
         let from_before = match before.at {
@@ -160,16 +160,42 @@ impl Walk<'_> {
     }
 }
 
-/// Index of the last node ahead of which a network may be cut so that the values are computed behind it, or cross it.
-fn last_place(network: &Student, wanted: &[&str]) -> usize {
-    let Student { graph, taps, .. } = network;
-    let (producers, consumers) = (graph.producers(), graph.consumers());
-    let last = |value: &&str| match consumers.get(*value).and_then(|readers| readers.iter().max()) {
-        _ if taps.iter().any(|tap| tap == value) => graph.nodes.len(),
-        Some(reader) => *reader,
-        None => producers.get(*value).copied().unwrap_or(0),
-    };
-    wanted.iter().map(last).min().unwrap_or(0)
+/// Between which nodes each value of a network is kept: from the index behind its producer to that of its last reader, and
+/// a tap to the end.
+struct Spans<'n>(BTreeMap<&'n str, (usize, usize)>);
+
+impl<'n> Spans<'n> {
+    fn of(network: &'n Student) -> Self {
+        let Student { graph, taps, .. } = network;
+        let inputs = graph.inputs.iter().map(|input| (input.name.as_str(), 0));
+        let produced = graph.producers().into_iter().map(|(value, at)| (value, at + 1));
+        let consumers = graph.consumers();
+        let span = |(value, born): (&'n str, usize)| {
+            let last = match consumers.get(value).and_then(|readers| readers.last()) {
+                _ if taps.iter().any(|tap| tap == value) => graph.nodes.len(),
+                Some(reader) => *reader,
+                None => born.saturating_sub(1),
+            };
+            (value, (born, last))
+        };
+        Self(inputs.chain(produced).map(span).collect())
+    }
+
+    /// Index of the last node ahead of which the network may be cut so that the value is computed behind it, or crosses it.
+    fn last_reader(&self, value: &str) -> usize {
+        self.0.get(value).map_or(0, |(_, last)| *last)
+    }
+
+    /// The place between two nodes that the fewest values cross, the last of those.
+    fn narrowest(&self, from: usize, to: usize) -> usize {
+        let mut crossing = vec![0; to - from + 1];
+        for (born, last) in self.0.values() {
+            for at in from.max(*born)..=to.min(*last) {
+                crossing[at - from] += 1;
+            }
+        }
+        (from..=to).min_by_key(|at| (crossing[at - from], Reverse(*at))).expect("a range that is not empty")
+    }
 }
 
 #[cfg(test)]
