@@ -20,6 +20,8 @@ class Case:
     tiny: Path
     test: Path
     preprocess: Path
+    #: Whether its images are large.
+    large: bool = False
 
     @property
     def labels(self):
@@ -64,7 +66,8 @@ def lite0(kept=False):
     """EfficientNet-Lite0 for ImageNet, BatchNormalization folded or kept in the file."""
     network = "efficientnet_lite0_imagenet" + ("_bn" if kept else "")
     name = "EfficientNet-Lite0, BatchNormalization kept" if kept else "EfficientNet-Lite0"
-    return _shared(name, network, "efficientnet_lite0_imagenet", "imagenet-tiny-200", "imagenet-test-300")
+    case = _shared(name, network, "efficientnet_lite0_imagenet", "imagenet-tiny-200", "imagenet-test-300")
+    return replace(case, large=True)
 
 
 def have_shared():
