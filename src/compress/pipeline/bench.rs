@@ -21,6 +21,7 @@ use crate::exec::Device;
 use crate::images::{Chw, ImageSet};
 
 use super::pictures::{Shortcoming, Studio};
+use super::yielding::Yielding;
 
 /// The teacher, the images, the wishes and the device of one job. Opening one asks the teacher about the
 /// images, and makes pictures where there are none or where they do not do by themselves.
@@ -65,24 +66,20 @@ impl Bench {
                 let samples = Samples::new(set, &config.preprocess, size, config.seed)?;
                 (TinySet::given(set, config), samples)
             }
-            None => studio.made(observer)?,
+            None => studio.made(&Yielding::new(observer)?)?,
         };
         let answers = OnceCell::new();
         let mut rung = tiny.rung;
-        let (mut shortcoming, mut mixed) = (None, OnceCell::new());
+        let mut shortcoming = None;
         if images.is_some() {
             let known = asked(&network, &teacher, &samples, &answers)?;
             shortcoming = Shortcoming::of(&samples, &tiny.preprocess, &known.0)?;
-            let few = samples.held_out.is_empty();
-            if few || shortcoming.is_some() {
+            if samples.held_out.is_empty() || shortcoming.is_some() {
                 rung = Rung::GivenAndProcedural;
-            }
-            if shortcoming.is_some() && !few {
-                mixed = OnceCell::from(samples.beside(&studio.made(observer)?.1)?);
             }
         }
         Ok(Self {
-            mixed,
+            mixed: OnceCell::new(),
             mixed_answers: OnceCell::new(),
             frontier: RefCell::default(),
             rung,
@@ -112,22 +109,21 @@ impl Bench {
         self.setting_of(&self.samples, &self.answers)
     }
 
-    /// The same for our ways of fitting, which see pictures beside the images where those do not do by themselves.
-    pub(super) fn mixed_setting(&self) -> Result<Setting<'_>, CompressError> {
-        match self.rung {
-            Rung::GivenAndProcedural => self.setting_of(self.mixed()?, &self.mixed_answers),
-            _ => self.setting(),
+    /// The same for our ways of fitting, which see pictures beside the images where those do not do by themselves. Making
+    /// them takes a while, so only the steps that fit on them wait for it; `observer` is one that lets measurements go first.
+    pub(super) fn mixed_setting(&self, observer: &dyn Observer) -> Result<Setting<'_>, CompressError> {
+        if self.rung != Rung::GivenAndProcedural {
+            return self.setting();
         }
-    }
-
-    /// The images with pictures beside them; only the steps that fit on those wait for the drawing.
-    fn mixed(&self) -> Result<&Samples, CompressError> {
-        if let Some(mixed) = self.mixed.get() {
-            return Ok(mixed);
-        }
-        let Self { network, teacher, config, size, .. } = self;
-        let mixed = Studio { network, teacher, config, size: *size }.beside_few(&self.samples)?;
-        Ok(self.mixed.get_or_init(|| mixed))
+        let mixed = match self.mixed.get() {
+            Some(mixed) => mixed,
+            None => {
+                let Self { network, teacher, config, size, .. } = self;
+                let mixed = Studio { network, teacher, config, size: *size }.beside(&self.samples, observer)?;
+                self.mixed.get_or_init(|| mixed)
+            }
+        };
+        self.setting_of(mixed, &self.mixed_answers)
     }
 
     fn setting_of<'a>(

@@ -92,7 +92,7 @@ fn recover(bench: &Bench, dropped: &[String], observer: &dyn Observer) -> Result
     let start = Student::dropped(&bench.network, &blocks, bench.device)?;
     let recovered = match &bench.config.finetune.0 {
         Some(config) if !blocks.is_empty() => Some(match config.recipe {
-            Recipe::Practised => by_practised(&bench.mixed_setting()?, &start, &blocks, config, observer)?,
+            Recipe::Practised => by_practised(&bench.mixed_setting(observer)?, &start, &blocks, config, observer)?,
             Recipe::Paper => by_paper(&bench.setting()?, &start, config, observer)?,
         }),
         _ => None,

@@ -7,6 +7,7 @@ use crate::compress::observer::Observer;
 use crate::compress::report::FinetuneReport;
 
 use super::Bench;
+use super::yielding::Yielding;
 
 /// Keeps a share of the channels inside every block, recovers the student as a job's is (or not at all, where the job wishes
 /// none), and writes it out.
@@ -15,6 +16,7 @@ pub fn narrow(bench: &Bench, keep: f64, observer: &dyn Observer) -> Result<(Vec<
     let Some(config) = &bench.config.finetune.0 else {
         return Ok((filters::to_onnx(&start)?, FinetuneReport::default()));
     };
-    let recovered = narrowed_by_practised(&bench.mixed_setting()?, &start, config, observer)?;
+    let observer = &Yielding::new(observer)?;
+    let recovered = narrowed_by_practised(&bench.mixed_setting(observer)?, &start, config, observer)?;
     Ok((filters::to_onnx(&recovered.student)?, recovered.report))
 }

@@ -14,8 +14,6 @@ use crate::compress::synthesis::{self, Synthesis};
 use crate::compress::tiny_set::{self, Rung, TinySet};
 use crate::images::{Chw, ImageSet, Preprocess};
 
-use super::yielding::Yielding;
-
 /// What the images of a job are made with.
 pub(super) struct Studio<'a> {
     pub(super) network: &'a Network,
@@ -31,25 +29,47 @@ impl Studio<'_> {
         let mut tiny = TinySet::drawn_alone(self.config, self.size, |set, how| self.classes(set, how))?;
         let mut samples = Samples::new(&tiny.images, &tiny.preprocess, self.size, seed)?;
         samples.made = true;
-        let range = range(&tiny.preprocess, self.size.channels);
-        if let Some(synthesis) = Synthesis::of(self.network, self.teacher, &range, &samples.images)? {
-            let observer = &Yielding::new(observer)?;
-            let mut changed = [samples.held_out.as_slice(), &samples.fit].concat();
-            changed.truncate(tiny_set::recognised(self.size).max(samples.held_out.len()));
-            let shown = samples.select(&changed)?;
-            let pictures = synthesis.recognised(&shown, samples.mixed_batch() / 2, seed, observer)?;
-            samples.replace(&changed, &pictures)?;
+        let mut changed = [samples.held_out.as_slice(), &samples.fit].concat();
+        changed.truncate(tiny_set::recognised(self.size).max(samples.held_out.len()));
+        if self.recognise(&mut samples, &tiny.preprocess, &changed, observer)? {
             tiny.rung = Rung::Synthesised;
         }
         Ok((tiny, samples))
     }
 
+    /// The images with pictures beside them.
+    pub(super) fn beside(&self, given: &Samples, observer: &dyn Observer) -> Result<Samples, CompressError> {
+        if given.held_out.is_empty() {
+            return self.beside_few(given);
+        }
+        given.beside(&self.made(observer)?.1)
+    }
+
     /// A handful of images with pictures drawn beside them, and mixtures to decide by.
-    pub(super) fn beside_few(&self, given: &Samples) -> Result<Samples, CompressError> {
+    fn beside_few(&self, given: &Samples) -> Result<Samples, CompressError> {
         let seed = self.config.seed;
         let beside = TinySet::beside(self.config, self.size, |set, how| self.classes(set, how))?;
         let drawn = Samples::new(&beside.images, &beside.preprocess, self.size, seed)?;
         given.with_mixtures(&drawn.images, seed)
+    }
+
+    /// Changes these of the drawn pictures until the teacher recognises them; false where it tells no classes.
+    fn recognise(
+        &self,
+        pictures: &mut Samples,
+        preprocess: &Preprocess,
+        changed: &[i64],
+        observer: &dyn Observer,
+    ) -> Result<bool, CompressError> {
+        let range = range(preprocess, self.size.channels);
+        let Some(synthesis) = Synthesis::of(self.network, self.teacher, &range, &pictures.images)? else {
+            return Ok(false);
+        };
+        let shown = pictures.select(changed)?;
+        let seed = self.config.seed;
+        let recognised = synthesis.recognised(&shown, pictures.mixed_batch() / 2, seed, observer)?;
+        pictures.replace(changed, &recognised)?;
+        Ok(true)
     }
 
     /// What the teacher answers, (n, classes), about the images of a set.

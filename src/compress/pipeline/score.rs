@@ -47,7 +47,7 @@ pub(super) fn score_without(
     let fitted = match wish.method {
         RecoverabilityMethod::ClosedForm => {
             let teacher = &mut bench.frontier.borrow_mut();
-            by_closed_form(&bench.mixed_setting()?, gone, block, teacher, observer)?
+            by_closed_form(&bench.mixed_setting(observer)?, gone, block, teacher, observer)?
         }
         RecoverabilityMethod::Adapters => by_adapters(&bench.setting()?, gone, block, wish.iterations, observer)?,
     };
