@@ -3,16 +3,25 @@
 //! A value d dominates a value v when every path from the network's inputs to v runs through d. Blocks and the feature
 //! tap are both found with it, so neither needs to know any architecture.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::graph::{Graph, Node};
 
-/// The dominator tree over the nodes of a sorted graph; data inputs only (not weights, not shapes).
+/// The dominator tree over the values of a sorted graph; data inputs only (not weights, not shapes). The outputs of a node that
+/// has several are siblings: what comes from one of them does not come from the others.
 pub struct Dominators<'g> {
     graph: &'g Graph,
-    /// Immediate dominator of each node; `None` stands for the root (the graph inputs).
-    parent: Vec<Option<usize>>,
-    producer: HashMap<&'g str, usize>,
+    /// Values that nodes write, in graph order.
+    values: Vec<Value<'g>>,
+    /// The place of each in `values`.
+    numbers: HashMap<&'g str, usize>,
+}
+
+struct Value<'g> {
+    name: &'g str,
+    producer: usize,
+    /// Immediate dominator; `None` stands for the root (the graph inputs).
+    parent: Option<usize>,
 }
 
 /// The inputs of a node that carry data to its output: not constants, and not the shape arithmetic that some exports
@@ -28,27 +37,37 @@ pub fn data_inputs<'n>(graph: &'n Graph, node: &'n Node) -> Vec<&'n str> {
 impl<'g> Dominators<'g> {
     /// Of a graph whose nodes are in topological order.
     pub fn new(graph: &'g Graph) -> Self {
-        let mut tree = Self { graph, parent: Vec::with_capacity(graph.nodes.len()), producer: HashMap::new() };
-        for (index, node) in graph.nodes.iter().enumerate() {
-            let mut inputs = data_inputs(graph, node).into_iter().map(|name| tree.producer.get(name).copied());
+        let mut tree = Self { graph, values: Vec::with_capacity(graph.nodes.len()), numbers: HashMap::new() };
+        // Values that no image changes, such as an attention mask: they come from nowhere.
+        let mut fixed: HashSet<&str> = HashSet::new();
+        for (producer, node) in graph.nodes.iter().enumerate() {
+            let mut inputs = data_inputs(graph, node);
+            inputs.retain(|name| !fixed.contains(name));
+            if inputs.is_empty() || node.is("Shape") || node.is("Size") {
+                fixed.extend(node.outputs.iter().map(String::as_str));
+            }
+            let mut inputs = inputs.into_iter().map(|name| tree.numbers.get(name).copied());
             let first = inputs.next().flatten();
             let parent = inputs.fold(first, |common, next| tree.common(common, next));
-            tree.parent.push(parent);
-            tree.producer.extend(node.outputs.iter().map(|name| (name.as_str(), index)));
+            for name in node.outputs.iter().filter(|name| !name.is_empty()) {
+                tree.numbers.insert(name, tree.values.len());
+                tree.values.push(Value { name, producer, parent });
+            }
         }
         tree
     }
 
     /// The node that writes a value; `None` for graph inputs and constants.
     pub fn producer(&self, value: &str) -> Option<usize> {
-        self.producer.get(value).copied()
+        self.numbers.get(value).map(|number| self.values[*number].producer)
     }
 
-    /// The nearest value that dominates both `a` and `b` (possibly one of them): a node's first output or, at the root,
-    /// the graph input where there is only one.
+    /// The nearest value that dominates both `a` and `b` (possibly one of them); at the root, the graph input where there is
+    /// only one.
     pub fn common_value(&self, a: &str, b: &str) -> Option<&'g str> {
-        match self.common(self.producer(a), self.producer(b)) {
-            Some(node) => Some(self.graph.nodes[node].output()),
+        let number = |value| self.numbers.get(value).copied();
+        match self.common(number(a), number(b)) {
+            Some(common) => Some(self.values[common].name),
             None => match self.graph.inputs.as_slice() {
                 [only] => Some(&only.name),
                 _ => None,
@@ -58,14 +77,15 @@ impl<'g> Dominators<'g> {
 
     /// The nodes that dominate a value, nearest first, beginning with its producer.
     pub fn chain(&self, value: &str) -> impl Iterator<Item = usize> + '_ {
-        std::iter::successors(self.producer(value), |node| self.parent[*node])
+        let first = self.numbers.get(value).copied();
+        std::iter::successors(first, |number| self.values[*number].parent).map(|number| self.values[number].producer)
     }
 
-    /// Nodes are numbered in topological order, so a dominator always has the smaller number.
+    /// Values are numbered in topological order, so a dominator always has the smaller number.
     fn common(&self, mut a: Option<usize>, mut b: Option<usize>) -> Option<usize> {
         while a != b {
             let (x, y) = (a?, b?);
-            if x > y { a = self.parent[x] } else { b = self.parent[y] }
+            if x > y { a = self.values[x].parent } else { b = self.values[y].parent }
         }
         a
     }
@@ -102,6 +122,27 @@ mod tests {
         let g =
             graph(&[("Relu", &["in"], "x"), ("Relu", &["x"], "a"), ("Relu", &["x"], "b"), ("Add", &["a", "b"], "y")]);
         assert_eq!(Dominators::new(&g).common_value("a", "b"), Some("x"));
+    }
+
+    #[test]
+    fn what_no_image_changes_comes_from_nowhere() {
+        let g = graph(&[
+            ("Shape", &["in"], "s"),
+            ("ConstantOfShape", &["s"], "mask"),
+            ("Relu", &["in"], "x"),
+            ("Add", &["x", "mask"], "f"),
+            ("Add", &["f", "x"], "y"),
+        ]);
+        assert_eq!(Dominators::new(&g).common_value("f", "x"), Some("x"));
+    }
+
+    #[test]
+    fn the_parts_of_a_split_are_siblings() {
+        let mut g = graph(&[("Split", &["in"], "a"), ("Relu", &["b"], "f"), ("Add", &["f", "b"], "y")]);
+        g.nodes[0].outputs.push("b".into());
+        let tree = Dominators::new(&g);
+        assert_eq!(tree.common_value("f", "b"), Some("b"));
+        assert_eq!(tree.common_value("f", "a"), Some("in"), "what comes from one part does not come from the other");
     }
 
     #[test]
