@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::attrs::Attribute;
 use super::fold::InputShapes;
 use super::infer::{self, Effort, Inferred};
-use super::model::{Dim, Graph, Node, TensorData, ValueType};
+use super::model::{Dim, Graph, Node, Shape, TensorData, ValueType};
 use super::order;
 use super::shape::fact::Item;
+use super::shape::symbol;
 
 /// The network with a free first dimension in place of a fixed batch: inputs, outputs and intermediate types say so,
 /// and Reshape targets that spell the batch out copy it instead. A network whose batch is free already, or that cannot
@@ -73,7 +74,8 @@ fn starts_with(ty: &ValueType, size: usize) -> bool {
     ty.shape.as_ref().and_then(|shape| shape.first()) == Some(&Dim::Known(size))
 }
 
-/// The target of a Reshape that turns a free batch back into the fixed one, with a copy in its place.
+/// The target of a Reshape that turns a free batch back into the fixed one, with a copy in its place, or what is left where the
+/// batch is joined with other dimensions (the windows of Swin) or taken apart from them.
 fn pinned_target(node: &Node, inferred: &Inferred, fixed: usize, batch: &Dim) -> Option<Vec<i64>> {
     if !node.is("Reshape") {
         return None;
@@ -83,13 +85,48 @@ fn pinned_target(node: &Node, inferred: &Inferred, fixed: usize, batch: &Dim) ->
         Some(target) => target.to_vec(),
         None => inferred.tensor(node.input(1)?)?.to_i64()?,
     };
-    let pinned =
-        from.first() == Some(batch) && target.first().map(|size| Item::Int(*size).dim()) == Some(Dim::Known(fixed));
+    let zero_is_zero = node.attrs.int("allowzero", 0) != 0;
+    if from.first() != Some(batch) || target.first().map(|size| Item::Int(*size).dim()) != Some(Dim::Known(fixed)) {
+        return joined_target(from, target, zero_is_zero, fixed, batch);
+    }
     // A real 0 in the target could not be told from a copy.
-    if !pinned || target[1..].contains(&0) && node.attrs.int("allowzero", 0) != 0 {
+    if zero_is_zero && target[1..].contains(&0) {
         return None;
     }
     target[0] = 0;
+    Some(target)
+}
+
+/// The same where the first size of the target is a multiple of the fixed batch, and all of them together are as many elements
+/// as that has.
+fn joined_target(
+    from: &Shape,
+    mut target: Vec<i64>,
+    zero_is_zero: bool,
+    fixed: usize,
+    batch: &Dim,
+) -> Option<Vec<i64>> {
+    if target.first() == Some(&-1) {
+        return None;
+    }
+    let of_one = symbol::quotient(&symbol::product(from), batch).known()?;
+    let whole = i64::try_from(of_one.checked_mul(fixed)?).ok()?;
+    for (at, size) in target.iter_mut().enumerate().filter(|(_, size)| **size == 0 && !zero_is_zero) {
+        *size = i64::try_from(from.get(at)?.known()?).ok()?;
+    }
+    let given = target.iter().filter(|size| **size != -1).try_fold(1i64, |all, size| all.checked_mul(*size))?;
+    if given <= 0 || whole % given != 0 {
+        return None;
+    }
+    if let Some(open) = target.iter().position(|size| *size == -1) {
+        target[open] = whole / given;
+    } else if whole != given {
+        return None;
+    }
+    if *target.first()? % i64::try_from(fixed).ok()? != 0 {
+        return None;
+    }
+    target[0] = -1;
     Some(target)
 }
 

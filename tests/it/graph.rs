@@ -206,6 +206,34 @@ fn a_fixed_batch_is_freed_through_every_target_that_spells_it_out() {
     }
 }
 
+/// As Swin's windows are cut out of the images of a batch and put back.
+#[test]
+fn a_fixed_batch_is_freed_where_it_is_joined_with_other_sizes() {
+    let sizes = [2, 4, 6, 3];
+    let mut graph = Graph { inputs: vec![value("x", &sizes)], outputs: vec![value("y", &sizes)], ..opset(18) };
+    let ints = |values: &[i64]| Arc::new(TensorData::from_i64(&[values.len()], values));
+    for (name, target) in
+        [("apart", vec![2, 2, 2, 2, 3, 3]), ("windows", vec![8, 6, 3]), ("back", vec![2, 2, 2, 2, 3, 3])]
+    {
+        graph.initializers.insert(name.into(), ints(&target));
+    }
+    graph.initializers.insert("whole".into(), ints(&sizes.map(|size| size as i64)));
+    let mut order = node("Transpose", &["a"], "b");
+    order.attrs.set("perm", Attribute::Ints(vec![0, 1, 3, 2, 4, 5]));
+    let again = Node { inputs: vec!["d".into()], outputs: vec!["e".into()], ..order.clone() };
+    graph.nodes = vec![
+        node("Reshape", &["x", "apart"], "a"),
+        order,
+        node("Reshape", &["b", "windows"], "c"),
+        node("Reshape", &["c", "back"], "d"),
+        again,
+        node("Reshape", &["e", "whole"], "y"),
+    ];
+    let folded = fold(&free_batch(&graph), &InputShapes::new()).expect("folds");
+    assert_eq!(folded.shape("c"), Some(vec![Dim::Symbol("4*N".into()), Dim::Known(6), Dim::Known(3)]));
+    assert_eq!(folded.shape("y"), Some(vec![n(), Dim::Known(4), Dim::Known(6), Dim::Known(3)]));
+}
+
 #[test]
 fn a_network_that_cannot_do_with_another_batch_comes_back_as_it_is() {
     let mut graph = Graph { inputs: vec![value("x", &[2, 3])], outputs: vec![value("y", &[2, 3])], ..opset(18) };
