@@ -226,6 +226,22 @@ impl DataType {
         }
     }
 
+    /// From the name that `TensorProto.DataType` has for it, as `Cast` before opset 6.
+    pub fn from_onnx_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "FLOAT" => Self::Float32,
+            "UINT8" => Self::Uint8,
+            "INT8" => Self::Int8,
+            "INT16" => Self::Int16,
+            "INT32" => Self::Int32,
+            "INT64" => Self::Int64,
+            "BOOL" => Self::Bool,
+            "FLOAT16" => Self::Float16,
+            "DOUBLE" => Self::Float64,
+            _ => return None,
+        })
+    }
+
     /// As ONNX's `TensorProto.DataType`.
     pub fn to_onnx(self) -> i32 {
         match self {

@@ -66,11 +66,14 @@ pub(super) fn leaky_relu(spec: &Spec) -> Built {
     })
 }
 
-pub(super) fn prelu(_: &Spec) -> Built {
-    one(|call| {
+/// The slope broadcasts to x; before opset 7 it was one for each channel.
+pub(super) fn prelu(spec: &Spec) -> Built {
+    let old = spec.opset < 7;
+    one(move |call| {
         let (x, slope) = (call.tensor(0)?, call.tensor(1)?);
         let channels = x.size().get(1).copied();
-        let by_channel = slope.numel() == 1
+        let by_channel = old
+            || slope.numel() == 1
             || (channels == Some(slope.numel() as i64)
                 && slope.size().first() == channels.as_ref()
                 && slope.dim() + 1 == x.dim());
@@ -106,6 +109,56 @@ pub(super) fn elu(spec: &Spec) -> Built {
     unary(move |x| {
         let below = x.f_neg()?.f_relu()?.f_neg()?.f_expm1()?.f_mul_scalar(alpha)?;
         x.f_relu()?.f_add(&below)
+    })
+}
+
+pub(super) fn selu(spec: &Spec) -> Built {
+    let (alpha, gamma) = (spec.float("alpha", 1.673_263_2), spec.float("gamma", 1.050_701));
+    unary(move |x| {
+        let below = x.f_clamp_max(0.0)?.f_expm1()?.f_mul_scalar(alpha)?;
+        x.f_relu()?.f_add(&below)?.f_mul_scalar(gamma)
+    })
+}
+
+pub(super) fn celu(spec: &Spec) -> Built {
+    let alpha = spec.float("alpha", 1.0);
+    unary(move |x| {
+        let below = x.f_clamp_max(0.0)?.f_div_scalar(alpha)?.f_expm1()?.f_mul_scalar(alpha)?;
+        x.f_relu()?.f_add(&below)
+    })
+}
+
+pub(super) fn mish(_: &Spec) -> Built {
+    unary(Tensor::f_mish)
+}
+
+/// x · sigmoid(alpha · x).
+pub(super) fn swish(spec: &Spec) -> Built {
+    let alpha = spec.float("alpha", 1.0);
+    if alpha == 1.0 {
+        return unary(Tensor::f_silu);
+    }
+    unary(move |x| x.f_mul_scalar(alpha)?.f_sigmoid()?.f_mul(x))
+}
+
+pub(super) fn softsign(_: &Spec) -> Built {
+    unary(|x| x.f_div(&x.f_abs()?.f_add_scalar(1.0)?))
+}
+
+/// x where it is above alpha, else 0.
+pub(super) fn thresholded_relu(spec: &Spec) -> Built {
+    let alpha = spec.float("alpha", 1.0);
+    unary(move |x| x.f_threshold(alpha, 0.0))
+}
+
+/// Towards 0 by `bias` where it is further than `lambd` from it, else 0.
+pub(super) fn shrink(spec: &Spec) -> Built {
+    let (bias, lambd) = (spec.float("bias", 0.0), spec.float("lambd", 0.5));
+    unary(move |x| {
+        let (above, below) = (x.f_gt(lambd)?, x.f_lt(-lambd)?);
+        let far = above.f_logical_or(&below)?.f_to_kind(x.f_kind()?)?;
+        let towards = below.f_to_kind(x.f_kind()?)?.f_sub(&above.f_to_kind(x.f_kind()?)?)?;
+        x.f_mul(&far)?.f_add(&towards.f_mul_scalar(bias)?)?.f_to_kind(x.f_kind()?)
     })
 }
 

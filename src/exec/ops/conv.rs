@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::super::kernel::{Built, Call, Cause, Spec, fail, one, refuse};
+use super::super::kernel::{Built, Call, Cause, Spec, one, refuse};
 use super::window::{Window, pad, spatial, symmetric};
 
 pub(super) fn conv(spec: &Spec) -> Built {
@@ -72,17 +72,22 @@ fn transposed(
     let (x, weight, bias) = (call.tensor(0)?, call.tensor(1)?, call.optional(2));
     let sizes = spatial(x, window.kernel.len())?;
     let crops = crops(window, &sizes, output_padding, output_shape);
-    let run = |padding: &[i64]| {
+    let run = |bias: Option<&Tensor>, padding: &[i64]| {
         x.f_convolution(weight, bias, &window.strides, padding, &window.dilations, true, output_padding, groups)
     };
     if let Some(padding) = symmetric(&crops) {
-        return Ok(run(&padding)?);
-    }
-    if crops.iter().any(|(before, after)| *before < 0 || *after < 0) {
-        return fail("output_shape is larger than what the kernel reaches");
+        return Ok(run(bias, &padding)?);
     }
     let negated: Vec<(i64, i64)> = crops.iter().map(|(before, after)| (-before, -after)).collect();
-    pad(&run(&vec![0; sizes.len()])?, &negated, 0.0)
+    let whole = |bias| run(bias, &vec![0; sizes.len()]);
+    // Where an output shape is larger than what the kernel reaches, the bias is there too.
+    match bias.filter(|_| negated.iter().any(|(before, behind)| *before > 0 || *behind > 0)) {
+        Some(bias) => {
+            let per_channel = [vec![-1], vec![1; sizes.len()]].concat();
+            Ok(pad(&whole(None)?, &negated, 0.0)?.f_add(&bias.f_reshape(per_channel)?)?)
+        }
+        None => pad(&whole(bias)?, &negated, 0.0),
+    }
 }
 
 /// What to cut off before and behind each axis.
@@ -90,7 +95,7 @@ fn crops(window: &Window, sizes: &[i64], output_padding: &[i64], output_shape: O
     let full = |axis: usize| (sizes[axis] - 1) * window.strides[axis] + window.extent(axis) + output_padding[axis];
     let crop = |axis: usize, target: i64| {
         let total = full(axis) - target;
-        let (small, large) = (total / 2, total - total / 2);
+        let (small, large) = (total.div_euclid(2), total - total.div_euclid(2));
         if window.is_same_upper() { (small, large) } else { (large, small) }
     };
     match output_shape {

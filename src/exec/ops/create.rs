@@ -24,8 +24,12 @@ pub(super) fn size(_: &Spec) -> Built {
     one(|call| Ok(Tensor::f_from_slice(&[call.tensor(0)?.numel() as i64])?.f_reshape([0i64; 0])?))
 }
 
+/// Before opset 6 the type was named.
 pub(super) fn cast(spec: &Spec) -> Built {
-    let number = spec.node.attrs.int("to", 0);
+    let number = match spec.node.attrs.string("to", "") {
+        "" => spec.node.attrs.int("to", 0),
+        name => DataType::from_onnx_name(name).map_or(0, |dtype| i64::from(dtype.to_onnx())),
+    };
     let Some(kind) = i32::try_from(number).ok().and_then(|number| computed_in(DataType::from_onnx(number))) else {
         return refuse(format!("a cast to ONNX element type {number} is not supported"));
     };

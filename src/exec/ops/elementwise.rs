@@ -1,10 +1,15 @@
 //! Arithmetic, comparisons and logic, element by element with broadcasting.
+//!
+//! Before opset 7 the second input broadcast only where `broadcast` said so, aligned at `axis`.
 
 use tch::{Kind, TchError, Tensor};
 
-use super::super::kernel::{Built, Call, Cause, Spec, one};
+use super::super::kernel::{Built, Call, Cause, Spec, axis, fail, one};
 
-pub(super) fn add(_: &Spec) -> Built {
+pub(super) fn add(spec: &Spec) -> Built {
+    if let Some(aligned) = Aligned::of(spec) {
+        return aligned.binary(Tensor::f_add);
+    }
     one(|call| {
         let (a, b) = pair(call, 0, 1)?;
         let (target, other) = if call.reuse == Some(1) { (&b, &a) } else { (&a, &b) };
@@ -16,21 +21,24 @@ pub(super) fn add(_: &Spec) -> Built {
     })
 }
 
-pub(super) fn sub(_: &Spec) -> Built {
-    binary(Tensor::f_sub)
+pub(super) fn sub(spec: &Spec) -> Built {
+    binary(spec, Tensor::f_sub)
 }
 
-pub(super) fn mul(_: &Spec) -> Built {
-    binary(Tensor::f_mul)
+pub(super) fn mul(spec: &Spec) -> Built {
+    binary(spec, Tensor::f_mul)
 }
 
 /// Integers divide towards zero.
-pub(super) fn div(_: &Spec) -> Built {
-    binary(|a, b| if is_integer(a.f_kind()?) { a.f_div_tensor_mode(b, "trunc") } else { a.f_div(b) })
+pub(super) fn div(spec: &Spec) -> Built {
+    binary(spec, |a, b| if is_integer(a.f_kind()?) { a.f_div_tensor_mode(b, "trunc") } else { a.f_div(b) })
 }
 
 /// The result has the base's type, whatever the exponent's.
 pub(super) fn pow(spec: &Spec) -> Built {
+    if let Some(aligned) = Aligned::of(spec) {
+        return aligned.binary(Tensor::f_pow);
+    }
     let exponent = spec.floats_input(1);
     one(move |call| {
         let base = call.tensor(0)?;
@@ -57,6 +65,21 @@ pub(super) fn max(_: &Spec) -> Built {
 
 pub(super) fn sum(_: &Spec) -> Built {
     fold(Tensor::f_add)
+}
+
+pub(super) fn mean(_: &Spec) -> Built {
+    one(|call| {
+        let inputs = call.present();
+        Ok(left_fold(call, Tensor::f_add)?.f_div_scalar(inputs.len() as f64)?)
+    })
+}
+
+/// The sign is the divisor's, or with `fmod` the dividend's.
+pub(super) fn modulo(spec: &Spec) -> Built {
+    match spec.node.attrs.int("fmod", 0) {
+        0 => binary(spec, Tensor::f_remainder_tensor),
+        _ => binary(spec, Tensor::f_fmod_tensor),
+    }
 }
 
 pub(super) fn sqrt(_: &Spec) -> Built {
@@ -91,32 +114,103 @@ pub(super) fn ceil(_: &Spec) -> Built {
     unary(Tensor::f_ceil)
 }
 
-pub(super) fn equal(_: &Spec) -> Built {
-    binary(Tensor::f_eq_tensor)
+/// Half goes to the even neighbour.
+pub(super) fn round(_: &Spec) -> Built {
+    unary(Tensor::f_round)
 }
 
-pub(super) fn greater(_: &Spec) -> Built {
-    binary(Tensor::f_gt_tensor)
+pub(super) fn sign(_: &Spec) -> Built {
+    unary(Tensor::f_sign)
 }
 
-pub(super) fn greater_or_equal(_: &Spec) -> Built {
-    binary(Tensor::f_ge_tensor)
+pub(super) fn sin(_: &Spec) -> Built {
+    unary(Tensor::f_sin)
 }
 
-pub(super) fn less(_: &Spec) -> Built {
-    binary(Tensor::f_lt_tensor)
+pub(super) fn cos(_: &Spec) -> Built {
+    unary(Tensor::f_cos)
 }
 
-pub(super) fn less_or_equal(_: &Spec) -> Built {
-    binary(Tensor::f_le_tensor)
+pub(super) fn tan(_: &Spec) -> Built {
+    unary(Tensor::f_tan)
 }
 
-pub(super) fn and(_: &Spec) -> Built {
-    binary(Tensor::f_logical_and)
+pub(super) fn asin(_: &Spec) -> Built {
+    unary(Tensor::f_asin)
 }
 
-pub(super) fn or(_: &Spec) -> Built {
-    binary(Tensor::f_logical_or)
+pub(super) fn acos(_: &Spec) -> Built {
+    unary(Tensor::f_acos)
+}
+
+pub(super) fn atan(_: &Spec) -> Built {
+    unary(Tensor::f_atan)
+}
+
+pub(super) fn sinh(_: &Spec) -> Built {
+    unary(Tensor::f_sinh)
+}
+
+pub(super) fn cosh(_: &Spec) -> Built {
+    unary(Tensor::f_cosh)
+}
+
+pub(super) fn asinh(_: &Spec) -> Built {
+    unary(Tensor::f_asinh)
+}
+
+pub(super) fn acosh(_: &Spec) -> Built {
+    unary(Tensor::f_acosh)
+}
+
+pub(super) fn atanh(_: &Spec) -> Built {
+    unary(Tensor::f_atanh)
+}
+
+pub(super) fn is_nan(_: &Spec) -> Built {
+    unary(Tensor::f_isnan)
+}
+
+pub(super) fn is_inf(spec: &Spec) -> Built {
+    let (above, below) = (spec.node.attrs.int("detect_positive", 1), spec.node.attrs.int("detect_negative", 1));
+    unary(move |x| match (above != 0, below != 0) {
+        (true, true) => x.f_isinf(),
+        (true, false) => x.f_isposinf(),
+        (false, true) => x.f_isneginf(),
+        (false, false) => x.f_isinf()?.f_logical_and(&x.f_isnan()?),
+    })
+}
+
+pub(super) fn equal(spec: &Spec) -> Built {
+    binary(spec, Tensor::f_eq_tensor)
+}
+
+pub(super) fn greater(spec: &Spec) -> Built {
+    binary(spec, Tensor::f_gt_tensor)
+}
+
+pub(super) fn greater_or_equal(spec: &Spec) -> Built {
+    binary(spec, Tensor::f_ge_tensor)
+}
+
+pub(super) fn less(spec: &Spec) -> Built {
+    binary(spec, Tensor::f_lt_tensor)
+}
+
+pub(super) fn less_or_equal(spec: &Spec) -> Built {
+    binary(spec, Tensor::f_le_tensor)
+}
+
+pub(super) fn and(spec: &Spec) -> Built {
+    binary(spec, Tensor::f_logical_and)
+}
+
+pub(super) fn or(spec: &Spec) -> Built {
+    binary(spec, Tensor::f_logical_or)
+}
+
+pub(super) fn xor(spec: &Spec) -> Built {
+    binary(spec, Tensor::f_logical_xor)
 }
 
 pub(super) fn not(_: &Spec) -> Built {
@@ -136,7 +230,10 @@ fn unary(run: impl Fn(&Tensor) -> Result<Tensor, TchError> + Send + Sync + 'stat
     one(move |call| Ok(run(call.tensor(0)?)?))
 }
 
-fn binary(run: impl Fn(&Tensor, &Tensor) -> Result<Tensor, TchError> + Send + Sync + 'static) -> Built {
+fn binary(spec: &Spec, run: impl Fn(&Tensor, &Tensor) -> Result<Tensor, TchError> + Send + Sync + 'static) -> Built {
+    if let Some(aligned) = Aligned::of(spec) {
+        return aligned.binary(run);
+    }
     one(move |call| {
         let (a, b) = pair(call, 0, 1)?;
         Ok(run(&a, &b)?)
@@ -145,14 +242,49 @@ fn binary(run: impl Fn(&Tensor, &Tensor) -> Result<Tensor, TchError> + Send + Sy
 
 /// Over any number of inputs, from the left.
 fn fold(run: impl Fn(&Tensor, &Tensor) -> Result<Tensor, TchError> + Send + Sync + 'static) -> Built {
-    one(move |call| {
-        let mut result = call.tensor(0)?.shallow_clone();
-        for next in call.present().into_iter().skip(1) {
-            let (a, b) = together(&result, next)?;
-            result = run(&a, &b)?;
+    one(move |call| left_fold(call, &run))
+}
+
+fn left_fold(call: &Call, run: impl Fn(&Tensor, &Tensor) -> Result<Tensor, TchError>) -> Result<Tensor, Cause> {
+    let mut result = call.tensor(0)?.shallow_clone();
+    for next in call.present().into_iter().skip(1) {
+        let (a, b) = together(&result, next)?;
+        result = run(&a, &b)?;
+    }
+    Ok(result)
+}
+
+/// How the second input lies within the first, before opset 7.
+#[derive(Clone, Copy)]
+struct Aligned {
+    /// The axis of the first input that the second begins at; `None` where it ends at the last one.
+    axis: Option<i64>,
+}
+
+impl Aligned {
+    /// `None` since opset 7, and where the shapes are the same.
+    fn of(spec: &Spec) -> Option<Self> {
+        let attrs = &spec.node.attrs;
+        (spec.opset < 7 && attrs.int("broadcast", 0) != 0)
+            .then(|| Self { axis: attrs.get("axis").map(|_| attrs.int("axis", 0)) })
+    }
+
+    fn binary(self, run: impl Fn(&Tensor, &Tensor) -> Result<Tensor, TchError> + Send + Sync + 'static) -> Built {
+        one(move |call| {
+            let (a, b) = pair(call, 0, 1)?;
+            Ok(run(&a, &self.widened(&a, &b)?)?)
+        })
+    }
+
+    /// With as many axes of size 1 behind it as bring it to its place.
+    fn widened(self, a: &Tensor, b: &Tensor) -> Result<Tensor, Cause> {
+        let Some(at) = self.axis else { return Ok(b.shallow_clone()) };
+        let behind = a.dim() as i64 - axis(at, a.dim())? - b.dim() as i64;
+        if behind < 0 {
+            return fail(format!("{:?} does not fit into {:?} from axis {at} on", b.size(), a.size()));
         }
-        Ok(result)
-    })
+        Ok(b.f_reshape([b.size(), vec![1; behind as usize]].concat())?)
+    }
 }
 
 /// Two inputs on one device.

@@ -92,15 +92,29 @@ pub(super) fn gather(spec: &Spec) -> Built {
     })
 }
 
+/// Before opset 6 along one axis, both given as numbers.
 pub(super) fn tile(spec: &Spec) -> Built {
     let repeats = spec.ints_input(1);
+    if spec.opset < 6 {
+        let along = spec.ints_input(2);
+        let first =
+            |ints: &Ints, call: &Call, what| Ok::<_, Cause>(ints.required(call, what)?.first().copied().unwrap_or(0));
+        return one(move |call| {
+            let x = call.tensor(0)?;
+            let mut times = vec![1; x.dim()];
+            times[axis(first(&along, call, "axis")?, x.dim())? as usize] = first(&repeats, call, "tiles")?;
+            Ok(x.f_repeat(times)?)
+        });
+    }
     one(move |call| Ok(call.tensor(0)?.f_repeat(repeats.required(call, "repeats")?.as_ref())?))
 }
 
 /// Amounts and value are attributes before opset 11, inputs (with axes since 18) after.
 pub(super) fn pad(spec: &Spec) -> Built {
     let attrs = &spec.node.attrs;
-    let (amounts, axes) = (spec.ints("pads", 1), spec.ints_input(3));
+    // In opset 1 they had another name.
+    let name = if spec.opset < 2 { "paddings" } else { "pads" };
+    let (amounts, axes) = (spec.ints(name, 1), spec.ints_input(3));
     let (old_value, value) = (f64::from(attrs.float("value", 0.0)), spec.floats_input(2));
     let outside = match attrs.string("mode", "constant") {
         "constant" => None,

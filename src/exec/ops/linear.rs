@@ -1,8 +1,8 @@
-//! Gemm and MatMul.
+//! Gemm, MatMul and Einsum.
 
 use tch::Tensor;
 
-use super::super::kernel::{Built, Spec, one};
+use super::super::kernel::{Built, Spec, one, refuse};
 
 /// `alpha · A' · B' + beta · C`.
 pub(super) fn gemm(spec: &Spec) -> Built {
@@ -30,4 +30,13 @@ pub(super) fn gemm(spec: &Spec) -> Built {
 
 pub(super) fn matmul(_: &Spec) -> Built {
     one(|call| Ok(call.tensor(0)?.f_matmul(call.tensor(1)?)?))
+}
+
+/// Torch and ONNX write the equation alike, but for blanks.
+pub(super) fn einsum(spec: &Spec) -> Built {
+    let equation: String = spec.node.attrs.string("equation", "").split_whitespace().collect();
+    if equation.is_empty() {
+        return refuse("equation is missing");
+    }
+    one(move |call| Ok(Tensor::f_einsum(&equation, &call.present(), None::<&[i64]>)?))
 }

@@ -1,4 +1,4 @@
-//! BatchNormalization, LayerNormalization, InstanceNormalization and GroupNormalization.
+//! Normalization by statistics of the batch, of an image or of neighbours.
 
 use tch::Tensor;
 
@@ -9,6 +9,9 @@ use super::super::options::BatchNorm;
 /// the caller says how to run.
 pub(super) fn batch_normalization(spec: &Spec) -> Built {
     spec.only_outputs(1)?;
+    if spec.node.attrs.int("spatial", 1) == 0 {
+        return refuse("spatial = 0 (statistics of every position) is not supported");
+    }
     let epsilon = spec.float("epsilon", 1e-5);
     // ONNX's momentum is the share that stays, torch's the share that is new.
     let momentum = 1.0 - spec.float("momentum", 0.9);
@@ -74,5 +77,68 @@ pub(super) fn group_normalization(spec: &Spec) -> Built {
         let repeats = if per_group { channels / groups } else { 1 };
         let spread = |tensor: &Tensor| tensor.f_repeat_interleave_self_int(repeats, 0, None);
         Ok(x.f_group_norm(groups, Some(&spread(scale)?), Some(&spread(bias)?), epsilon, true)?)
+    })
+}
+
+/// x / sqrt(mean(x²) + epsilon) · scale, over the axes from `axis` on.
+pub(super) fn rms_normalization(spec: &Spec) -> Built {
+    let epsilon = spec.float("epsilon", 1e-5);
+    let first = spec.node.attrs.int("axis", -1);
+    one(move |call| {
+        let x = call.tensor(0)?;
+        let axes: Vec<i64> = (axis(first, x.dim())?..x.dim() as i64).collect();
+        let mean = x.f_square()?.f_mean_dim(axes, true, None)?;
+        Ok(x.f_mul(&mean.f_add_scalar(epsilon)?.f_rsqrt()?)?.f_mul(call.tensor(1)?)?)
+    })
+}
+
+/// Added to the standard deviation, as the operator's own definition has it.
+const MEAN_VARIANCE_EPSILON: f64 = 1e-9;
+
+pub(super) fn mean_variance_normalization(spec: &Spec) -> Built {
+    let axes = spec.node.attrs.ints("axes").map_or_else(|| vec![0, 2, 3], <[i64]>::to_vec);
+    one(move |call| {
+        let x = call.tensor(0)?;
+        let centred = x.f_sub(&x.f_mean_dim(axes.as_slice(), true, None)?)?;
+        let variance = centred.f_square()?.f_mean_dim(axes.as_slice(), true, None)?;
+        Ok(centred.f_div(&variance.f_sqrt()?.f_add_scalar(MEAN_VARIANCE_EPSILON)?)?)
+    })
+}
+
+/// x / ‖x‖ along one axis; 0 where the norm is.
+pub(super) fn lp_normalization(spec: &Spec) -> Built {
+    let attrs = &spec.node.attrs;
+    let (along, p) = (attrs.int("axis", -1), attrs.int("p", 2));
+    if !(1..=2).contains(&p) {
+        return refuse(format!("p = {p} is neither 1 nor 2"));
+    }
+    one(move |call| {
+        let x = call.tensor(0)?;
+        let along = axis(along, x.dim())?;
+        let norm = x.f_norm_scalaropt_dim(p, along, true)?;
+        let nothing = norm.f_eq(0.0)?;
+        Ok(x.f_div(&norm.f_masked_fill(&nothing, 1.0)?)?)
+    })
+}
+
+/// x / (bias + alpha / size · Σ x²)^beta, the sum over `size` neighbouring channels.
+pub(super) fn local_response_normalization(spec: &Spec) -> Built {
+    let (alpha, beta, bias) = (spec.float("alpha", 1e-4), spec.float("beta", 0.75), spec.float("bias", 1.0));
+    let size = spec.node.attrs.int("size", 0);
+    if size < 1 {
+        return refuse("size is missing");
+    }
+    let before = (size - 1) / 2;
+    one(move |call| {
+        let x = call.tensor(0)?;
+        if x.dim() < 2 {
+            return fail(format!("a tensor with channels was expected, got {:?}", x.size()));
+        }
+        let mut pads = vec![0; 2 * (x.dim() - 1)];
+        let channels = pads.len() - 2;
+        (pads[channels], pads[channels + 1]) = (before, size - 1 - before);
+        let squares = x.f_square()?.f_pad(pads, "constant", 0.0)?.f_unfold(1, size, 1)?;
+        let sums = squares.f_sum_dim_intlist([-1i64].as_slice(), false, None)?;
+        Ok(x.f_div(&sums.f_mul_scalar(alpha / size as f64)?.f_add_scalar(bias)?.f_pow_tensor_scalar(beta)?)?)
     })
 }

@@ -31,6 +31,12 @@ pub(super) fn resize(spec: &Spec) -> Built {
         sizes: if old { Ints::Absent } else { spec.ints_input(3) },
         axes: attrs.ints("axes").map(<[i64]>::to_vec),
     };
+    if matches!((&resize.place, &resize.scales), (Place::AlignCorners, Floats::Input(_))) {
+        return refuse(
+            "align_corners with scales that the network computes is not supported (ONNX and ONNX Runtime differ)",
+        )
+        .map_err(|refusal| refusal.hint("export with sizes, or with constant scales"));
+    }
     one(move |call| resize.run(call))
 }
 
@@ -180,6 +186,7 @@ impl Place {
             Self::HalfPixel => centred,
             Self::HalfPixelSymmetric => from / 2.0 * (1.0 - to / (scale * from)) + centred,
             Self::PytorchHalfPixel if along.to > 1 => centred,
+            // Over the whole length that comes out, as ONNX Runtime has it; the operator page has the one that the scale gives.
             Self::AlignCorners if along.to > 1 => at * (from - 1.0) / (to - 1.0),
             Self::PytorchHalfPixel | Self::AlignCorners => 0.0,
             Self::Asymmetric => at / scale,

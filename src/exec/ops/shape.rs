@@ -8,9 +8,12 @@ pub(super) fn identity(_: &Spec) -> Built {
     one(|call| Ok(call.tensor(0)?.shallow_clone()))
 }
 
-/// Inference: the input as it is.
+/// Inference: the input as it is, whatever a network exported in training form says.
 pub(super) fn dropout(spec: &Spec) -> Built {
     spec.only_outputs(1)?;
+    if spec.node.input(2).is_some_and(|mode| spec.graph.inputs.iter().any(|input| input.name == mode)) {
+        return refuse("whether it drops anything is asked for as an input of the network");
+    }
     identity(spec)
 }
 
@@ -25,7 +28,7 @@ pub(super) fn flatten(spec: &Spec) -> Built {
     })
 }
 
-/// In the target 0 copies a size (unless `allowzero`), and -1 is what is left.
+/// The target is an attribute before opset 5, an input since. In it 0 copies a size (unless `allowzero`), and -1 is what is left.
 pub(super) fn reshape(spec: &Spec) -> Built {
     let target = spec.ints("shape", 1);
     let zero_is_zero = spec.node.attrs.int("allowzero", 0) != 0;
@@ -132,16 +135,17 @@ pub(super) fn space_to_depth(spec: &Spec) -> Built {
     if block < 1 {
         return refuse("blocksize is missing");
     }
+    // (N, C, H/b, b, W/b, b) to (N, b, b, C, H/b, W/b) or (N, C, b, b, H/b, W/b).
+    let order = match spec.node.attrs.string("mode", "DCR") {
+        "DCR" => [0, 3, 5, 1, 2, 4],
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        other => return refuse(format!("mode \"{other}\" is unknown")),
+    };
     one(move |call| {
         let x = call.tensor(0)?;
         let [n, c, h, w] = four(x)?;
         let apart = [n, c, h / block, block, w / block, block];
-        Ok(x.f_reshape(apart)?.f_permute([0, 3, 5, 1, 2, 4])?.f_reshape([
-            n,
-            c * block * block,
-            h / block,
-            w / block,
-        ])?)
+        Ok(x.f_reshape(apart)?.f_permute(order)?.f_reshape([n, c * block * block, h / block, w / block])?)
     })
 }
 

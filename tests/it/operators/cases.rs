@@ -61,6 +61,22 @@ pub fn normalizations() -> Vec<Case> {
         case("InstanceNormalization", &[image(29)]).weight(&[4], 30).weight(&[4], 31).float("epsilon", 1e-3),
         case("GroupNormalization", &[image(32)]).weight(&[2], 33).weight(&[2], 34).int("num_groups", 2).opset(18),
         case("GroupNormalization", &[image(32)]).weight(&[4], 33).weight(&[4], 34).int("num_groups", 2).opset(21),
+        case("RMSNormalization", &[noise(&[2, 5, 8], 35)]).weight(&[8], 36).opset(23),
+        case("RMSNormalization", &[noise(&[2, 5, 8], 35)])
+            .weight(&[5, 8], 36)
+            .int("axis", 1)
+            .float("epsilon", 0.1)
+            .opset(23),
+        case("MeanVarianceNormalization", &[image(37)]),
+        case("MeanVarianceNormalization", &[image(37)]).ints("axes", &[2, 3]),
+        case("LpNormalization", &[image(38)]),
+        case("LpNormalization", &[image(38)]).int("axis", 1).int("p", 1),
+        case("LRN", &[noise(&[2, 7, 3, 4], 39)]).int("size", 3),
+        case("LRN", &[noise(&[2, 7, 3, 4], 39)])
+            .int("size", 5)
+            .float("alpha", 0.5)
+            .float("beta", 0.6)
+            .float("bias", 1.5),
     ]
 }
 
@@ -87,6 +103,16 @@ pub fn activations() -> Vec<Case> {
         on("Gelu").opset(20).text("approximate", "tanh"),
         on("Erf"),
         on("Softplus"),
+        on("Selu"),
+        on("Selu").float("alpha", 1.2).float("gamma", 0.9),
+        on("Celu"),
+        on("Celu").float("alpha", 0.5),
+        on("Mish").opset(18),
+        on("Swish").opset(24),
+        on("Swish").opset(24).float("alpha", 0.6),
+        on("Softsign"),
+        on("ThresholdedRelu").float("alpha", 0.7),
+        on("Shrink").float("bias", 0.2).float("lambd", 0.4),
         on("Softmax"),
         on("Softmax").int("axis", 1),
         on("Softmax").opset(11),
@@ -198,6 +224,19 @@ pub fn arithmetic_with_broadcasting() -> Vec<Case> {
         case("Pow", &[image(71)]).numbers(&[3.0]),
         case("Pow", &[image(71)]).constant(TensorData::from_i64(&[], &[2])),
     ]);
+    let whole = |seed| (image(seed) * 9).round();
+    cases.extend([
+        case("Mean", &[image(71), noise(&[6], 73)]),
+        case("Mod", &[image(71) * 5, image(72).abs() + 0.5]).int("fmod", 1),
+    ]);
+    let small = image(77).clamp(-0.9, 0.9);
+    cases.extend(["Sin", "Cos", "Tan", "Atan", "Sinh", "Cosh", "Asinh"].map(|op| case(op, &[image(78) * 2])));
+    cases.extend(["Asin", "Acos", "Atanh"].map(|op| case(op, &[small.shallow_clone()])));
+    cases.extend([
+        case("Acosh", &[image(79).abs() + 1.0]),
+        case("Sign", &[whole(76)]),
+        case("Round", &[whole(76) / 2]),
+    ]);
     let positive = image(75).abs() + 0.2;
     cases.extend(
         ["Sqrt", "Exp", "Log", "Neg", "Abs", "Reciprocal", "Floor", "Ceil"]
@@ -216,16 +255,21 @@ pub fn comparisons_and_logic() -> Vec<Case> {
     let mut select = case("Where", &[noise(&[3, 4], 83), noise(&[4], 84)]).constant(b.clone());
     select.node.inputs.rotate_right(1);
     let mut cases: Vec<Case> = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"].map(two).into();
-    cases.extend([logic("And").constant(b.clone()), logic("Or").constant(b), logic("Not"), select]);
+    cases.extend([logic("And").constant(b.clone()), logic("Or").constant(b.clone()), logic("Xor").constant(b)]);
+    let odd = Tensor::from_slice(&[1.0f32, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0]);
+    let on = |op: &str| case(op, &[odd.shallow_clone()]).gives(DataType::Bool);
+    cases.extend([logic("Not"), select, on("IsNaN"), on("IsInf"), on("IsInf").int("detect_negative", 0)]);
+    cases.push(on("IsInf").int("detect_positive", 0));
     cases
 }
 
 pub fn reductions_with_axes_as_attribute_and_as_input() -> Vec<Case> {
     let x = || noise(&[2, 3, 4, 5], 91);
     let mut cases = Vec::new();
-    for (op, since) in [("ReduceMean", 18), ("ReduceMax", 18), ("ReduceMin", 18), ("ReduceProd", 18), ("ReduceSum", 13)]
-    {
-        let on = || case(op, &[x()]);
+    let ops = ["Mean", "Max", "Min", "Prod", "Sum", "L1", "L2", "SumSquare", "LogSum", "LogSumExp"];
+    for (op, since) in ops.map(|op| (format!("Reduce{op}"), if op == "Sum" { 13 } else { 18 })) {
+        // The logarithm of a sum needs one above 0.
+        let on = || case(&op, &[if op == "ReduceLogSum" { x().abs() } else { x() }]);
         cases.extend([
             on().ints("axes", &[2, 3]).opset(since - 2),
             on().ints("axes", &[-1, 1]).int("keepdims", 0).opset(since - 2),
@@ -298,6 +342,63 @@ pub fn joins_splits_and_repeats() -> Vec<Case> {
         case("Gather", &[x()]).constant(TensorData::from_i64(&[], &[-2])).int("axis", 2),
         case("Gather", &[x()]).constant(TensorData::from_i64(&[2, 2], &[0, 1, 1, 0])),
         case("Tile", &[x()]).whole(&[2, 1, 3]),
+    ]
+}
+
+/// Places as a constant, whole numbers.
+fn places(dims: &[usize], values: &[i64]) -> TensorData {
+    TensorData::from_i64(dims, values)
+}
+
+pub fn elements_by_place() -> Vec<Case> {
+    let x = || noise(&[3, 4], 161);
+    let by = |op: &str, at: TensorData| case(op, &[x()]).constant(at);
+    let grid = || places(&[2, 3], &[0, 2, -1, 1, 0, 2]);
+    let scatter = |op: &str| by(op, grid()).weight(&[2, 3], 162);
+    let rows = || by("ScatterND", places(&[2, 1], &[2, -3])).weight(&[2, 4], 163);
+    let single = || by("ScatterND", places(&[3, 2], &[0, 1, 2, 3, 1, -1])).weight(&[3], 164);
+    let mut cases = vec![
+        by("GatherElements", grid()),
+        by("GatherElements", grid()).int("axis", 1),
+        by("GatherND", places(&[2, 2], &[0, 1, 2, -1])),
+        by("GatherND", places(&[2, 1], &[1, -1])),
+        case("GatherND", &[noise(&[2, 3, 4], 165)]).constant(places(&[2, 1], &[2, 0])).int("batch_dims", 1),
+        scatter("ScatterElements"),
+        scatter("Scatter").opset(9),
+        rows(),
+        single(),
+    ];
+    let again = || by("ScatterElements", places(&[2, 3], &[0, 0, 1, 0, 2, 1])).weight(&[2, 3], 166);
+    for reduction in ["add", "mul", "max", "min"] {
+        let axis = i64::from(reduction == "add");
+        cases.push(again().int("axis", axis).text("reduction", reduction).opset(18));
+        cases.push(rows().text("reduction", reduction).opset(18));
+    }
+    cases
+}
+
+pub fn orders_along_an_axis() -> Vec<Case> {
+    let x = || (noise(&[3, 5, 4], 171) * 4).round();
+    let int = |case: Case| case.gives(DataType::Int64);
+    let both = |case: Case| case.outputs(2);
+    let (values, order) = (|case: Case| both(case).reads(0..1), |case: Case| int(both(case)).reads(1..2));
+    let number = |value: i64| TensorData::from_i64(&[], &[value]);
+    vec![
+        values(case("TopK", &[x()]).whole(&[2])),
+        values(case("TopK", &[x()]).whole(&[3]).int("axis", 1).int("largest", 0)),
+        values(case("TopK", &[x()]).int("k", 2).int("axis", 0).opset(9)),
+        order(case("TopK", &[x()]).whole(&[3]).int("axis", 1)),
+        int(case("ArgMax", &[x()]).int("axis", 1)),
+        int(case("ArgMax", &[x()]).int("axis", -1).int("keepdims", 0).int("select_last_index", 1)),
+        int(case("ArgMin", &[x()]).int("axis", 1)),
+        case("CumSum", &[x()]).constant(number(1)),
+        case("CumSum", &[x()]).constant(number(-1)).int("exclusive", 1),
+        case("CumSum", &[x()]).constant(number(0)).int("reverse", 1).int("exclusive", 1),
+        case("Trilu", &[x()]),
+        case("Trilu", &[x()]).constant(number(-1)).int("upper", 0),
+        case("Trilu", &[x()]).constant(number(1)),
+        case("Einsum", &[x(), noise(&[3, 4, 2], 172)]).text("equation", "b i j, b j k -> b i k"),
+        case("Einsum", &[x()]).text("equation", "bij->bji"),
     ]
 }
 

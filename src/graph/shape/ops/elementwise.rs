@@ -10,6 +10,11 @@ pub(super) fn unary(c: &Context) -> Outputs {
     c.one(c.shape(0).cloned())
 }
 
+/// A boolean for each element.
+pub(super) fn test(c: &Context) -> Outputs {
+    Ok(vec![Fact::new(Some(DataType::Bool), c.shape(0).cloned())])
+}
+
 /// Softmax and LogSoftmax along `axis`.
 pub(super) fn softmax(c: &Context) -> Outputs {
     let default = if c.opset < 13 { 1 } else { -1 };

@@ -1,4 +1,4 @@
-//! Concat, Split, Slice, Gather, Pad, Expand, Tile (ONNX operators, opsets 1–21).
+//! Concat, Split, Slice, Gather and its relatives, Pad, Expand, Tile (ONNX operators, opsets 1–21).
 
 use super::super::context::{Context, Outputs, Trouble, show};
 use super::super::fact::{Fact, Item};
@@ -49,6 +49,20 @@ pub(super) fn split(c: &Context) -> Outputs {
         Fact::new(c.dtype(0), Some(shape))
     });
     Ok(shapes.collect())
+}
+
+/// An element for each place.
+pub(super) fn gather_elements(c: &Context) -> Outputs {
+    c.one(c.shape(1).cloned())
+}
+
+/// Places (…, k) in the first k dimensions behind `batch_dims`: what lies behind those, for each place.
+pub(super) fn gather_nd(c: &Context) -> Outputs {
+    let (Some(x), Some(places)) = (c.shape(0), c.shape(1)) else { return c.one(None) };
+    let depth = places.last().and_then(Dim::known);
+    let behind = depth.zip(usize::try_from(c.int("batch_dims", 0)).ok()).map(|(depth, batch)| depth + batch);
+    let Some(rest) = behind.and_then(|behind| x.get(behind..)) else { return c.one(None) };
+    c.one(Some([&places[..places.len() - 1], rest].concat()))
 }
 
 /// The size of each part; `None` where that is not known.

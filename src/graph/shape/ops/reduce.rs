@@ -1,4 +1,4 @@
-//! ReduceMean and its relatives, ArgMax, ArgMin (ONNX operators, opsets 1–18).
+//! ReduceMean and its relatives, ArgMax, ArgMin, TopK (ONNX operators, opsets 1–18).
 
 use super::super::context::{Context, Outputs};
 use super::super::fact::Fact;
@@ -25,6 +25,21 @@ pub(super) fn arg(c: &Context) -> Outputs {
     let Some(x) = c.shape(0) else { return Ok(vec![Fact::new(Some(DataType::Int64), None)]) };
     let axis = c.axis(c.int("axis", 0), x.len())?;
     Ok(vec![Fact::new(Some(DataType::Int64), Some(without(x, &[axis], c.int("keepdims", 1) != 0)))])
+}
+
+/// The first elements in order, and their positions. `k` is an attribute before opset 10 and an input since.
+pub(super) fn top_k(c: &Context) -> Outputs {
+    let Some(x) = c.shape(0) else {
+        return Ok(vec![Fact::new(c.dtype(0), None), Fact::new(Some(DataType::Int64), None)]);
+    };
+    let axis = c.axis(c.int("axis", -1), x.len())?;
+    let count = match c.int("k", -1) {
+        -1 => c.ints(1).and_then(|k| k.first().copied()),
+        k => Some(k),
+    };
+    let mut shape = x.clone();
+    shape[axis] = count.and_then(|k| usize::try_from(k).ok()).map_or(Dim::Unknown, Dim::Known);
+    Ok(vec![Fact::new(c.dtype(0), Some(shape.clone())), Fact::new(Some(DataType::Int64), Some(shape))])
 }
 
 fn without(x: &Shape, axes: &[usize], keep: bool) -> Shape {
