@@ -10,7 +10,7 @@ cargo = LIBTORCH=$(libtorch) cargo
 # Tests work on networks of a few kilobytes, where a second thread per operator only gets in the way.
 one_thread = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test bench lint build setup clean
+.PHONY: demo test bench conformance zoo lint build setup clean
 
 ## Sets up, builds, and runs one job through the HTTP service on the example network.
 demo: build
@@ -26,6 +26,14 @@ test: lint
 ## Runs whole jobs side by side and writes BENCHMARKS.md; FULL=1 takes hours.
 bench: build
 	python3 scripts/benchmarks $(if $(FULL),--full)
+
+## Runs the executor on ONNX's own backend tests and writes docs/operators.md.
+conformance: build
+	scripts/with_wheels conformance scripts/conformance
+
+## Exports some fifty networks with PyTorch, looks at each, drops a block of each, and writes docs/networks.md.
+zoo: build
+	scripts/with_wheels zoo scripts/zoo
 
 lint: setup
 	$(cargo) fmt --check

@@ -2,6 +2,8 @@
 
 pub mod check;
 pub mod compress;
+pub mod conformance;
+pub mod drop;
 pub mod evaluate;
 pub mod failure;
 pub mod files;
@@ -46,6 +48,12 @@ enum Command {
     /// For benchmarks: prune channels instead of blocks, and recover the same way.
     #[command(hide = true)]
     Filters(filters::Args),
+    /// For `make conformance`: run the executor on cases in the layout of ONNX's backend tests.
+    #[command(hide = true)]
+    Conformance(conformance::Args),
+    /// For `make zoo`: write a network without some of its blocks.
+    #[command(hide = true)]
+    Drop(drop::Args),
     /// Run by the service itself: measures latency and nothing else.
     #[command(hide = true)]
     LatencyChild(latency::ChildArgs),
@@ -66,6 +74,8 @@ impl Cli {
             Command::Evaluate(args) => evaluate::run(args),
             Command::Latency(args) => latency::run(args),
             Command::Filters(args) => filters::run(args),
+            Command::Conformance(args) => conformance::run(args),
+            Command::Drop(args) => drop::run(args),
             Command::LatencyChild(args) => latency::run_child(args),
         }
     }

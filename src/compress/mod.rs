@@ -21,6 +21,7 @@ pub mod augment;
 pub mod batchnorm;
 pub mod block;
 pub mod config;
+pub mod conformance;
 pub mod crops;
 pub mod cut;
 pub mod distill;

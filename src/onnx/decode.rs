@@ -45,6 +45,14 @@ pub fn decode(bytes: &[u8]) -> Result<Model, OnnxError> {
     })
 }
 
+/// Reads a file that holds one tensor (`TensorProto`), as ONNX's backend tests have them.
+pub fn decode_tensor(bytes: &[u8]) -> Result<Arc<TensorData>, OnnxError> {
+    let options = DecodeOptions::new().with_max_message_size(MAX_BYTES).with_element_memory_limit(MAX_ELEMENT_MEMORY);
+    let mut proto: TensorProto = options.decode_from_slice(bytes).map_err(|error| explain(bytes, &error))?;
+    let label = proto.name.clone().unwrap_or_default();
+    tensor::take(&mut proto, &label)
+}
+
 fn explain(bytes: &[u8], error: &DecodeError) -> OnnxError {
     match error {
         DecodeError::RecursionLimitExceeded

@@ -19,7 +19,7 @@ pub mod proto {
 
 use std::sync::Arc;
 
-pub use decode::{MAX_BYTES, decode};
+pub use decode::{MAX_BYTES, decode, decode_tensor};
 pub use encode::{encode, encode_graph};
 pub use error::OnnxError;
 

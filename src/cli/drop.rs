@@ -1,0 +1,41 @@
+//! `practised drop`: a network without some of its blocks, nothing recovered. For `make zoo`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::compress::export::to_onnx;
+use crate::compress::network::Network;
+use crate::compress::student::Student;
+use crate::exec::Device;
+
+use super::failure::{Failure, finish};
+use super::files;
+
+/// Arguments of `practised drop`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The network.
+    #[arg(value_name = "MODEL.onnx")]
+    model: PathBuf,
+    /// A block to drop, as `practised check` names it.
+    #[arg(long = "block", value_name = "NAME", required = true)]
+    blocks: Vec<String>,
+    /// The file to write.
+    #[arg(long, value_name = "FILE.onnx")]
+    out: PathBuf,
+}
+
+/// Runs `practised drop`.
+pub fn run(args: Args) -> ExitCode {
+    finish(drop(&args), false)
+}
+
+fn drop(args: &Args) -> Result<(), Failure> {
+    let network = Network::load(&files::read(&args.model)?)?;
+    let blocks = args.blocks.iter().map(|name| network.block(name)).collect::<Result<Vec<_>, _>>()?;
+    if let Some((block, reason)) = blocks.iter().find_map(|block| Some((block, block.reason.as_ref()?))) {
+        return Err(Failure::input("block_not_droppable", format!("{}: {reason}", block.name)));
+    }
+    let student = Student::dropped(&network, &blocks, Device::Cpu)?;
+    files::write(&args.out, &to_onnx(&network, &blocks, &student, &[])?)
+}
