@@ -95,6 +95,9 @@ impl Block {
 pub fn find(graph: &Graph) -> Vec<Block> {
     let tree = Dominators::new(graph);
     let mut blocks: Vec<Block> = graph.nodes.iter().filter_map(|node| residual_addition(graph, &tree, node)).collect();
+    let producers = graph.producers();
+    let module = |sum: &str| producers.get(sum).and_then(|add| names::module_of(&graph.nodes[*add]));
+    names::prefer_modules(blocks.iter_mut().map(|block| (&mut block.name, module(&block.sum))).collect());
     names::make_unique(blocks.iter_mut().map(|block| &mut block.name));
     blocks
 }

@@ -1,4 +1,5 @@
-//! Names that a customer recognises: the common prefix of what stands in a block's branch.
+//! Names that a customer recognises: the module that a block's addition stands in, or the common prefix of what stands in its
+//! branch.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,6 +12,30 @@ pub fn of_region(graph: &Graph, region: &BTreeSet<usize>) -> String {
     common_prefix(weights)
         .or_else(|| common_prefix(nodes.iter().map(|node| node.name.as_str()).filter(|name| telling(name))))
         .unwrap_or_else(|| "block".into())
+}
+
+/// The module whose code the addition stands in: what the exporter says, or the scopes in the node's name
+/// (`/layer1/layer1.0/Add`); `None` where neither tells.
+pub fn module_of(add: &Node) -> Option<String> {
+    if !add.scope.is_empty() {
+        return Some(add.scope.clone());
+    }
+    let mut parts = if add.name.contains('/') { components(&add.name) } else { Vec::new() };
+    parts.pop();
+    (!parts.is_empty()).then(|| parts.join("."))
+}
+
+/// Takes the module that an addition stands in for a name where no other addition stands there: a branch may be named more
+/// narrowly, after what its weights have in common (`features.3.conv`), or only the ones that kept their names (`layer1.1.se`).
+/// Each name comes with its module.
+pub fn prefer_modules<'a>(names: Vec<(&'a mut String, Option<String>)>) {
+    let mut standing: HashMap<String, usize> = HashMap::new();
+    names.iter().filter_map(|(_, module)| module.clone()).for_each(|module| *standing.entry(module).or_default() += 1);
+    for (name, module) in names {
+        if let Some(module) = module.filter(|module| standing[module] == 1) {
+            *name = module;
+        }
+    }
 }
 
 /// Numbers names that occur more than once: `block`, `block#2`, `block#3`.
@@ -83,6 +108,20 @@ mod tests {
             common_prefix(["_blocks.2._expand_conv.weight", "_blocks.2._bn0.weight"].into_iter()).as_deref(),
             Some("_blocks.2")
         );
+    }
+
+    #[test]
+    fn a_module_with_one_addition_gives_its_name() {
+        let scoped =
+            |name: &str, scope: &str| module_of(&Node { name: name.into(), scope: scope.into(), ..Node::default() });
+        assert_eq!(scoped("/layer1/layer1.0/Add", "").as_deref(), Some("layer1.0"));
+        assert_eq!(scoped("node_add_5", "features.1.1").as_deref(), Some("features.1.1"));
+        assert_eq!([scoped("Add_12", ""), scoped("/Add_1", "")], [None, None]);
+        let mut names = ["features.3.conv", "layers.0.attention", "layers.0.mlp", "block"].map(str::to_owned);
+        let modules =
+            [Some("features.3"), Some("layers.0"), Some("layers.0"), None].map(|name| name.map(str::to_owned));
+        prefer_modules(names.iter_mut().zip(modules).collect());
+        assert_eq!(names, ["features.3", "layers.0.attention", "layers.0.mlp", "block"]);
     }
 
     #[test]

@@ -47,13 +47,13 @@ pub(crate) fn infer(graph: &Graph, order: &[usize], inputs: &InputShapes, effort
     Inferred { facts: walk.facts, problems: walk.problems }
 }
 
-/// Bytes of constants that may be computed: transposing or casting every weight must fit, a made-up tensor of a hundred
-/// gigabytes must not.
+/// Bytes of constants that may be computed: reshaping, transposing and casting every weight must fit, a made-up tensor of a
+/// hundred gigabytes must not.
 fn budget(graph: &Graph) -> usize {
     const ROOM: usize = 64 << 20;
     let in_nodes = graph.nodes.iter().filter_map(|node| node.attrs.tensor("value"));
     let given: usize = graph.initializers.values().chain(in_nodes).map(|tensor| tensor.bytes.len()).sum();
-    given.saturating_mul(2).saturating_add(ROOM)
+    given.saturating_mul(4).saturating_add(ROOM)
 }
 
 /// The largest constant that a shape can depend on.

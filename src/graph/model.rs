@@ -44,6 +44,8 @@ pub struct Node {
     pub outputs: Vec<String>,
     /// Attributes by name.
     pub attrs: Attributes,
+    /// The module that the exporter says the node was written in, `layer1.0`; empty where it says nothing.
+    pub scope: String,
 }
 
 /// A graph input or output.

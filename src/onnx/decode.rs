@@ -120,7 +120,17 @@ fn node(proto: &mut NodeProto) -> Result<Node, OnnxError> {
         inputs: proto.input.clone(),
         outputs: proto.output.clone(),
         attrs,
+        scope: scope(proto),
     })
+}
+
+/// What PyTorch's dynamo exporter writes as `['', 'layer1', 'layer1.0', 'add_5']`: the last but one is the module.
+fn scope(proto: &NodeProto) -> String {
+    const SCOPES: &str = "pkg.torch.onnx.name_scopes";
+    let entry = proto.metadata_props.iter().find(|entry| entry.key.as_deref() == Some(SCOPES));
+    let scopes = entry.and_then(|entry| entry.value.as_deref()).unwrap_or_default();
+    let mut names = scopes.trim_matches(['[', ']']).rsplit(", ").map(|name| name.trim_matches(['\'', '"']));
+    names.nth(1).unwrap_or_default().to_owned()
 }
 
 fn graph(model: &ModelProto, nodes: Vec<Node>, tensors: &[(String, Arc<TensorData>)]) -> Result<Graph, OnnxError> {
