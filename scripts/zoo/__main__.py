@@ -27,6 +27,7 @@ import exporting
 import numpy
 import onnx
 import onnxruntime
+import tiny
 from networks import NETWORKS, forms
 from onnx import numpy_helper
 
@@ -72,9 +73,13 @@ def main():
     parser.add_argument("--binary", default=ROOT / "target/release/practised", type=Path)
     parser.add_argument("--folder", type=Path, help="keep the exports here, and take those that are there")
     parser.add_argument("--only", action="append", default=[], help="networks whose name holds this; writes nothing")
+    parser.add_argument("--fixtures", type=Path, metavar="FOLDER", help="write the tests' tiny networks there and nothing else")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
+    if args.fixtures:
+        tiny.write(args.fixtures)
+        return
     chosen = [(network, form) for network in NETWORKS for form in forms(network)]
     if args.only:
         chosen = [(network, form) for network, form in chosen if any(part in network.name for part in args.only)]

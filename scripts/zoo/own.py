@@ -143,6 +143,20 @@ class Backbone(nn.Module):
         return self.fc(self.model(x).mean((2, 3)))
 
 
+class Segmentation(nn.Module):
+    """Features of a network of timm's form, classified at every position and enlarged to the image's size."""
+
+    def __init__(self, backbone, width, classes):
+        super().__init__()
+        self.backbone = backbone
+        self.backbone.fc = nn.Identity()
+        self.head = nn.Sequential(conv(width, width), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, classes, 1))
+
+    def forward(self, x):
+        coarse = self.head(self.backbone.forward_features(x))
+        return F.interpolate(coarse, size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
 def thin_resnet20():
     return Thin(BasicBlock)
 

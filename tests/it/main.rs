@@ -3,6 +3,7 @@
 mod agreement;
 mod command_line;
 mod exec;
+mod families;
 mod graph;
 mod graph_shapes;
 mod images;

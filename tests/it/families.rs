@@ -1,0 +1,120 @@
+//! One tiny network of every family, as PyTorch exports it (`scripts/zoo --fixtures`): which blocks may go, what they are called, and
+//! that the file without any one of them computes in ONNX Runtime what the student computes in memory.
+
+use std::path::Path;
+
+use practised::compress::export::{outputs, to_onnx, verify};
+use practised::compress::network::Network;
+use practised::compress::student::Student;
+use practised::exec::Device;
+
+use crate::support::noise;
+
+/// Fixture, side of its images, names of the blocks that may go, residual additions that may not.
+const FAMILIES: &[(&str, i64, &[&str], usize)] = &[
+    ("c2f", 64, &["model.2.m.0", "model.4.m.0", "model.4.m.1", "model.6.m.0", "model.6.m.1", "model.8.m.0"], 0),
+    ("c3", 64, &["model.2.m.0", "model.4.m.0", "model.4.m.1", "model.6.m.0", "model.6.m.1", "model.8.m.0"], 0),
+    ("convnext", 32, &["features.1.0", "features.1.1", "features.3.0", "features.3.1"], 0),
+    ("densenet", 32, &[], 0),
+    ("efficientnet", 32, &["features.1.0", "features.2.1", "features.3.0", "features.3.1"], 0),
+    ("efficientnet_lite", 32, &["blocks.0.0", "blocks.1.1", "blocks.2.0", "blocks.2.1"], 0),
+    ("efficientnet_v2", 32, &["features.1.0", "features.2.1", "features.3.1"], 0),
+    ("ghostnet", 32, &["blocks.2.0", "blocks.3.0"], 2),
+    ("mnasnet", 32, &["layers.8.1", "layers.8.2", "layers.9.1", "layers.9.2", "layers.10.1", "layers.10.2"], 0),
+    ("mobilenet_v2", 32, &["features.3", "features.4", "features.5"], 0),
+    ("mobilenet_v3", 32, &["features.1", "features.3", "features.4"], 0),
+    ("mobilenet_v4", 32, &["blocks.1.1", "blocks.1.2"], 0),
+    ("regnet_x", 32, &["trunk_output.block1.block1-1", "trunk_output.block2.block2-1"], 2),
+    ("regnet_y", 32, &["trunk_output.block1.block1-1", "trunk_output.block2.block2-1"], 2),
+    ("regnet_z", 32, &["stages.0.1", "stages.1.1"], 0),
+    ("repvgg", 32, &[], 2),
+    ("res2net", 32, &["layer1.1"], 6),
+    ("resnet_basic", 32, &["layer1.1", "layer2.1"], 4),
+    ("resnet_bottleneck", 32, &["layer1.1", "layer2.1"], 4),
+    ("resnet_preactivation", 32, &["stages.0.blocks.1", "stages.1.blocks.1"], 2),
+    ("resnet_thin", 32, &["layer1.0", "layer1.1", "layer1.2", "layer2.1", "layer2.2", "layer3.1", "layer3.2"], 2),
+    ("resnet_wide", 32, &["layer1.1", "layer2.1"], 4),
+    ("resnext", 32, &["layer1.1", "layer2.1"], 4),
+    ("segmentation", 32, &["backbone.layer1.1", "backbone.layer2.1"], 4),
+    ("seresnet", 32, &["layer1.1", "layer2.1"], 4),
+    ("swin", 32, &["features.1.0.attn", "features.1.0.mlp", "features.1.1.attn", "features.1.1.mlp"], 0),
+    ("two_outputs", 32, &["layer1.0", "layer1.1", "layer1.2", "layer2.1", "layer2.2", "layer3.1", "layer3.2"], 2),
+    ("vgg", 32, &[], 0),
+    (
+        "vit",
+        32,
+        &[
+            "encoder.layers.encoder_layer_0.self_attention",
+            "encoder.layers.encoder_layer_0.mlp",
+            "encoder.layers.encoder_layer_1.self_attention",
+            "encoder.layers.encoder_layer_1.mlp",
+        ],
+        0,
+    ),
+];
+
+#[test]
+fn every_family_has_its_blocks_by_name() {
+    let problems: Vec<String> = FAMILIES
+        .iter()
+        .filter_map(|(family, _, expected, others)| {
+            let network = load(family);
+            let (droppable, fixed): (Vec<_>, Vec<_>) = network.blocks.iter().partition(|block| block.droppable());
+            let names: Vec<&str> = droppable.iter().map(|block| block.name.as_str()).collect();
+            let told = fixed.iter().all(|block| block.reason.is_some());
+            (names != *expected || fixed.len() != *others || !told)
+                .then(|| format!("(\"{family}\", {names:?}, {})", fixed.len()))
+        })
+        .collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn every_block_of_every_family_goes_exactly() {
+    let problems: Vec<String> = FAMILIES
+        .iter()
+        .flat_map(|(family, side, names, _)| {
+            let network = load(family);
+            names
+                .iter()
+                .filter_map(|name| {
+                    without(&network, name, *side).err().map(|error| format!("{family}: {name}: {error}"))
+                })
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn every_fixture_is_in_the_table() {
+    let mut files: Vec<String> = std::fs::read_dir(folder())
+        .expect("fixtures")
+        .map(|entry| entry.expect("a file").path().file_stem().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    files.sort();
+    let mut listed: Vec<&str> = FAMILIES.iter().map(|(family, ..)| *family).collect();
+    listed.sort_unstable();
+    assert_eq!(files, listed);
+}
+
+fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures")
+}
+
+fn load(family: &str) -> Network {
+    let bytes = std::fs::read(folder().join(format!("{family}.onnx"))).expect("a fixture");
+    Network::load(&bytes).unwrap_or_else(|error| panic!("{family}: {error}"))
+}
+
+/// The file without a block, read back: in ONNX Runtime, in the executor, and as it was in memory.
+fn without(network: &Network, name: &str, side: i64) -> Result<f64, String> {
+    let dropped = || {
+        let block = network.block(name)?;
+        let student = Student::dropped(network, &[block], Device::Cpu)?;
+        let file = to_onnx(network, &[block], &student, &[])?;
+        let images = noise(&[3, network.input.channels as i64, side, side], 1);
+        verify(network, &file, &images, Some(&outputs(network, &student, &images)?), Device::Cpu)
+    };
+    dropped().map_err(|error: practised::compress::CompressError| error.to_string())
+}
