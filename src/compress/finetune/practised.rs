@@ -159,6 +159,12 @@ fn first_trained(setting: &Setting, refitted: &Refitted, steps: u32) -> usize {
     first.min(source.nodes.len() - 1)
 }
 
+/// The learning rates to try, the highest first, where made pictures are among the images or not, of so many pixels each.
+fn rates(made: bool, pixels: usize) -> impl Iterator<Item = f64> {
+    let most = if made && pixels > LARGE { MOST_BY_PICTURES } else { f64::INFINITY };
+    RATES.into_iter().filter(move |rate| *rate <= most)
+}
+
 struct Recovery<'a> {
     setting: &'a Setting<'a>,
     config: &'a FinetuneConfig,
@@ -178,7 +184,7 @@ impl Recovery<'_> {
             return Ok(None);
         }
         let mut taken: Option<(Run, f64)> = None;
-        for rate in self.rates() {
+        for rate in rates(self.setting.samples.made, self.setting.samples.pixels()) {
             let promised = taken.as_ref().map(|(_, promise)| *promise);
             let Some((run, promise)) = self.tried(rate, promised)? else {
                 self.undone.push(rate);
@@ -200,13 +206,6 @@ impl Recovery<'_> {
         let Some((mut run, _)) = taken else { return Ok(None) };
         self.advance(&mut run, self.steps)?;
         Ok(Some(run))
-    }
-
-    /// The learning rates to try, the highest first.
-    fn rates(&self) -> impl Iterator<Item = f64> + use<> {
-        let samples = self.setting.samples;
-        let most = if samples.made && samples.pixels() > LARGE { MOST_BY_PICTURES } else { f64::INFINITY };
-        RATES.into_iter().filter(move |rate| *rate <= most)
     }
 
     /// A run over the first steps at one rate, with the loss that it promises; `None` where it goes astray at once, or is not
@@ -431,5 +430,17 @@ impl Run {
     fn last_loss(&self) -> f64 {
         let seen = self.history.last().filter(|last| last.step == self.looked);
         seen.map_or(f64::INFINITY, |last| last.loss)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_high_rate_is_tried_but_where_pictures_decide_on_large_images() {
+        let first = |made, side: usize| rates(made, side * side).next();
+        assert_eq!([first(false, 32), first(true, 32), first(false, 224)], [Some(RATES[0]); 3]);
+        assert_eq!(first(true, 224), Some(MOST_BY_PICTURES));
     }
 }
