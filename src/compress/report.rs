@@ -288,6 +288,9 @@ pub struct FinetuneReport {
     pub fitted_on_all_images: bool,
     /// True where no step beat the start on the images that decide: the student is the start.
     pub recovery_rolled_back: bool,
+    /// True where it was rolled back to the plain drop because only made pictures spoke for it, and they for too little.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gain_doubted: bool,
     /// BatchNormalizations made for an export that had them folded, folded back again on export.
     pub batch_norms_made: usize,
     /// Feature loss along the way, from step 0 on.

@@ -362,6 +362,29 @@ fn no_steps_are_the_refit_alone() {
 }
 
 #[test]
+fn what_only_pictures_say_is_believed_where_they_say_much() {
+    let (mut believed, mut doubted) = (0, 0);
+    for (net, blocks) in forms().iter().flat_map(|net| [(net, ["layer1.1"]), (net, ["layer2.1"])]) {
+        let mut scene = Scene::new(net, 40, 8);
+        let (_, recovered) = scene.recover(&blocks, 0);
+        let refit = recovered.report.refit.expect("a refit");
+        scene.samples.made = true;
+        let (plain, again) = scene.recover(&blocks, 0);
+        let small = refit.loss_after > 0.3 * refit.loss_before;
+        assert_eq!(
+            (again.report.gain_doubted, again.report.recovery_rolled_back),
+            (small, small),
+            "{net:?}: {refit:?}"
+        );
+        let mut names = plain.params.names();
+        let as_dropped = names.all(|name| plain.params.get(name) == again.student.params.get(name));
+        assert_eq!(as_dropped, small, "{net:?}: {refit:?}");
+        *(if small { &mut doubted } else { &mut believed }) += 1;
+    }
+    assert!(believed > 0 && doubted > 0, "{believed} are believed, {doubted} doubted: both have to be seen");
+}
+
+#[test]
 fn images_that_tell_next_to_nothing_still_end_in_a_student() {
     let net = TinyResNet::default();
     let one = noise(&[1, 3, 8, 8], 5);

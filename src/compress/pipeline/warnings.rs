@@ -114,6 +114,11 @@ fn floor_hit(bench: &Bench, summary: &FinetuneSummary) -> Option<Warning> {
 
 fn rolled_back(summary: &FinetuneSummary) -> Option<Warning> {
     let report = summary.report.as_ref().filter(|report| report.recovery_rolled_back)?;
+    if report.gain_doubted {
+        let detail = "only made pictures could decide, and the loss on them fell by too little to say that it would on images: \
+                      the student is as dropped, neither refitted nor trained";
+        return warning("recovery_rolled_back", detail.into());
+    }
     let detail = format!(
         "no training lowered the loss on the images that decide: the student is {}",
         match report.refit.as_ref().is_some_and(|refit| !refit.refitted.is_empty()) {
