@@ -21,6 +21,7 @@ pub struct Args {
 
 /// Runs `practised check`. A network without a droppable block is not at fault for being looked at: exit code 0.
 pub fn run(args: Args) -> ExitCode {
+    super::end_with_the_reader();
     finish(check(&args), args.json)
 }
 

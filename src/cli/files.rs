@@ -1,5 +1,6 @@
 //! Reading what the command line names.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde::Serialize;
@@ -59,7 +60,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let failed =
         |error: &dyn std::fmt::Display| Failure::input("file_unwritable", format!("{}: {error}", path.display()));
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let half = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
+    // For others to read too, as far as the umask lets them: a temporary file is not by itself.
+    let readable = std::fs::Permissions::from_mode(0o666);
+    let half = tempfile::Builder::new().permissions(readable).tempfile_in(folder).map_err(|error| failed(&error))?;
     std::fs::write(half.path(), bytes).map_err(|error| failed(&error))?;
     half.persist(path).map_err(|error| failed(&error))?;
     Ok(())

@@ -18,6 +18,7 @@ pub mod worker;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::exec;
 
@@ -90,6 +91,15 @@ impl Command {
 
 /// Exit code where the input or the usage is at fault.
 const USAGE: u8 = 2;
+
+/// Lets the process end where what reads its output has ended, as `head` does, in place of panicking. Only for a command that
+/// writes to nothing else: it would end with a child or a peer, too.
+fn end_with_the_reader() {
+    // SAFETY: the default action is no handler, so nothing of ours runs in it.
+    if let Err(error) = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) } {
+        tracing::debug!(%error, "a closed pipe stays an error");
+    }
+}
 
 /// Says what is wrong with the usage.
 fn usage(message: &str) -> ExitCode {

@@ -49,6 +49,8 @@ fn compress_leaves_a_smaller_network_that_evaluate_and_the_report_agree_about() 
                 .expect("JSON");
         assert_eq!(kept, report);
 
+        let mode = |path: &str| std::fs::metadata(desk.path().join(path)).expect("a file").permissions();
+        assert_eq!(mode("out/student.onnx"), mode("job.json"), "as readable as any file");
         let student = std::fs::read(desk.path().join("out/student.onnx")).expect("a student");
         let nodes = onnx::decode(&student).expect("decodes").graph.nodes.len();
         let dropped = report["dropped_blocks"].as_array().expect("names").len();
