@@ -28,7 +28,7 @@ pub fn module_of(add: &Node) -> Option<String> {
 /// Takes the module that an addition stands in for a name where no other addition stands there: a branch may be named more
 /// narrowly, after what its weights have in common (`features.3.conv`), or only the ones that kept their names (`layer1.1.se`).
 /// Each name comes with its module.
-pub fn prefer_modules<'a>(names: Vec<(&'a mut String, Option<String>)>) {
+pub fn prefer_modules(names: Vec<(&mut String, Option<String>)>) {
     let mut standing: HashMap<String, usize> = HashMap::new();
     names.iter().filter_map(|(_, module)| module.clone()).for_each(|module| *standing.entry(module).or_default() += 1);
     for (name, module) in names {

@@ -5,6 +5,8 @@ mod average;
 mod optimiser;
 pub mod paper;
 pub mod practised;
+mod prepared;
+mod run;
 
 use super::report::FinetuneReport;
 use super::student::Student;

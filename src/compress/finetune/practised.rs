@@ -3,31 +3,21 @@
 
 use std::time::Instant;
 
-use crate::compress::augment::Cut;
-use crate::compress::batchnorm::{self, Made};
+use crate::compress::CompressError;
+use crate::compress::batchnorm;
 use crate::compress::block::Block;
 use crate::compress::config::{FinetuneConfig, LARGE, Part, Recipe};
-use crate::compress::crops;
-use crate::compress::cut;
-use crate::compress::fused::Fused;
-use crate::compress::hints;
-use crate::compress::mixing::cutmix;
-use crate::compress::muon::rate;
 use crate::compress::observer::{Observer, Phase};
-use crate::compress::pair::Pair;
-use crate::compress::precision::{self, Precision};
-use crate::compress::random::stream;
 use crate::compress::recoverability::Setting;
 use crate::compress::refit::Gate;
 use crate::compress::refit::start::{self, Refitted};
-use crate::compress::report::{FinetuneReport, HistoryPoint, RefitReport};
-use crate::compress::samples::Batches;
+use crate::compress::report::{FinetuneReport, RefitReport};
 use crate::compress::student::Student;
-use crate::compress::{CompressError, trainable};
 use crate::exec::Params;
 
 use super::average::Average;
-use super::optimiser::Optimiser;
+use super::prepared::Prepared;
+use super::run::Run;
 use super::{CHECKPOINTS, Recovered};
 
 /// Learning rates, as shares of a kernel's norm per step, from the first that is tried to the last.
@@ -60,15 +50,8 @@ const PROMISING: f64 = 0.95;
 /// higher one gets further in the steps that remain.
 const BETTER: f64 = 0.97;
 
-/// Share of the steps on crops and mixed views. The last ones are on views as they are, which is what the student will be
-/// asked about; but on mixed ones still where there are so few images that it would learn them by heart.
-const SETTLING: f64 = 0.7;
-
 /// With fewer images than this, the ones held out are worth fitting on once they have decided.
 const FEW_IMAGES: usize = 200;
-
-/// Runs of fewer steps train nothing ahead of the first gap.
-const SHORT_RUN: u32 = 100;
 
 /// Refits the gaps of `dropped`, then distils.
 pub fn by_practised(
@@ -117,56 +100,6 @@ fn recovered(
         true => recovery.doubt(plain, best, loss_before),
         false => recovery.finish(best, loss_before),
     }
-}
-
-/// A refitted student, ready to be trained.
-struct Prepared {
-    /// As refitted.
-    refitted: Refitted,
-    /// With BatchNormalizations made or renewed; computes the same.
-    student: Student,
-    made: Vec<Made>,
-    /// Index of the first node that is not the teacher's.
-    first: usize,
-    gate: Gate,
-    precision: Precision,
-    /// Whether early steps see crops.
-    crops: bool,
-    /// On the images that decide.
-    loss: f64,
-}
-
-impl Prepared {
-    /// For a run of so many steps.
-    fn new(setting: &Setting, refitted: Refitted, config: &FinetuneConfig, steps: u32) -> Result<Self, CompressError> {
-        let first = first_trained(setting, &refitted, steps);
-        let (mut student, mut made) = (refitted.student.copy()?, Vec::new());
-        if config.has(Part::BatchNorm) {
-            batchnorm::renew(setting.network, &mut student, setting.samples, first, &refitted.refitted)?;
-            // Those that are made start with the statistics of the same images.
-            (student, made) = batchnorm::make_behind(setting.network, &student, &student, setting.samples, first)?;
-        }
-        let gate = Gate::at(setting, &student, first)?;
-        let loss = gate.loss(&student)?;
-        let precision = precision::settle(config.precision, setting, &student, first, loss)?;
-        let crops = crops::fit(setting, &student, first, precision)?;
-        Ok(Self { refitted, student, made, first, gate, precision, crops, loss })
-    }
-}
-
-/// Index of the first node that is trained.
-///
-/// On small images all are: layers ahead of a gap help to make up for it, and behind a late gap hardly a layer is left that
-/// could (ResNet-20 without its last block: agreement 85.7 % in 79 CPU seconds, 76.6 % in 28 with what is ahead frozen). On
-/// large ones the layers ahead are most of a step's time, and in a short run every step has to go where the damage is: there
-/// they stay as the teacher has them.
-fn first_trained(setting: &Setting, refitted: &Refitted, steps: u32) -> usize {
-    let source = &refitted.student.graph;
-    if setting.samples.pixels() <= LARGE && steps >= SHORT_RUN {
-        return 0;
-    }
-    let first = cut::first_difference(&setting.network.graph, source, &refitted.refitted);
-    first.min(source.nodes.len() - 1)
 }
 
 /// The learning rates to try, the highest first, where made pictures are among the images or not, of so many pixels each.
@@ -347,121 +280,6 @@ impl Recovery<'_> {
     fn fold_back(&self, params: Params) -> Result<Student, CompressError> {
         let Student { graph, taps, .. } = &self.start.student;
         batchnorm::fold_back(&Student { graph: graph.clone(), params, taps: taps.clone() }, &self.start.made)
-    }
-}
-
-/// The best weights so far.
-struct Best {
-    loss: f64,
-    params: Params,
-}
-
-/// Training at one learning rate.
-struct Run {
-    rate: f64,
-    student: Student,
-    /// What is trained through: the same, with every BatchNormalization in the kernel ahead of it.
-    fused: Fused,
-    optimiser: Optimiser,
-    pair: Pair,
-    /// Whether early steps see crops.
-    crops: bool,
-    batches: Batches,
-    views: rand_chacha::ChaCha8Rng,
-    best: Best,
-    history: Vec<HistoryPoint>,
-    step: u32,
-    /// Step of the last look.
-    looked: u32,
-    /// Of the second half of the trial.
-    average: Option<Average>,
-}
-
-impl Run {
-    /// For a run of so many steps.
-    fn new(
-        setting: &Setting,
-        start: &Prepared,
-        config: &FinetuneConfig,
-        steps: u32,
-        rate: f64,
-    ) -> Result<Self, CompressError> {
-        let mut student = start.student.copy()?;
-        let fused = Fused::new(&student, start.first)?;
-        let mut names = trainable::weights_from(&student.graph, &student.taps, start.first);
-        // Behind such a bias the shift does the same, and both would move.
-        names.retain(|name| !fused.biases().any(|bias| bias == name));
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let batches = stream(setting.seed, "practised/batches");
-        let hints = if config.hints { hints::of(setting.network, fused.student(), start.first) } else { Vec::new() };
-        Ok(Self {
-            rate,
-            crops: start.crops,
-            pair: Pair::plan(setting, fused.student(), start.first, &hints, start.precision)?,
-            optimiser: Optimiser::new(config, student.params.trainable(&names)?),
-            fused,
-            batches: Batches::repeating(&setting.samples.fit, setting.samples.views_per_step(steps), batches),
-            views: stream(setting.seed, "practised/views"),
-            best: Best { loss: f64::INFINITY, params: start.student.params.deep_copy()? },
-            history: vec![HistoryPoint { step: 0, loss: start.loss, seconds: 0.0 }],
-            step: 0,
-            looked: 0,
-            average: None,
-            student,
-        })
-    }
-
-    /// One step on fresh views; gives how many images the teacher was asked about.
-    fn train(&mut self, setting: &Setting, config: &FinetuneConfig, progress: f64) -> Result<u64, CompressError> {
-        let mut views = setting.samples.views(self.batches.next_batch(), Cut::Ours, &mut self.views)?;
-        if config.mixing && (progress < SETTLING || !setting.samples.many()) {
-            views = cutmix(&views, &mut self.views)?;
-        }
-        if self.crops && progress < SETTLING {
-            views = crops::crop(&views, &mut self.views)?;
-        }
-        let student = self.fused.with(&self.student.params)?;
-        let gradients = || self.pair.backward(&student.params, &views, hints::weight(progress));
-        self.optimiser.step(gradients, rate(self.rate, self.step, progress))?;
-        self.step += 1;
-        if let Some(average) = &mut self.average {
-            average.add(&self.student.params)?;
-        }
-        Ok(views.size()[0] as u64)
-    }
-
-    /// Measures the student on the images that decide and keeps it if it is the best; false once its loss is no number.
-    fn look(&mut self, start: &Prepared, began: Instant) -> Result<bool, CompressError> {
-        self.looked = self.step;
-        let loss = match start.gate.loss(&self.student) {
-            Err(CompressError::NotFinite(_)) => f64::INFINITY,
-            loss => loss?,
-        };
-        let finite = loss.is_finite();
-        if finite {
-            self.history.push(HistoryPoint { step: self.step, loss, seconds: began.elapsed().as_secs_f64() });
-        }
-        if loss < self.best.loss {
-            self.best = Best { loss, params: self.student.params.deep_copy()? };
-        }
-        Ok(finite)
-    }
-
-    /// The loss that can be had from here when the rate falls: that of the weights' mean, or of the weights where it is less.
-    fn promise(&mut self, start: &Prepared) -> Result<f64, CompressError> {
-        let Some(average) = self.average.take() else { return Ok(self.last_loss()) };
-        let Student { graph, taps, .. } = &self.student;
-        let mean = Student { graph: graph.clone(), params: average.into_params(), taps: taps.clone() };
-        match start.gate.loss(&mean) {
-            Err(CompressError::NotFinite(_)) => Ok(f64::INFINITY),
-            loss => Ok(loss?.min(self.last_loss())),
-        }
-    }
-
-    /// What the last look saw; a run that went astray is worse than any start.
-    fn last_loss(&self) -> f64 {
-        let seen = self.history.last().filter(|last| last.step == self.looked);
-        seen.map_or(f64::INFINITY, |last| last.loss)
     }
 }
 
