@@ -82,93 +82,40 @@ pub(super) fn modulo(spec: &Spec) -> Built {
     }
 }
 
-pub(super) fn sqrt(_: &Spec) -> Built {
-    unary(Tensor::f_sqrt)
+/// An operator of one input that torch has under some name.
+macro_rules! unary_operators {
+    ($($(#[$doc:meta])* $name:ident => $run:expr,)*) => {
+        $($(#[$doc])* pub(super) fn $name(_: &Spec) -> Built {
+            unary($run)
+        })*
+    };
 }
 
-pub(super) fn exp(_: &Spec) -> Built {
-    unary(Tensor::f_exp)
-}
-
-pub(super) fn log(_: &Spec) -> Built {
-    unary(Tensor::f_log)
-}
-
-pub(super) fn neg(_: &Spec) -> Built {
-    unary(Tensor::f_neg)
-}
-
-pub(super) fn abs(_: &Spec) -> Built {
-    unary(Tensor::f_abs)
-}
-
-pub(super) fn reciprocal(_: &Spec) -> Built {
-    unary(Tensor::f_reciprocal)
-}
-
-pub(super) fn floor(_: &Spec) -> Built {
-    unary(Tensor::f_floor)
-}
-
-pub(super) fn ceil(_: &Spec) -> Built {
-    unary(Tensor::f_ceil)
-}
-
-/// Half goes to the even neighbour.
-pub(super) fn round(_: &Spec) -> Built {
-    unary(Tensor::f_round)
-}
-
-pub(super) fn sign(_: &Spec) -> Built {
-    unary(Tensor::f_sign)
-}
-
-pub(super) fn sin(_: &Spec) -> Built {
-    unary(Tensor::f_sin)
-}
-
-pub(super) fn cos(_: &Spec) -> Built {
-    unary(Tensor::f_cos)
-}
-
-pub(super) fn tan(_: &Spec) -> Built {
-    unary(Tensor::f_tan)
-}
-
-pub(super) fn asin(_: &Spec) -> Built {
-    unary(Tensor::f_asin)
-}
-
-pub(super) fn acos(_: &Spec) -> Built {
-    unary(Tensor::f_acos)
-}
-
-pub(super) fn atan(_: &Spec) -> Built {
-    unary(Tensor::f_atan)
-}
-
-pub(super) fn sinh(_: &Spec) -> Built {
-    unary(Tensor::f_sinh)
-}
-
-pub(super) fn cosh(_: &Spec) -> Built {
-    unary(Tensor::f_cosh)
-}
-
-pub(super) fn asinh(_: &Spec) -> Built {
-    unary(Tensor::f_asinh)
-}
-
-pub(super) fn acosh(_: &Spec) -> Built {
-    unary(Tensor::f_acosh)
-}
-
-pub(super) fn atanh(_: &Spec) -> Built {
-    unary(Tensor::f_atanh)
-}
-
-pub(super) fn is_nan(_: &Spec) -> Built {
-    unary(Tensor::f_isnan)
+unary_operators! {
+    sqrt => Tensor::f_sqrt,
+    exp => Tensor::f_exp,
+    log => Tensor::f_log,
+    neg => Tensor::f_neg,
+    abs => Tensor::f_abs,
+    reciprocal => Tensor::f_reciprocal,
+    floor => Tensor::f_floor,
+    ceil => Tensor::f_ceil,
+    /// Half goes to the even neighbour.
+    round => Tensor::f_round,
+    sign => Tensor::f_sign,
+    sin => Tensor::f_sin,
+    cos => Tensor::f_cos,
+    tan => Tensor::f_tan,
+    asin => Tensor::f_asin,
+    acos => Tensor::f_acos,
+    atan => Tensor::f_atan,
+    sinh => Tensor::f_sinh,
+    cosh => Tensor::f_cosh,
+    asinh => Tensor::f_asinh,
+    acosh => Tensor::f_acosh,
+    atanh => Tensor::f_atanh,
+    is_nan => Tensor::f_isnan,
+    not => Tensor::f_logical_not,
 }
 
 pub(super) fn is_inf(spec: &Spec) -> Built {
@@ -211,10 +158,6 @@ pub(super) fn or(spec: &Spec) -> Built {
 
 pub(super) fn xor(spec: &Spec) -> Built {
     binary(spec, Tensor::f_logical_xor)
-}
-
-pub(super) fn not(_: &Spec) -> Built {
-    unary(Tensor::f_logical_not)
 }
 
 /// Where.
