@@ -45,6 +45,11 @@ def torchscript(model, inputs, path, batch="static", norm="folded", opset=17):
     names = input_names(inputs)
     outputs = output_names(model, inputs)
     axes = {name: {0: "batch"} for name in names + outputs} if batch == "dynamic" else None
+    if norm == "training":
+        # Tracing runs the network, and would move the statistics.
+        for module in model.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.momentum = 0.0
     training = {"kept": torch.onnx.TrainingMode.PRESERVE, "training": torch.onnx.TrainingMode.TRAINING}
     torch.onnx.export(
         model.train() if norm == "training" else model,

@@ -105,10 +105,12 @@ class Form:
 
     name: str
     export: Callable
+    #: Whether a runtime computes it with the statistics of the batch: nothing to compare with.
+    trains: bool = False
 
 
 def torchscript(name, **options):
-    return Form(name, lambda *args: exporting.torchscript(*args, **options))
+    return Form(name, lambda *args: exporting.torchscript(*args, **options), options.get("norm") == "training")
 
 
 def dynamo(name, **options):

@@ -3,7 +3,7 @@
 use crate::exec;
 use crate::graph::batch::free_batch;
 use crate::graph::fold::{InputShapes, fold};
-use crate::graph::{DataType, Dim, Graph};
+use crate::graph::{DataType, Dim, Graph, to_inference};
 use crate::images::ModelInput;
 use crate::onnx;
 
@@ -17,7 +17,7 @@ const NOMINAL_SIZE: (usize, usize) = (224, 224);
 
 /// A loaded teacher.
 pub struct Network {
-    /// The file as uploaded; exports are edits of it.
+    /// The file as uploaded, in the form that it is deployed in; exports are edits of it.
     pub model: onnx::Model,
     /// The graph that is run: shapes inferred, constants folded, batch free, nodes sorted.
     pub graph: Graph,
@@ -56,7 +56,8 @@ impl Network {
         bytes: &[u8],
         size: impl FnOnce(&ImageInput) -> Result<(usize, usize), CompressError>,
     ) -> Result<Self, CompressError> {
-        let model = onnx::decode(bytes)?;
+        let mut model = onnx::decode(bytes)?;
+        to_inference(&mut model.graph);
         let input = ImageInput::of(&model.graph)?;
         let size = size(&input)?;
         let graph = fold(&free_batch(&model.graph), &shapes(&input, size))?;
