@@ -145,11 +145,9 @@ impl Planned {
         let mut most: f64 = 0.0;
         for ((name, ours), file) in self.outputs.iter().zip(&computed).zip(&set.outputs) {
             let (theirs, rounded) = expected(file)?;
-            let rtol = wish.rtol.max(rounded);
-            let scale = theirs.to_kind(Kind::Double).abs().nan_to_num(0.0, 0.0, 0.0);
-            let atol = wish.atol + if scale.numel() > 0 { wish.of_scale * scale.max().double_value(&[]) } else { 0.0 };
+            let wish = Wish { rtol: wish.rtol.max(rounded), ..*wish };
             let difference =
-                compare(ours, &theirs, rtol, atol).map_err(|detail| Trouble::Wrong(format!("{name}: {detail}")))?;
+                compare(ours, &theirs, &wish).map_err(|detail| Trouble::Wrong(format!("{name}: {detail}")))?;
             most = most.max(difference);
         }
         Ok(most)
@@ -204,7 +202,7 @@ fn expected(file: &Path) -> Result<(Tensor, f64), Trouble> {
 }
 
 /// The largest difference as a share of the largest element expected; an error where any is beyond the tolerance.
-fn compare(ours: &Tensor, theirs: &Tensor, rtol: f64, atol: f64) -> Result<f64, String> {
+fn compare(ours: &Tensor, theirs: &Tensor, wish: &Wish) -> Result<f64, String> {
     if ours.size() != theirs.size() {
         return Err(format!("shape {:?}, expected {:?}", ours.size(), theirs.size()));
     }
@@ -215,9 +213,9 @@ fn compare(ours: &Tensor, theirs: &Tensor, rtol: f64, atol: f64) -> Result<f64, 
     // Infinities and what is no number are where they are expected, or the difference is none that passes.
     let same = ours.eq_tensor(&theirs).logical_or(&ours.isnan().logical_and(&theirs.isnan()));
     let apart = (&ours - &theirs).abs().masked_fill(&same, 0.0);
-    let allowed = theirs.abs() * rtol + atol;
+    let scale = theirs.abs().nan_to_num(0.0, 0.0, 0.0).max().double_value(&[]);
+    let allowed = theirs.abs() * wish.rtol + (wish.atol + wish.of_scale * scale);
     if bool::try_from(same.logical_or(&apart.le_tensor(&allowed)).all()).unwrap_or(false) {
-        let scale = theirs.abs().nan_to_num(0.0, 0.0, 0.0).max().double_value(&[]);
         return Ok(apart.max().double_value(&[]) / scale.max(f64::MIN_POSITIVE));
     }
     Err(format!(

@@ -1,8 +1,9 @@
 //! Operators that pick, join or repeat parts of tensors.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::super::kernel::{Built, Call, Cause, Ints, Spec, axis, fail, many, one, refuse};
+use super::scatter::from_front;
 
 pub(super) fn concat(spec: &Spec) -> Built {
     let along = spec.node.attrs.int("axis", 1);
@@ -73,7 +74,7 @@ fn slice_axis(x: &Tensor, along: i64, start: i64, end: i64, step: i64) -> Result
 }
 
 /// The elements at these places along an axis.
-fn pick(x: &Tensor, along: i64, places: &[i64]) -> Result<Tensor, Cause> {
+pub(super) fn pick(x: &Tensor, along: i64, places: &[i64]) -> Result<Tensor, Cause> {
     Ok(x.f_index_select(along, &Tensor::f_from_slice(places)?.f_to_device(x.device())?)?)
 }
 
@@ -85,8 +86,7 @@ pub(super) fn gather(spec: &Spec) -> Built {
         let along = axis(along, data.dim())?;
         let size = data.size();
         let last = size[along as usize];
-        let flat = indices.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
-        let flat = flat.f_add_scalar(last)?.f_where_self(&flat.f_lt(0)?, &flat)?.f_to_device(data.device())?;
+        let flat = from_front(&indices.f_reshape([-1])?, last, data)?;
         let shape = [&size[..along as usize], &indices.size(), &size[along as usize + 1..]].concat();
         Ok(data.f_index_select(along, &flat)?.f_reshape(shape)?)
     })

@@ -6,6 +6,7 @@
 use tch::Tensor;
 
 use super::super::kernel::{Built, Call, Cause, Floats, Ints, Refusal, Spec, axis, fail, one, refuse};
+use super::index::pick;
 
 pub(super) fn resize(spec: &Spec) -> Built {
     let attrs = &spec.node.attrs;
@@ -149,10 +150,6 @@ impl Resize {
             Tensor::f_from_slice(&weights)?.f_reshape(shape)?.f_to_kind(x.f_kind()?)?.f_to_device(x.device())?;
         Ok(pick(x, along.axis, &below)?.f_lerp_tensor(&pick(x, along.axis, &above)?, &weights)?)
     }
-}
-
-fn pick(x: &Tensor, along: i64, places: &[i64]) -> Result<Tensor, Cause> {
-    Ok(x.f_index_select(along, &Tensor::f_from_slice(places)?.f_to_device(x.device())?)?)
 }
 
 /// Which place of the input an element of the output stands for; `coordinate_transformation_mode`.

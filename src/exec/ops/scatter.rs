@@ -139,7 +139,8 @@ impl Rows {
     }
 }
 
-fn from_front(places: &Tensor, size: i64, data: &Tensor) -> Result<Tensor, Cause> {
+/// Places counted from the front, beside the data.
+pub(super) fn from_front(places: &Tensor, size: i64, data: &Tensor) -> Result<Tensor, Cause> {
     let places = places.f_to_kind(Kind::Int64)?.f_to_device(data.device())?;
     Ok(places.f_add_scalar(size)?.f_where_self(&places.f_lt(0)?, &places)?)
 }
