@@ -20,6 +20,7 @@ demo: build
 ##
 ## `cargo test` and not one process per test: loading libtorch takes longer than most tests.
 test: lint
+	scripts/setup --tests
 	$(one_thread) $(cargo) test --locked --all-targets
 	$(cargo) test --locked --doc --quiet
 
@@ -31,9 +32,10 @@ bench: build
 conformance: build
 	scripts/with_wheels conformance scripts/conformance
 
-## Exports some fifty networks with PyTorch, looks at each, drops a block of each, and writes docs/networks.md.
+## Exports some sixty networks with PyTorch and Keras, looks at each, drops a block of each, and writes docs/networks.md.
 zoo: build
-	scripts/with_wheels zoo scripts/zoo
+	scripts/with_wheels keras scripts/keras --folder "$(target_dir)/keras"
+	scripts/with_wheels zoo scripts/zoo --keras "$(target_dir)/keras"
 
 lint: setup
 	$(cargo) fmt --check

@@ -48,7 +48,7 @@ class Row:
     refused: str = ""
     additions: int = 0
     droppable: int = 0
-    pytorch: str = ""
+    framework: str = ""
     onnxruntime: str = ""
     dropped: str = ""
     without: str = ""
@@ -57,8 +57,11 @@ class Row:
         if self.refused:
             return [] if self.expected == 0 else [self.refused]
         found = [] if self.expected in (None, self.droppable) else [f"{self.droppable} droppable, {self.expected} expected"]
-        told = {"PyTorch": self.pytorch, "ONNX Runtime": self.onnxruntime, "without a block": self.without}
+        told = {"its framework": self.framework, "ONNX Runtime": self.onnxruntime, "without a block": self.without}
         return found + [f"{name}: {text}" for name, text in told.items() if text and not number(text)]
+
+    def tell(self):
+        print(f"{self.network}, {self.form}: {'; '.join(self.problems()) or 'fine'}", flush=True)
 
 
 def number(text):
@@ -73,6 +76,7 @@ def main():
     parser.add_argument("--binary", default=ROOT / "target/release/practised", type=Path)
     parser.add_argument("--folder", type=Path, help="keep the exports here, and take those that are there")
     parser.add_argument("--only", action="append", default=[], help="networks whose name holds this; writes nothing")
+    parser.add_argument("--keras", type=Path, metavar="FOLDER", help="look at the exports of scripts/keras there as well")
     parser.add_argument("--fixtures", type=Path, metavar="FOLDER", help="write the tests' tiny networks there and nothing else")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -86,9 +90,13 @@ def main():
     rows = []
     with tempfile.TemporaryDirectory(prefix="practised-zoo-") as scratch:
         for network, form in chosen:
-            row = looked_at(network, form, args.folder or Path(scratch), Path(scratch) / "case", args.binary)
-            rows.append(row)
-            print(f"{row.network}, {row.form}: {'; '.join(row.problems()) or 'fine'}", flush=True)
+            rows.append(exported_and_looked_at(network, form, args.folder or Path(scratch), Path(scratch) / "case", args.binary))
+            rows[-1].tell()
+        for path in sorted(args.keras.glob("keras-*.onnx")) if args.keras else []:
+            told = json.loads(path.with_suffix(".json").read_text())
+            row = Row(told["network"], "tf2onnx", told["family"], told["droppable"])
+            rows.append(looked_at(row, path, Path(scratch) / "case", args.binary))
+            row.tell()
     troubled = [row for row in rows if row.problems()]
     print(f"{len(rows)} exports, {len(troubled)} with something to say")
     if not args.only:
@@ -97,7 +105,7 @@ def main():
         print(f"wrote {out}")
 
 
-def looked_at(network, form, folder, case, binary):
+def exported_and_looked_at(network, form, folder, case, binary):
     row = Row(network.name, form.name, network.family, network.droppable)
     path = folder / f"{network.name.replace('/', '-')}-{form.name.replace(' ', '-').replace(',', '')}.onnx"
     try:
@@ -105,6 +113,10 @@ def looked_at(network, form, folder, case, binary):
     except Exception as error:
         row.refused = f"PyTorch does not export it: {str(error).splitlines()[0][:200]}"
         return row
+    return looked_at(row, path, case, binary, form.trains)
+
+
+def looked_at(row, path, case, binary, trains=False):
     checked = subprocess.run([binary, "check", path, "--json"], capture_output=True, text=True)
     told = json.loads(checked.stdout)
     if checked.returncode:
@@ -113,10 +125,10 @@ def looked_at(network, form, folder, case, binary):
     blocks = [block["name"] for block in told["blocks"] if block["droppable"]]
     row.additions, row.droppable = len(told["blocks"]), len(blocks)
     answers = numpy.load(path.with_suffix(".npz"))
-    inputs = [answers[f"input_{at}"] for at in range(len(network.inputs))]
     session = onnxruntime.InferenceSession(path)
-    row.pytorch = compared(case, path, inputs, [answers[f"output_{at}"] for at in range(len(session.get_outputs()))], binary)
-    row.onnxruntime = "" if form.trains else compared(case, path, inputs, ran(session, inputs), binary)
+    inputs = [answers[f"input_{at}"] for at in range(len(session.get_inputs()))]
+    row.framework = compared(case, path, inputs, [answers[f"output_{at}"] for at in range(len(session.get_outputs()))], binary)
+    row.onnxruntime = "" if trains else compared(case, path, inputs, ran(session, inputs), binary)
     if blocks:
         # One in the middle is neither beside the stem nor beside the head.
         row.dropped = blocks[len(blocks) // 2]
@@ -172,16 +184,16 @@ def compared(case, path, inputs, outputs, binary):
 def page(rows):
     yield "# Networks"
     yield (
-        "Networks with random weights as PyTorch exports them, looked at by `practised check`, without one block each, and computed by the "
-        f"executor beside PyTorch and ONNX Runtime {onnxruntime.__version__}. Written by `make zoo`, not by hand."
+        "Networks with random weights as PyTorch and Keras (tf2onnx) export them, looked at by `practised check`, without one block each, and computed by the "
+        f"executor beside the framework and ONNX Runtime {onnxruntime.__version__}. Written by `make zoo`, not by hand."
     )
     yield (
         "*Droppable* is how many of the residual additions may go, with what the architecture has where the literature says so. The "
-        f"differences are of the executor's outputs, as shares of the largest element ({TOLERANCE:.0e} is allowed): from PyTorch, from ONNX "
+        f"differences are of the executor's outputs, as shares of the largest element ({TOLERANCE:.0e} is allowed): from the framework, from ONNX "
         "Runtime, and from ONNX Runtime on the file that is written without the named block, which `onnx.checker` has accepted with its "
         "full check."
     )
-    heads = ["network", "family", "export", "additions", "droppable", "from PyTorch", "from ONNX Runtime", "block dropped", "without it"]
+    heads = ["network", "family", "export", "additions", "droppable", "from the framework", "from ONNX Runtime", "block dropped", "without it"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in rows:
         if row.refused:
@@ -189,7 +201,7 @@ def page(rows):
         else:
             expected = "" if row.expected is None else f" of {row.expected} expected"
             cells = [
-                row.network, row.family, row.form, row.additions, f"{row.droppable}{expected}", row.pytorch, row.onnxruntime, row.dropped, row.without,
+                row.network, row.family, row.form, row.additions, f"{row.droppable}{expected}", row.framework, row.onnxruntime, row.dropped, row.without,
             ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     yield "\n".join(lines)

@@ -71,6 +71,7 @@ NETWORKS = [
     Network("own/c3", "YOLO-style backbone, C3", own.c3_backbone, 6, ((3, 160, 160),)),
     Network("fcn_resnet50", "segmentation, FCN on ResNet-50", fcn, 12, ((3, 128, 128),)),
     Network("own/two_inputs", "two inputs", own.two_inputs, 4, ((3, 32, 32), (1, 32, 32))),
+    Network("own/several_inputs", "several inputs", own.SeveralInputs, 3, ((3, 32, 32), (3, 32, 32), (2,))),
     Network("own/two_outputs", "two outputs", own.two_outputs, 7, ((3, 32, 32),)),
     of_torchvision("DenseNet", 0)("densenet121"),
     of_torchvision("VGG", 0)("vgg11_bn"),

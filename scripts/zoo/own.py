@@ -81,6 +81,24 @@ class TwoInputs(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class SeveralInputs(nn.Module):
+    """Two pictures through one stem and stage, and two numbers that scale the channels of what they are joined to."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.stem = nn.Sequential(conv(3, width), nn.BatchNorm2d(width), nn.ReLU())
+        self.stage = BasicBlock(width, width, 1)
+        self.join = nn.Sequential(conv(2 * width, 2 * width, 3, 2), nn.BatchNorm2d(2 * width), nn.ReLU())
+        self.gain = nn.Linear(2, 2 * width)
+        self.joint = nn.Sequential(BasicBlock(2 * width, 2 * width, 1), BasicBlock(2 * width, 2 * width, 1))
+        self.fc = nn.Linear(2 * width, 10)
+
+    def forward(self, left, right, numbers):
+        pictures = torch.cat([self.stage(self.stem(left)), self.stem(right)], 1)
+        x = self.join(pictures) * torch.sigmoid(self.gain(numbers))[:, :, None, None]
+        return self.fc(self.joint(x).mean((2, 3)))
+
+
 class ConvSilu(nn.Module):
     def __init__(self, inputs, outputs, kernel=1, stride=1):
         super().__init__()

@@ -172,6 +172,7 @@ FIXTURES = [
     Network("two_outputs", "two outputs", partial(own.Thin, own.BasicBlock, width=4, early_exit=True), 7, SMALL),
     Network("densenet", "DenseNet", densenet, 0, SMALL),
     Network("vgg", "VGG", tiny_vgg, 0, SMALL),
+    Network("several_inputs", "several inputs", own.SeveralInputs, 3, (*SMALL, *SMALL, (2,))),
 ]
 
 

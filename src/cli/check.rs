@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::compress::analyse::{Analysis, analyse};
+use crate::compress::companions::CompanionInfo;
 
 use super::failure::{Failure, finish};
 use super::table::Table;
@@ -39,6 +40,17 @@ fn print(analysis: &Analysis) {
     for (what, interfaces) in [("input", &analysis.inputs), ("output", &analysis.outputs)] {
         for interface in interfaces {
             println!("{what} {} {} ({})", interface.name, interface.dtype, interface.shape.join(", "));
+        }
+    }
+    for companion in &analysis.other_inputs {
+        let CompanionInfo { name, needs_value, elements } = companion;
+        match needs_value {
+            true => {
+                println!("beside the images a job has to say what {name} is fed: one number, or {elements} of them")
+            }
+            false => {
+                println!("{name} takes the images of {} mirrored, unless a job says otherwise", analysis.image_input)
+            }
         }
     }
     println!("opset {}, {} parameters, {} MACs for one image", analysis.opset, analysis.parameters, analysis.macs);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::compress::companions::Value;
 use crate::compress::evaluate::{Evaluation, evaluate};
 use crate::compress::report::Figure;
 
@@ -28,9 +29,22 @@ pub struct Args {
     /// From image files to the networks' input, as in a job.
     #[arg(long, value_name = "FILE.json")]
     preprocess: Option<PathBuf>,
+    /// What an input beside the images is fed: NAME=NUMBER, or NAME=NUMBER,NUMBER,… for one image. May be repeated.
+    #[arg(long = "input", value_name = "NAME=NUMBERS", value_parser = given)]
+    inputs: Vec<(String, Value)>,
     /// JSON instead of a table.
     #[arg(long)]
     json: bool,
+}
+
+/// `age=0.5`, or `size=224,224`.
+fn given(text: &str) -> Result<(String, Value), String> {
+    let wrong = || format!("`{text}` is not NAME=NUMBER or NAME=NUMBER,NUMBER,…");
+    let (name, numbers) = text.split_once('=').ok_or_else(wrong)?;
+    let numbers: Vec<f64> =
+        numbers.split(',').map(|n| n.trim().parse().map_err(|_| wrong())).collect::<Result<_, _>>()?;
+    let value = if let [all] = numbers[..] { Value::All(all) } else { Value::Each(numbers) };
+    Ok((name.to_owned(), value))
 }
 
 /// Runs `practised evaluate`.
@@ -42,7 +56,7 @@ fn compare(args: &Args) -> Result<(), Failure> {
     let (teacher, student) = (files::read(&args.teacher)?, files::read(&args.student)?);
     let preprocess = files::read_preprocess(args.preprocess.as_deref())?;
     let images = files::read_images(&args.images, args.labels.as_deref())?;
-    let evaluation = evaluate(&teacher, &student, &images, &preprocess)?;
+    let evaluation = evaluate(&teacher, &student, &images, &preprocess, &args.inputs.iter().cloned().collect())?;
     if args.json {
         return files::print_json(&evaluation);
     }

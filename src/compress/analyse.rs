@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::graph::Dim;
 
 use super::CompressError;
+use super::companions::CompanionInfo;
+use super::network::Layout;
 
 /// A network, looked at but not run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,6 +15,15 @@ pub struct Analysis {
     pub inputs: Vec<Interface>,
     /// Outputs.
     pub outputs: Vec<Interface>,
+    /// The input that takes the images; empty where a version of this service looked that knew one input only.
+    #[serde(default)]
+    pub image_input: String,
+    /// Order of its dimensions.
+    #[serde(default)]
+    pub image_layout: Layout,
+    /// The other inputs, and whether a job has to give values for them.
+    #[serde(default)]
+    pub other_inputs: Vec<CompanionInfo>,
     /// Version of ONNX's operator set.
     pub opset: i64,
     /// Elements of the floating-point weights.

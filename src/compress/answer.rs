@@ -5,8 +5,9 @@ use tch::Tensor;
 use crate::graph::ValueInfo;
 
 use super::CompressError;
+use super::companions::Companion;
 use super::network::ImageInput;
-use super::onnxruntime::{Feed, Session};
+use super::onnxruntime::{Elements, Feed, Session};
 
 /// Images per run where the file leaves the batch free.
 const BATCH: i64 = 50;
@@ -17,6 +18,7 @@ const BATCH: i64 = 50;
 /// left out.
 pub fn outputs(
     input: &ImageInput,
+    companions: &[Companion],
     outputs: &[ValueInfo],
     file: &[u8],
     images: &Tensor,
@@ -29,7 +31,7 @@ pub fn outputs(
         let count = batch.min(total - start);
         let part = images.f_narrow(0, start, count)?;
         let full = if input.batch.is_some() { fill_up(&part, batch)? } else { part };
-        for (list, answer) in gathered.iter_mut().zip(run(&mut session, input, outputs, &full)?) {
+        for (list, answer) in gathered.iter_mut().zip(run(&mut session, &fed(input, companions, &full)?, outputs)?) {
             list.push(answer.f_narrow(0, 0, count)?);
         }
     }
@@ -42,15 +44,25 @@ fn fill_up(part: &Tensor, batch: i64) -> Result<Tensor, CompressError> {
     Ok(part.f_index_select(0, &Tensor::from_slice(&indices))?)
 }
 
-fn run(
-    session: &mut Session,
-    input: &ImageInput,
-    outputs: &[ValueInfo],
+/// What every input is fed beside these images, (n, C, H, W).
+fn fed<'a>(
+    input: &'a ImageInput,
+    companions: &'a [Companion],
     images: &Tensor,
-) -> Result<Vec<Tensor>, CompressError> {
-    let values = Vec::<f32>::try_from(images.f_flatten(0, -1)?)?;
-    let shape: Vec<usize> = images.size().iter().map(|size| *size as usize).collect();
-    let answers = session.run(&[Feed { name: &input.name, shape: &shape, data: &values }])?;
+) -> Result<Vec<(&'a str, Tensor)>, CompressError> {
+    let companion = |companion: &'a Companion| Ok((companion.name.as_str(), companion.fed(images)?));
+    let arranged = input.layout.arrange(images)?;
+    std::iter::once(Ok((input.file_name.as_str(), arranged))).chain(companions.iter().map(companion)).collect()
+}
+
+fn run(session: &mut Session, fed: &[(&str, Tensor)], outputs: &[ValueInfo]) -> Result<Vec<Tensor>, CompressError> {
+    let mut inputs: Vec<(&str, Vec<usize>, Elements)> = Vec::new();
+    for (name, tensor) in fed {
+        let shape = tensor.size().iter().map(|size| *size as usize).collect();
+        inputs.push((name, shape, Elements::of(tensor)?));
+    }
+    let feeds: Vec<Feed> = inputs.iter().map(|(name, shape, data)| Feed { name, shape, data }).collect();
+    let answers = session.run(&feeds)?;
     let find = |output: &ValueInfo| {
         let answer = answers.iter().find(|answer| answer.name == output.name);
         answer.ok_or_else(|| {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::images::Preprocess;
 
+use super::companions::Given;
 use super::latency::LatencyConfig;
 use super::precision::Precision;
 
@@ -17,6 +18,8 @@ pub struct JobConfig {
     pub preprocess: Preprocess,
     /// When to stop dropping.
     pub target: Target,
+    /// What the inputs beside the images are fed, by name.
+    pub inputs: Given,
     /// How recoverability is measured.
     pub recoverability: RecoverabilityConfig,
     /// How blocks are chosen by their scores.
@@ -234,9 +237,10 @@ impl std::fmt::Display for FieldProblem {
 }
 
 /// The fields of [`JobConfig`] as they stand in JSON.
-pub const FIELDS: [&str; 9] = [
+pub const FIELDS: [&str; 10] = [
     "preprocess",
     "target",
+    "inputs",
     "recoverability",
     "selection",
     "quality_floor",
@@ -259,6 +263,7 @@ pub fn parse(body: &Map<String, Value>, also: &[&str]) -> Result<JobConfig, Vec<
     read(body, "finetune", &mut config.finetune, &mut problems);
     read(body, "latency", &mut config.latency, &mut problems);
     read(body, "seed", &mut config.seed, &mut problems);
+    read(body, "inputs", &mut config.inputs, &mut problems);
     if one_target(body, &mut problems) {
         read(body, "target", &mut config.target, &mut problems);
     }
@@ -338,7 +343,8 @@ fn field_problem(key: &str, error: &serde_path_to_error::Error<serde_json::Error
     FieldProblem { pointer, detail: message, hint: None }
 }
 
-fn escape(key: &str) -> String {
+/// A name as a segment of a JSON pointer.
+pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 

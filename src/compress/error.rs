@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::exec::ExecError;
-use crate::graph::GraphError;
+use crate::graph::{DataType, GraphError};
 use crate::images::ImageError;
 use crate::onnx::OnnxError;
 
@@ -38,6 +38,15 @@ pub enum CompressError {
     /// Operators or attributes that the executor does not have, all of them.
     #[error("{} of the model's operators are not supported: {}", .0.len(), list(.0))]
     Unsupported(Vec<crate::exec::Unsupported>),
+    /// Several faults at once, the first of which gives the code.
+    #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<CompressError>),
+    /// Weights in 16 bits: training them needs 32, and so does whoever wants to know what dropping blocks alone has done.
+    #[error(
+        "{count} tensors, such as `{tensor}`, are {dtype:?}; networks in float32 are supported: export with model.float(), \
+         and convert the student"
+    )]
+    HalfPrecision { tensor: String, count: usize, dtype: DataType },
     /// The network has no block that could be dropped; the text says what was looked at.
     #[error("no block of this network can be dropped: {0}")]
     NoDroppableBlock(String),
@@ -79,15 +88,22 @@ fn list(unsupported: &[crate::exec::Unsupported]) -> String {
     unsupported.iter().map(|u| format!("{} ({})", u.node, u.op)).collect::<Vec<_>>().join(", ")
 }
 
+fn is_control_flow(node: &crate::exec::Unsupported) -> bool {
+    ["If", "Loop", "Scan"].contains(&node.op.as_str())
+}
+
 impl CompressError {
     /// Whether the input or this service is at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Images(error) if !error.is_input() => Fault::Internal,
+            Self::Several(errors) => errors.first().map_or(Fault::Internal, Self::fault),
             Self::Onnx(_) | Self::Graph(_) | Self::Images(_) | Self::Unsupported(_) | Self::NoDroppableBlock(_) => {
                 Fault::Input
             }
-            Self::ModelInterface(_) | Self::UnknownBlock { .. } | Self::NotFinite(_) => Fault::Input,
+            Self::ModelInterface(_) | Self::UnknownBlock { .. } | Self::NotFinite(_) | Self::HalfPrecision { .. } => {
+                Fault::Input
+            }
             Self::Exec(_)
             | Self::Latency(_)
             | Self::Runtime(_)
@@ -108,7 +124,22 @@ impl CompressError {
                 .iter()
                 .map(|f| json!({"pointer": format!("/preprocess/{}", f.field), "detail": f.detail, "hint": f.hint}))
                 .collect(),
+            Self::Several(errors) => errors.iter().flat_map(Self::parts_or_self).collect(),
             _ => Vec::new(),
+        }
+    }
+
+    fn parts_or_self(&self) -> Vec<serde_json::Value> {
+        let parts = self.parts();
+        if parts.is_empty() { vec![json!({"detail": self.to_string()})] } else { parts }
+    }
+
+    /// `Ok` where nothing is wrong; one fault alone as itself.
+    pub fn check(mut faults: Vec<Self>) -> Result<(), Self> {
+        match faults.len() {
+            0 => Ok(()),
+            1 => Err(faults.remove(0)),
+            _ => Err(Self::Several(faults)),
         }
     }
 
@@ -121,7 +152,10 @@ impl CompressError {
             Self::Images(error) => error.code(),
             Self::Latency(_) => "measurement_failed",
             Self::Runtime(_) => "onnxruntime_failed",
+            Self::Several(errors) => errors.first().map_or("internal", Self::code),
+            Self::Unsupported(nodes) if nodes.iter().all(is_control_flow) => "control_flow_unsupported",
             Self::Unsupported(_) => "operators_unsupported",
+            Self::HalfPrecision { .. } => "tensor_unsupported",
             Self::NoDroppableBlock(_) => "no_droppable_block",
             Self::ModelInterface(_) => "model_interface_unsupported",
             Self::UnknownBlock { .. } => "unknown_block",

@@ -7,6 +7,7 @@ use crate::onnx;
 
 use super::CompressError;
 use super::answer;
+use super::companions::{self, Given};
 use super::network::ImageInput;
 use super::quality::{agreement, top1};
 use super::report::{Figure, Top1};
@@ -29,27 +30,30 @@ pub struct Evaluation {
     pub output_mse: f64,
 }
 
-/// Runs both files on every image of the set.
+/// Runs both files on every image of the set, with `given` values for inputs beside the images.
 pub fn evaluate(
     teacher: &[u8],
     student: &[u8],
     set: &ImageSet,
     preprocess: &Preprocess,
+    given: &Given,
 ) -> Result<Evaluation, CompressError> {
     let graph = onnx::decode(teacher)?.graph;
     let input = ImageInput::of(&graph)?;
     let theirs = ImageInput::of(&onnx::decode(student)?.graph)?;
-    if theirs.name != input.name || theirs.channels != input.channels {
+    if theirs.file_name != input.file_name || theirs.channels != input.channels {
         return Err(CompressError::ModelInterface(format!(
             "the two networks take different inputs: \"{}\" with {} channels and \"{}\" with {}",
-            input.name, input.channels, theirs.name, theirs.channels
+            input.file_name, input.channels, theirs.file_name, theirs.channels
         )));
     }
+    let companions = companions::find(&graph, &input, given)?;
+    companions::check(&companions, given)?;
     let size = preprocess.check(input.wants(), set.images())?;
     let images = to_tensor(&set.tensor_data(preprocess, size)?)?;
     let first = &graph.outputs[..1];
-    let from_teacher = answer::outputs(&input, first, teacher, &images)?.remove(0);
-    let from_student = answer::outputs(&theirs, first, student, &images)?.remove(0);
+    let from_teacher = answer::outputs(&input, &companions, first, teacher, &images)?.remove(0);
+    let from_student = answer::outputs(&theirs, &companions, first, student, &images)?.remove(0);
     let labels: Vec<Option<u32>> = set.images().iter().map(|image| image.label).collect();
     let right = top1(&from_teacher, &labels)?.zip(top1(&from_student, &labels)?);
     Ok(Evaluation {

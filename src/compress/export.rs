@@ -4,8 +4,6 @@ use tch::{Kind, Tensor};
 
 use crate::exec::{Device, Executor, RunOptions};
 use crate::graph::Graph;
-use crate::graph::batch::free_batch;
-use crate::graph::fold::fold;
 use crate::graph::patch::Patch;
 use crate::onnx;
 
@@ -71,10 +69,9 @@ pub fn verify(
     device: Device,
 ) -> Result<f64, CompressError> {
     let read = onnx::decode(file)?;
-    let graph = fold(&free_batch(&read.graph), &network.input_shapes())?;
-    let student = Student::of(graph, Vec::new(), device)?;
+    let student = Student::of(network.prepare(&read.graph)?, Vec::new(), device)?;
     let in_memory = outputs(network, &student, images)?;
-    let in_runtime = answer::outputs(&network.input, &network.graph.outputs, file, images)?;
+    let in_runtime = answer::outputs(&network.input, &network.companions, &network.graph.outputs, file, images)?;
     let mut worst = 0.0f64;
     for (index, runtime) in in_runtime.iter().enumerate() {
         worst = worst.max(relative_difference(runtime, &in_memory[index])?);

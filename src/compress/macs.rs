@@ -8,8 +8,10 @@ pub fn of_node(graph: &Graph, node: &Node) -> u64 {
         let dims = graph.shape(value).unwrap_or_default();
         dims.iter().skip(1).map(|dim| dim.known().unwrap_or(1) as u64).product()
     };
-    let dims =
-        |index: usize| node.input(index).and_then(|name| graph.initializers.get(name)).map(|t| t.dims.as_slice());
+    // A weight may be computed in the network (standardised, say), so its shape counts and not its values.
+    let dims = |index: usize| -> Option<Vec<usize>> {
+        graph.shape(node.input(index)?)?.iter().map(|dim| dim.known()).collect()
+    };
     match node.op.as_str() {
         // Output elements × (input channels per group × kernel area); weight (M, C/group, kH, kW).
         "Conv" => dims(1).map_or(0, |w| spatial(node.output()) * w[1..].iter().product::<usize>() as u64),

@@ -20,6 +20,7 @@ pub mod answer;
 pub mod augment;
 pub mod batchnorm;
 pub mod block;
+pub mod companions;
 pub mod config;
 pub mod conformance;
 pub mod crops;

@@ -1,14 +1,18 @@
 //! A teacher as the method sees it: the uploaded file, the folded graph, its blocks and its tap.
 
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
 use crate::exec;
 use crate::graph::batch::free_batch;
 use crate::graph::fold::{InputShapes, fold};
-use crate::graph::{DataType, Dim, Graph, to_inference};
+use crate::graph::{DataType, Dim, Graph, ValueInfo, to_inference};
 use crate::images::ModelInput;
 use crate::onnx;
 
 use super::analyse::{Analysis, Interface, dim_text};
 use super::block::{self, Block};
+use super::companions::{self, Companion, Given};
 use super::tap::{self, Tap};
 use super::{CompressError, macs};
 
@@ -23,6 +27,8 @@ pub struct Network {
     pub graph: Graph,
     /// The image input.
     pub input: ImageInput,
+    /// The other inputs of the file; in `graph` they are nodes.
+    pub companions: Vec<Companion>,
     /// Height and width that the graph was folded with.
     pub size: (usize, usize),
     /// Where the features are captured.
@@ -31,11 +37,15 @@ pub struct Network {
     pub blocks: Vec<Block>,
 }
 
-/// The input that takes the images, (N, C, H, W).
+/// The input that takes the images: (N, C, H, W) in the graph that is run, whatever it is in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageInput {
-    /// Name.
+    /// Name in the graph that is run.
     pub name: String,
+    /// Name in the file.
+    pub file_name: String,
+    /// Order of its dimensions in the file.
+    pub layout: Layout,
     /// Channels: 3 for RGB, 1 for grey.
     pub channels: usize,
     /// Height and width where the file fixes them.
@@ -44,29 +54,62 @@ pub struct ImageInput {
     pub batch: Option<usize>,
 }
 
+/// Order of an image input's dimensions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// (N, C, H, W), as PyTorch exports.
+    #[default]
+    Nchw,
+    /// (N, H, W, C), as TensorFlow exports.
+    Nhwc,
+}
+
+impl Layout {
+    /// Sizes or other things by dimension, given as (N, C, H, W), in this order.
+    pub fn order<T: Clone>(self, nchw: &[T; 4]) -> [T; 4] {
+        let [n, c, h, w] = nchw.clone();
+        match self {
+            Self::Nchw => [n, c, h, w],
+            Self::Nhwc => [n, h, w, c],
+        }
+    }
+
+    /// Images, (n, C, H, W), in this order.
+    pub fn arrange(self, images: &Tensor) -> Result<Tensor, tch::TchError> {
+        Ok(match self {
+            Self::Nchw => images.shallow_clone(),
+            Self::Nhwc => images.f_permute([0, 2, 3, 1])?.f_contiguous()?,
+        })
+    }
+}
+
 impl Network {
     /// Decodes, folds and checks a file; a network with a free height and width is looked at in a nominal size.
     pub fn load(bytes: &[u8]) -> Result<Self, CompressError> {
-        Self::load_for(bytes, |input| Ok(input.size.unwrap_or(NOMINAL_SIZE)))
+        Self::load_for(bytes, &Given::new(), |input| Ok(input.size.unwrap_or(NOMINAL_SIZE)))
     }
 
-    /// Decodes, folds and checks a file, for images whose height and width `size` tells once the input is known. Every
-    /// operator that is not supported is reported at once.
+    /// Decodes, folds and checks a file, for images whose height and width `size` tells once the input is known, and `given`
+    /// values for its other inputs. Every operator that is not supported is reported at once.
     pub fn load_for(
         bytes: &[u8],
+        given: &Given,
         size: impl FnOnce(&ImageInput) -> Result<(usize, usize), CompressError>,
     ) -> Result<Self, CompressError> {
         let mut model = onnx::decode(bytes)?;
         to_inference(&mut model.graph);
-        let input = ImageInput::of(&model.graph)?;
+        let input = match ImageInput::of(&model.graph) {
+            Ok(input) => input,
+            Err(refusal) => return Err(with_obstacles(refusal, &model.graph)),
+        };
+        let companions = companions::find(&model.graph, &input, given)?;
         let size = size(&input)?;
-        let graph = fold(&free_batch(&model.graph), &shapes(&input, size))?;
-        let unsupported = exec::unsupported(&graph);
-        if !unsupported.is_empty() {
-            return Err(CompressError::Unsupported(unsupported));
-        }
+        let graph = prepared(&model.graph, &input, &companions, size);
+        let graph = graph.map_err(|refusal| with_obstacles(refusal, &model.graph))?;
+        CompressError::check(obstacles(&graph))?;
         let (tap, blocks) = (tap::find(&graph), block::find(&graph));
-        Ok(Self { model, graph, input, size, tap, blocks })
+        Ok(Self { model, graph, input, companions, size, tap, blocks })
     }
 
     /// The block with this name, or an error with the nearest name.
@@ -100,9 +143,15 @@ impl Network {
         }))
     }
 
-    /// Shapes to fold this network's graph with, and every edit of it.
-    pub fn input_shapes(&self) -> InputShapes {
-        shapes(&self.input, self.size)
+    /// The graph of an edited file as this network's own is: batch free, one input, folded.
+    pub fn prepare(&self, file: &Graph) -> Result<Graph, CompressError> {
+        prepared(file, &self.input, &self.companions, self.size)
+    }
+
+    /// Elements of the floating-point weights; values that inputs are fed are none.
+    fn parameters(&self) -> usize {
+        self.graph.parameter_count()
+            - self.companions.iter().map(|companion| companion.floats_in(&self.graph)).sum::<usize>()
     }
 
     /// What is reported about the network.
@@ -112,12 +161,53 @@ impl Network {
             inputs: declared.inputs.iter().map(Interface::of).collect(),
             outputs: declared.outputs.iter().map(Interface::of).collect(),
             opset: declared.opset(),
-            parameters: self.graph.parameter_count() as u64,
+            image_input: self.input.file_name.clone(),
+            image_layout: self.input.layout,
+            other_inputs: self.companions.iter().map(Companion::info).collect(),
+            parameters: self.parameters() as u64,
             macs: macs::of_graph(&self.graph),
             feature_tap: format!("{}: {}", self.tap.values.join(", "), self.tap.reason),
             blocks: self.blocks.iter().map(Block::info).collect(),
         }
     }
+}
+
+/// What stands in the way of running a folded graph.
+fn obstacles(graph: &Graph) -> Vec<CompressError> {
+    let unsupported = exec::unsupported(graph);
+    let unsupported = (!unsupported.is_empty()).then_some(CompressError::Unsupported(unsupported));
+    half_precision(graph).into_iter().chain(unsupported).collect()
+}
+
+/// A refusal together with everything else that stands in the way of the same file, so that one more export is enough.
+fn with_obstacles(refusal: CompressError, file: &Graph) -> CompressError {
+    let mut all = vec![refusal];
+    let known = file.inputs.iter().all(|input| input.ty.shape.is_some());
+    match fold(file, &InputShapes::new()) {
+        Ok(graph) if known => all.extend(obstacles(&graph)),
+        _ => {
+            let unknown = exec::unknown(file);
+            all.extend((!unknown.is_empty()).then_some(CompressError::Unsupported(unknown)));
+        }
+    }
+    CompressError::check(all).expect_err("there is one")
+}
+
+fn half_precision(graph: &Graph) -> Option<CompressError> {
+    let half = |dtype| matches!(dtype, DataType::Float16 | DataType::BFloat16);
+    let mut halves = graph.initializers.iter().filter(|(_, tensor)| half(tensor.dtype));
+    let (name, tensor) = halves.next()?;
+    Some(CompressError::HalfPrecision { tensor: name.clone(), count: 1 + halves.count(), dtype: tensor.dtype })
+}
+
+/// Batch free, one input, folded.
+fn prepared(
+    file: &Graph,
+    input: &ImageInput,
+    companions: &[Companion],
+    size: (usize, usize),
+) -> Result<Graph, CompressError> {
+    Ok(fold(&companions::bind(&free_batch(file), input, companions), &shapes(input, size))?)
 }
 
 fn shapes(input: &ImageInput, (height, width): (usize, usize)) -> InputShapes {
@@ -126,39 +216,50 @@ fn shapes(input: &ImageInput, (height, width): (usize, usize)) -> InputShapes {
 }
 
 impl ImageInput {
-    /// The one input of a network, or why it takes no images.
+    /// The first input of a network that takes images, or why none does.
     pub fn of(graph: &Graph) -> Result<Self, CompressError> {
-        let refuse = |detail: String| Err(CompressError::ModelInterface(detail));
-        let [input] = graph.inputs.as_slice() else {
-            let names: Vec<&str> = graph.inputs.iter().map(|input| input.name.as_str()).collect();
-            return refuse(format!(
-                "the network has {} inputs ({}); networks with one image input are supported",
-                names.len(),
-                names.join(", ")
-            ));
+        let refusals = match graph.inputs.as_slice() {
+            [] => vec!["the network has no input".to_owned()],
+            inputs => {
+                let mut refusals = Vec::new();
+                for input in inputs {
+                    match Self::from(input, graph) {
+                        Ok(input) => return Ok(input),
+                        Err(refusal) => refusals.push(refusal),
+                    }
+                }
+                refusals
+            }
         };
+        Err(CompressError::ModelInterface(refusals.join("; ")))
+    }
+
+    fn from(input: &ValueInfo, graph: &Graph) -> Result<Self, String> {
+        let name = &input.name;
         if input.ty.dtype != DataType::Float32 {
-            return refuse(format!(
-                "input \"{}\" is {:?}; export the network with a float32 input",
-                input.name, input.ty.dtype
-            ));
+            return Err(format!("input \"{name}\" is {:?}; export the network with a float32 input", input.ty.dtype));
         }
         let shape = input.ty.shape.clone().unwrap_or_default();
-        let [batch, channels, height, width] = shape.as_slice() else {
-            return refuse(format!("input \"{}\" has {} dimensions; images are (N, C, H, W)", input.name, shape.len()));
+        let [batch, second, third, last] = shape.as_slice() else {
+            return Err(format!("input \"{name}\" has {} dimensions; images are (N, C, H, W)", shape.len()));
         };
-        let channels = match channels.known() {
-            Some(channels @ (1 | 3)) => channels,
-            other => {
-                let found = other.map_or("a free number of".into(), |n| n.to_string());
-                return refuse(format!(
-                    "input \"{}\" has {found} channels; images have 1 (grey) or 3 (RGB), as (N, C, H, W)",
-                    input.name
+        let colours = |dim: &Dim| dim.known().filter(|channels| [1, 3].contains(channels));
+        let (layout, channels, height, width) = match (colours(second), colours(last)) {
+            (Some(channels), _) => (Layout::Nchw, channels, third, last),
+            (None, Some(channels)) => (Layout::Nhwc, channels, second, third),
+            (None, None) => {
+                let found = second.known().map_or("a free number of".into(), |n| n.to_string());
+                return Err(format!(
+                    "input \"{name}\" has {found} channels; images have 1 (grey) or 3 (RGB), as (N, C, H, W) or (N, H, W, C)"
                 ));
             }
         };
+        let in_graph = match layout {
+            Layout::Nchw => name.clone(),
+            Layout::Nhwc => graph.free_name(&format!("{name}/nchw")),
+        };
         let size = height.known().zip(width.known());
-        Ok(Self { name: input.name.clone(), channels, size, batch: batch.known() })
+        Ok(Self { name: in_graph, file_name: name.clone(), layout, channels, size, batch: batch.known() })
     }
 
     /// What images have to come out as.
@@ -168,7 +269,7 @@ impl ImageInput {
 }
 
 impl Interface {
-    fn of(info: &crate::graph::ValueInfo) -> Self {
+    fn of(info: &ValueInfo) -> Self {
         let shape = info.ty.shape.iter().flatten().map(dim_text).collect();
         Self { name: info.name.clone(), dtype: format!("{:?}", info.ty.dtype).to_lowercase(), shape }
     }

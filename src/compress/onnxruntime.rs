@@ -8,6 +8,8 @@ use ort::logging::LogLevel;
 use ort::session::SessionInputValue;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::value::{DynValue, TensorElementType, TensorRef};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
 
 /// A library that does not load, a network that ONNX Runtime does not take, or a run that fails.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +45,7 @@ pub struct Session {
     session: ort::session::Session,
 }
 
-/// A named float tensor to run a network on.
+/// A named tensor to run a network on.
 #[derive(Debug, Clone, Copy)]
 pub struct Feed<'a> {
     /// Name of the network's input.
@@ -51,7 +53,28 @@ pub struct Feed<'a> {
     /// Its sizes, outermost first: (N, C, H, W) for images.
     pub shape: &'a [usize],
     /// Its elements, row-major.
-    pub data: &'a [f32],
+    pub data: &'a Elements,
+}
+
+/// Elements of a tensor that a network is fed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Elements {
+    /// `float32`
+    Float(Vec<f32>),
+    /// `int64`
+    Int(Vec<i64>),
+}
+
+impl Elements {
+    /// Of a tensor, row-major: integers of any size as int64, all else as float32.
+    pub fn of(tensor: &Tensor) -> Result<Self, tch::TchError> {
+        let flat = tensor.f_flatten(0, -1)?;
+        Ok(match tensor.kind() {
+            Kind::Int64 | Kind::Int => Self::Int(Vec::try_from(flat.f_to_kind(Kind::Int64)?)?),
+            _ => Self::Float(Vec::try_from(flat.f_to_kind(Kind::Float)?)?),
+        })
+    }
 }
 
 /// A named tensor that a network gave; other element types are widened or rounded to f32.
@@ -163,9 +186,17 @@ fn builder(environment: &Environment, threads: usize) -> Result<SessionBuilder, 
 
 /// The feeds as ONNX Runtime's values, which borrow the elements.
 fn values<'a>(feeds: &[Feed<'a>]) -> Result<Vec<(&'a str, SessionInputValue<'a>)>, OnnxRuntimeError> {
-    let value = |feed: &Feed<'a>| match TensorRef::from_array_view((feed.shape, feed.data)) {
-        Ok(tensor) => Ok((feed.name, SessionInputValue::from(tensor))),
-        Err(error) => Err(OnnxRuntimeError::Run(format!("input \"{}\": {error}", feed.name))),
+    let value = |feed: &Feed<'a>| {
+        let made = match feed.data {
+            Elements::Float(data) => {
+                TensorRef::from_array_view((feed.shape, data.as_slice())).map(SessionInputValue::from)
+            }
+            Elements::Int(data) => {
+                TensorRef::from_array_view((feed.shape, data.as_slice())).map(SessionInputValue::from)
+            }
+        };
+        let failed = |error| OnnxRuntimeError::Run(format!("input \"{}\": {error}", feed.name));
+        Ok((feed.name, made.map_err(failed)?))
     };
     feeds.iter().map(value).collect()
 }
@@ -217,7 +248,7 @@ mod tests {
     #[test]
     fn a_feed_that_does_not_fill_its_shape_is_refused() {
         init().unwrap();
-        let error = values(&[Feed { name: "x", shape: &[2, 3], data: &[0.0; 5] }]).err().unwrap();
+        let error = values(&[Feed { name: "x", shape: &[2, 3], data: &Elements::Float(vec![0.0; 5]) }]).err().unwrap();
         assert!(error.to_string().contains("\"x\""), "{error}");
     }
 

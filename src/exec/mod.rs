@@ -23,5 +23,5 @@ pub use error::ExecError;
 pub use executor::Executor;
 pub use options::{BatchNorm, RunOptions};
 pub use params::Params;
-pub use support::{Unsupported, operators, unsupported};
+pub use support::{Unsupported, operators, unknown, unsupported};
 pub use tensor::{from_tensor, to_tensor};

@@ -34,6 +34,14 @@ pub fn unsupported(graph: &Graph) -> Vec<Unsupported> {
     graph.nodes.iter().filter_map(refused).collect()
 }
 
+/// The same of a graph that could not be folded: the nodes whose operator is not supported whatever its inputs are.
+pub fn unknown(graph: &Graph) -> Vec<Unsupported> {
+    let known = ops::names();
+    let mut list = unsupported(graph);
+    list.retain(|node| !node.domain.is_empty() && node.domain != "ai.onnx" || !known.contains(&node.op.as_str()));
+    list
+}
+
 /// Names of the operators (of ONNX's own domain) that the executor knows.
 pub fn operators() -> Vec<&'static str> {
     ops::names()

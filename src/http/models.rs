@@ -14,6 +14,7 @@ use super::list::{List, ListParams};
 use super::upload::{check_length, form, is_form, next_field, spool_body, spool_field, unexpected};
 use super::{App, HttpError, download};
 use crate::compress::analyse::{BlockInfo, Interface};
+use crate::compress::companions::CompanionInfo;
 use crate::db::models as rows;
 use crate::db::models::ModelRow;
 use crate::ids::ModelId;
@@ -40,6 +41,8 @@ struct Model {
     parameters: u64,
     macs: u64,
     inputs: Vec<Interface>,
+    image_input: String,
+    other_inputs: Vec<CompanionInfo>,
     outputs: Vec<Interface>,
     blocks: Blocks,
     #[serde(with = "time::serde::rfc3339")]
@@ -67,6 +70,8 @@ impl Model {
             parameters: analysis.parameters,
             macs: analysis.macs,
             inputs: analysis.inputs,
+            image_input: analysis.image_input,
+            other_inputs: analysis.other_inputs,
             outputs: analysis.outputs,
             blocks: Blocks { total: analysis.blocks.len(), droppable },
             created_at: row.created_at,

@@ -12,7 +12,7 @@ use crate::graph::{Attribute, TensorData};
 pub(super) fn take(proto: &mut AttributeProto, node: &NodeLabel) -> Result<Attribute, OnnxError> {
     let name = proto.name.clone().unwrap_or_default();
     if proto.g.is_set() || !proto.graphs.is_empty() {
-        return Err(OnnxError::Subgraph { node: node.label.clone(), op: node.op.clone(), attribute: name });
+        return Ok(Attribute::Opaque);
     }
     if proto.sparse_tensor.is_set() || !proto.sparse_tensors.is_empty() {
         let tensor = format!("{} of {} `{}`", name, node.op, node.label);

@@ -60,19 +60,6 @@ pub enum OnnxError {
     /// No operator set named, so no operator has a meaning.
     #[error("the file names no operator set (opset_import); it may be cut off: export it again")]
     NoOpset,
-    /// Control flow.
-    #[error(
-        "{op} `{node}` holds a subgraph (`{attribute}`); networks with control flow are not read: replace data-dependent \
-         if and for in forward() and export again"
-    )]
-    Subgraph {
-        /// Label of the node.
-        node: String,
-        /// Its operator.
-        op: String,
-        /// The attribute that holds the graph.
-        attribute: String,
-    },
     /// Model-local functions.
     #[error(
         "the file defines functions of its own ({}); inline them with onnx.inliner.inline_local_functions(model)",
@@ -122,7 +109,7 @@ impl OnnxError {
             Self::ExternalData { .. } => "external_data",
             Self::TooLarge { .. } => "model_too_large",
             Self::TooComplex { .. } => "model_too_complex",
-            Self::Subgraph { .. } | Self::Functions { .. } => "control_flow_unsupported",
+            Self::Functions { .. } => "control_flow_unsupported",
             Self::UnsupportedTensor { .. } => "tensor_unsupported",
             Self::NoGraph | Self::NoOpset | Self::BadTensor { .. } | Self::Malformed { .. } => "model_invalid",
             Self::Encode { .. } => "internal",

@@ -5,7 +5,9 @@ use uuid::Uuid;
 
 use super::{ServiceError, faults, models};
 use crate::compress::analyse::Analysis;
+use crate::compress::companions::{self, InputFault};
 use crate::compress::config::{self, FieldProblem, JobConfig};
+use crate::compress::network::Layout;
 use crate::db::models::ModelRow;
 use crate::db::{Connection, image_sets, models as model_rows};
 use crate::ids::{ImageSetId, ModelId};
@@ -82,6 +84,7 @@ impl Submission {
         let analysis = models::analysis(&model)?;
         let blocks = self.blocks(&model, &analysis)?;
         self.check_batch(&analysis)?;
+        self.check_inputs(&analysis)?;
         self.check_images(conn, &analysis).await?;
         Ok(blocks)
     }
@@ -125,6 +128,26 @@ impl Submission {
         }
     }
 
+    /// Every input beside the images needs a value, unless it takes images too.
+    fn check_inputs(&self, analysis: &Analysis) -> Result<(), ServiceError> {
+        let faults = companions::faults(&analysis.other_inputs, &self.config.inputs);
+        let faults: Vec<Fault> = faults
+            .into_iter()
+            .map(|InputFault { name, detail, hint }| Fault {
+                pointer: Some(format!("/inputs/{}", config::escape(&name))),
+                detail,
+                hint: Some(hint),
+                ..Fault::default()
+            })
+            .collect();
+        match faults.as_slice() {
+            [] => Ok(()),
+            [first, ..] => {
+                Err(Problem::new(Code::ModelInterfaceUnsupported, first.detail.clone()).with_errors(faults).into())
+            }
+        }
+    }
+
     /// A network with a fixed batch runs with no other.
     fn check_batch(&self, analysis: &Analysis) -> Result<(), ServiceError> {
         let asked = self.config.latency.batch;
@@ -160,11 +183,16 @@ impl Submission {
 
 /// What the model's image input takes, (N, C, H, W); sizes that are names are free.
 fn input(analysis: &Analysis) -> ModelInput {
-    ModelInput { channels: size(analysis, 1), height: size(analysis, 2), width: size(analysis, 3) }
+    let [_, channels, height, width] = match analysis.image_layout {
+        Layout::Nchw => [0, 1, 2, 3],
+        Layout::Nhwc => [0, 3, 1, 2],
+    };
+    ModelInput { channels: size(analysis, channels), height: size(analysis, height), width: size(analysis, width) }
 }
 
 fn size(analysis: &Analysis, axis: usize) -> Option<usize> {
-    analysis.inputs.first()?.shape.get(axis)?.parse().ok()
+    let image = analysis.inputs.iter().find(|input| input.name == analysis.image_input);
+    image.or(analysis.inputs.first())?.shape.get(axis)?.parse().ok()
 }
 
 fn nothing_droppable(model: &ModelRow, analysis: &Analysis) -> Problem {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use practised::compress::onnxruntime::{Feed, Session};
+use practised::compress::onnxruntime::{Elements, Feed, Session};
 use practised::exec::{Device, Executor, Params, RunOptions, unsupported};
 use practised::graph::{InputShapes, fold};
 use practised::onnx;
@@ -58,7 +58,7 @@ fn difference(bytes: &[u8], size: &[i64]) -> f64 {
 
     let mut session = Session::open(bytes, 1).unwrap();
     let input = session.input_names()[0].to_owned();
-    let data = Vec::<f32>::try_from(x.reshape([-1])).unwrap();
+    let data = Elements::of(&x).unwrap();
     let shape: Vec<usize> = size.iter().map(|size| *size as usize).collect();
     let theirs = session.run(&[Feed { name: &input, shape: &shape, data: &data }]).unwrap().remove(0).data;
 

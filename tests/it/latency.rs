@@ -22,7 +22,7 @@ fn network(blocks: usize) -> TinyResNet {
 }
 
 fn model<'a>(label: &'a str, bytes: &'a [u8], batch: usize) -> Model<'a> {
-    let inputs = vec![Input { name: "input".to_owned(), dims: vec![batch, 3, 16, 16] }];
+    let inputs = vec![Input::seeded("input", vec![batch, 3, 16, 16])];
     Model { label, source: Source::Bytes(bytes), inputs }
 }
 

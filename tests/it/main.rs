@@ -2,6 +2,7 @@
 
 mod agreement;
 mod command_line;
+mod conformance;
 mod exec;
 mod families;
 mod graph;
@@ -19,6 +20,7 @@ mod queries;
 mod queue;
 mod recovery;
 mod service;
+mod several_inputs;
 mod steps;
 mod support;
 mod synthesis;

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use practised::compress::onnxruntime::{Feed, Session};
+use practised::compress::onnxruntime::{Elements, Feed, Session};
 
 use crate::support::networks::TinyResNet;
 
@@ -15,7 +15,7 @@ fn a_network_runs_at_any_batch_size_and_names_what_it_takes_and_gives() {
     let mut session = Session::open(&TinyResNet::default().bytes(), 2).unwrap();
     assert_eq!((session.input_names(), session.output_names()), (vec!["input"], vec!["logits"]));
     for batch in [1, 3] {
-        let data = vec![0.5; batch * 3 * 8 * 8];
+        let data = Elements::Float(vec![0.5; batch * 3 * 8 * 8]);
         let feed = [Feed { name: "input", shape: &[batch, 3, 8, 8], data: &data }];
         session.execute(&feed).unwrap();
         let output = session.run(&feed).unwrap().remove(0);
@@ -26,7 +26,7 @@ fn a_network_runs_at_any_batch_size_and_names_what_it_takes_and_gives() {
 #[test]
 fn what_does_not_fit_is_an_error_that_names_it() {
     let mut session = Session::open(&TinyResNet::default().bytes(), 1).unwrap();
-    let data = vec![0.0; 3 * 8 * 8];
+    let data = Elements::Float(vec![0.0; 3 * 8 * 8]);
     let error = session.run(&[Feed { name: "inptu", shape: &[1, 3, 8, 8], data: &data }]).unwrap_err().to_string();
     assert!(error.contains("inptu"), "{error}");
     let error = session.run(&[Feed { name: "input", shape: &[3, 1, 8, 8], data: &data }]).unwrap_err().to_string();

@@ -12,7 +12,7 @@ pub fn model_inputs(graph: &Graph, batch: usize, size: Option<(usize, usize)>) -
     if graph.inputs.is_empty() {
         return Err("the network has no input".to_owned());
     }
-    graph.inputs.iter().map(|info| Ok(Input { name: info.name.clone(), dims: dims(info, batch, size)? })).collect()
+    graph.inputs.iter().map(|info| Ok(Input::seeded(&info.name, dims(info, batch, size)?))).collect()
 }
 
 fn dims(info: &ValueInfo, batch: usize, size: Option<(usize, usize)>) -> Result<Vec<usize>, String> {
@@ -60,7 +60,7 @@ mod tests {
     fn free_dimensions_are_filled_and_fixed_ones_kept() {
         let network = graph(DataType::Float32, vec![free("N"), Dim::Known(3), free("H"), Dim::Known(32)]);
         let inputs = model_inputs(&network, 8, Some((24, 99))).expect("resolved");
-        assert_eq!(inputs, [Input { name: "x".to_owned(), dims: vec![8, 3, 24, 32] }]);
+        assert_eq!(inputs, [Input::seeded("x", vec![8, 3, 24, 32])]);
     }
 
     #[test]

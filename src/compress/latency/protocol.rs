@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
+use crate::compress::onnxruntime::Elements;
 
 /// One round of measuring, as the child is asked for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,13 +31,23 @@ pub(super) struct ModelFile {
     pub inputs: Vec<Input>,
 }
 
-/// A float input of a network with all its sizes known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An input of a network with all its sizes known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Input {
     /// Its name in the file.
     pub name: String,
     /// Sizes, the batch first.
     pub dims: Vec<usize>,
+    /// What it is fed; seeded floats where nothing is said.
+    #[serde(default)]
+    pub elements: Option<Elements>,
+}
+
+impl Input {
+    /// One that is fed seeded floats.
+    pub fn seeded(name: &str, dims: Vec<usize>) -> Self {
+        Self { name: name.to_owned(), dims, elements: None }
+    }
 }
 
 /// What the child answers.

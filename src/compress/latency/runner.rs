@@ -8,7 +8,7 @@ use tch::Tensor;
 
 use super::Engine;
 use super::protocol::{Input, ModelFile};
-use crate::compress::onnxruntime::{self, Feed, Session};
+use crate::compress::onnxruntime::{self, Elements, Feed, Session};
 use crate::exec::{self, Executor, Params, RunOptions};
 use crate::graph::fold::{InputShapes, fold};
 use crate::graph::{Dim, Graph};
@@ -37,7 +37,7 @@ enum Run {
 /// An input and its elements.
 struct Values {
     input: Input,
-    data: Vec<f32>,
+    data: Elements,
 }
 
 impl Values {
@@ -121,14 +121,20 @@ fn outputs(graph: &Graph) -> Vec<&str> {
 
 fn tensor(values: &Values) -> Tensor {
     let dims: Vec<i64> = values.input.dims.iter().map(|size| *size as i64).collect();
-    Tensor::from_slice(&values.data).reshape(dims)
+    match &values.data {
+        Elements::Float(data) => Tensor::from_slice(data).reshape(dims),
+        Elements::Int(data) => Tensor::from_slice(data).reshape(dims),
+    }
 }
 
 /// Values between −1 and 1, about what normalised images hold: zeros could let an engine take a shorter way.
 fn seeded(input: &Input, seed: u64) -> Values {
+    if let Some(data) = input.elements.clone() {
+        return Values { input: input.clone(), data };
+    }
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let count = input.dims.iter().product();
-    let data = (0..count).map(|_| random.random_range(-1.0..1.0)).collect();
+    let data = Elements::Float((0..count).map(|_| random.random_range(-1.0..1.0)).collect());
     Values { input: input.clone(), data }
 }
 
@@ -138,11 +144,12 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_values_and_another_one_others() {
-        let input = Input { name: "x".to_owned(), dims: vec![2, 3, 4, 4] };
+        let input = Input::seeded("x", vec![2, 3, 4, 4]);
         let (one, same, other) = (seeded(&input, 7), seeded(&input, 7), seeded(&input, 8));
-        assert_eq!(one.data.len(), 96);
         assert_eq!(one.data, same.data);
         assert_ne!(one.data, other.data);
-        assert!(one.data.iter().all(|v| (-1.0..1.0).contains(v)));
+        let Elements::Float(values) = one.data else { panic!("floats") };
+        assert_eq!(values.len(), 96);
+        assert!(values.iter().all(|v| (-1.0..1.0).contains(v)));
     }
 }

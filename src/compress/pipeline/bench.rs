@@ -3,14 +3,16 @@
 use std::cell::{OnceCell, RefCell};
 
 use sha2::{Digest, Sha256};
+use tch::{Kind, Tensor};
 
 use crate::compress::CompressError;
 use crate::compress::block::Block;
+use crate::compress::companions;
 use crate::compress::config::JobConfig;
 use crate::compress::distill::{Answers, Forward};
 use crate::compress::export::to_onnx;
 use crate::compress::latency::{self, HostLock, Input, Model, Plan, Probe, Reduction, Source};
-use crate::compress::network::Network;
+use crate::compress::network::{ImageInput, Network};
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::refit::Frontier;
@@ -166,7 +168,8 @@ impl Bench {
         observer: &dyn Observer,
     ) -> Result<latency::Samples, CompressError> {
         let all = std::iter::once((TEACHER, self.model.as_slice())).chain(students.iter().copied());
-        let model = |(label, bytes)| Model { label, source: Source::Bytes(bytes), inputs: vec![self.latency_input()] };
+        let inputs = self.latency_inputs()?;
+        let model = |(label, bytes)| Model { label, source: Source::Bytes(bytes), inputs: inputs.clone() };
         let models: Vec<Model> = all.map(model).collect();
         let cancelled = || observer.cancelled();
         let _alone = HostLock::of_host().exclusive(&cancelled)?;
@@ -174,10 +177,17 @@ impl Bench {
         Ok(latency::measure(&self.probe, &models, &self.config.latency, &plan, &cancelled)?)
     }
 
-    fn latency_input(&self) -> Input {
+    /// The images and what is fed beside them.
+    fn latency_inputs(&self) -> Result<Vec<Input>, CompressError> {
         let (height, width) = self.network.size;
-        let dims = vec![self.config.latency.batch, self.network.input.channels, height, width];
-        Input { name: self.network.input.name.clone(), dims }
+        let dims = [self.config.latency.batch, self.network.input.channels, height, width];
+        let images = Tensor::f_zeros(dims.map(|size| size as i64), (Kind::Float, tch::Device::Cpu))?;
+        let ImageInput { file_name, layout, .. } = &self.network.input;
+        let mut inputs = vec![Input::seeded(file_name, layout.order(&dims).to_vec())];
+        for companion in &self.network.companions {
+            inputs.push(companion.measured(&images)?);
+        }
+        Ok(inputs)
     }
 }
 
@@ -211,11 +221,12 @@ pub(super) fn reduction(samples: &latency::Samples, student: &str, seed: u64) ->
 
 fn fitting(model: &[u8], images: Option<&ImageSet>, config: &JobConfig) -> Result<(Network, Chw), CompressError> {
     let mut resolved = None;
-    let network = Network::load_for(model, |input| {
+    let network = Network::load_for(model, &config.inputs, |input| {
         let size = TinySet::size(input.wants(), images, config)?;
         resolved = Some(size);
         Ok((size.height, size.width))
     })?;
+    companions::check(&network.companions, &config.inputs)?;
     candidates(&network, config)?;
     let fixed = network.input.batch.filter(|batch| *batch != config.latency.batch);
     if let Some(batch) = fixed {

@@ -3,6 +3,7 @@
 use tch::Kind;
 
 use crate::compress::CompressError;
+use crate::compress::companions::Companion;
 use crate::compress::config::Target;
 use crate::compress::latency::Reduction;
 use crate::compress::quality;
@@ -40,6 +41,7 @@ pub(super) fn warnings(
         constant_features(bench)?,
         one_class(bench)?,
         made_images(bench),
+        other_inputs(bench),
         foreign_images(bench),
         repeated_images(bench),
         few_images(bench),
@@ -50,6 +52,19 @@ pub(super) fn warnings(
 
 fn warning(code: &str, detail: String) -> Option<Warning> {
     Some(Warning { code: code.into(), detail })
+}
+
+/// What the inputs beside the images were fed: every figure holds for that alone.
+fn other_inputs(bench: &Bench) -> Option<Warning> {
+    let fed: Vec<String> = bench.network.companions.iter().map(Companion::told).collect();
+    if fed.is_empty() {
+        return None;
+    }
+    let detail = format!(
+        "the network has inputs beside the images; they were fed the same everywhere: {}; recovery, quality and latency hold for such inputs",
+        fed.join(", ")
+    );
+    warning("other_inputs", detail)
 }
 
 fn no_gain(measured: &Measured) -> Option<Warning> {

@@ -10,6 +10,7 @@ mod activation;
 mod conv;
 mod create;
 mod elementwise;
+mod hints;
 mod index;
 mod linear;
 mod norm;
@@ -160,10 +161,10 @@ pub(super) fn build(spec: &Spec) -> Built {
     let node = spec.node;
     if !(node.domain.is_empty() || node.domain == "ai.onnx") {
         return Err(refusal(format!("operators of the domain \"{}\" are not supported", node.domain))
-            .hint("export with ONNX's own operators"));
+            .hint(hints::of_domain(&node.domain)));
     }
     let Some(Entry(_, needed, plan)) = TABLE.iter().find(|entry| entry.0 == node.op) else {
-        return Err(refusal("this operator is not supported").hint("export without it, or leave that part out"));
+        return Err(refusal("this operator is not supported").hint(hints::of_operator(&node.op)));
     };
     if node.outputs.is_empty() || (0..*needed).any(|index| node.input(index).is_none()) {
         return refuse(format!("it needs {needed} inputs and an output"));

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use practised::compress::onnxruntime::{Feed, Output, Session};
+use practised::compress::onnxruntime::{Elements, Feed, Output, Session};
 use practised::exec::{self, Device, Executor, Params, RunOptions};
 use practised::graph::{Attribute, DataType, Graph, Node, TensorData, ValueInfo, ValueType};
 use practised::onnx;
@@ -176,13 +176,13 @@ fn difference(case: &Case) -> Result<(), String> {
 fn in_onnx_runtime(case: &Case, graph: &Graph) -> Result<Vec<Output>, String> {
     let bytes = onnx::encode_graph(graph, 8).map_err(|error| error.to_string())?;
     let mut session = Session::open(&bytes, 1).map_err(|error| error.to_string())?;
-    let data: Vec<(String, Vec<usize>, Vec<f32>)> = case
+    let data: Vec<(String, Vec<usize>, Elements)> = case
         .feeds
         .iter()
         .enumerate()
         .map(|(index, feed)| {
             let size = feed.size().iter().map(|size| *size as usize).collect();
-            (format!("x{index}"), size, Vec::<f32>::try_from(feed.reshape([-1])).unwrap())
+            (format!("x{index}"), size, Elements::of(feed).unwrap())
         })
         .collect();
     let feeds: Vec<Feed> = data.iter().map(|(name, shape, data)| Feed { name, shape, data }).collect();

@@ -35,8 +35,11 @@ pub(super) fn dropout(c: &Context) -> Outputs {
     Ok(outputs)
 }
 
-/// X and a slope that broadcasts to X.
+/// X and a slope that broadcasts to X; before opset 7 one slope, or one per channel.
 pub(super) fn prelu(c: &Context) -> Outputs {
+    if c.opset < 7 {
+        return unary(c);
+    }
     if let (Some(x), Some(slope)) = (c.shape(0), c.shape(1)) {
         let both = dims::broadcast([x, slope])?;
         if slope.len() > x.len() || both.iter().zip(x).any(|(both, x)| !dims::may_equal(both, x)) {

@@ -1,0 +1,32 @@
+//! The way out where an operator is not supported.
+
+/// For an operator of ONNX's own domain.
+pub(super) fn of_operator(op: &str) -> &'static str {
+    match op {
+        "If" | "Loop" | "Scan" | "SequenceMap" => {
+            "networks with control flow are not read: replace data-dependent if and for in forward() and export again"
+        }
+        "QuantizeLinear"
+        | "DequantizeLinear"
+        | "DynamicQuantizeLinear"
+        | "QLinearConv"
+        | "QLinearMatMul"
+        | "ConvInteger"
+        | "MatMulInteger" => "upload the float32 network from before it was quantised, and quantise the student",
+        "LSTM" | "GRU" | "RNN" => "recurrent layers are not supported: upload the part of the network ahead of them",
+        "NonMaxSuppression" | "TopK" | "NonZero" | "RoiAlign" | "Unique" => {
+            "upload the network without its post-processing, and put that behind the student again"
+        }
+        _ => "export without it, or leave that part out",
+    }
+}
+
+/// For an operator of another domain.
+pub(super) fn of_domain(domain: &str) -> &'static str {
+    match domain {
+        "com.microsoft" | "com.microsoft.nchwc" => {
+            "upload the file from before ONNX Runtime's optimiser or quantiser changed it; the student can be optimised again"
+        }
+        _ => "export with ONNX's own operators",
+    }
+}

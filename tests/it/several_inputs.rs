@@ -1,0 +1,219 @@
+//! Networks with inputs beside the images: what those are fed, in the executor, in the file and in a whole job.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use practised::compress::companions::{Given, Value as Number};
+use practised::compress::export::verify;
+use practised::compress::network::Network;
+use practised::exec::Device;
+use practised::graph::{Attribute, Attributes, DataType, Dim, Graph, Node, TensorData, ValueInfo, ValueType};
+use practised::onnx;
+use serde_json::{Value, json};
+
+use crate::support::desk::{COMPRESS, Desk};
+use crate::support::networks::TinyResNet;
+use crate::support::noise;
+use crate::support::service::TestApp;
+use crate::support::uploads::image_zip;
+
+/// Two pictures and two numbers.
+fn fixture() -> Vec<u8> {
+    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/fixtures/several_inputs.onnx")).expect("a fixture")
+}
+
+fn desk(inputs: &Value) -> Desk {
+    let desk = Desk::new(&TinyResNet::default());
+    desk.put("model.onnx", &fixture());
+    desk.put("images.zip", &image_zip(24, 32));
+    let job = json!({"target": {"blocks": 1}, "finetune": {"steps": 10}, "seed": 3, "inputs": inputs});
+    desk.put("job.json", job.to_string().as_bytes());
+    desk
+}
+
+#[test]
+fn a_whole_job_feeds_what_it_was_told() {
+    let desk = desk(&json!({"input_2": [0.5, -1.0]}));
+    let report = desk.json(&COMPRESS);
+    assert_eq!(report["dropped_blocks"].as_array().expect("a list").len(), 1);
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("other_inputs") && warnings.contains("`input_1` the images, mirrored"), "{warnings}");
+    let student = std::fs::read(desk.path().join("out/student.onnx")).expect("a student");
+    let student = onnx::decode(&student).expect("decodes").graph;
+    let names: Vec<&str> = student.inputs.iter().map(|input| input.name.as_str()).collect();
+    assert_eq!(names, ["input_0", "input_1", "input_2"]);
+
+    let evaluate = |numbers: &str| {
+        let input = format!("input_2={numbers}");
+        let files =
+            ["evaluate", "model.onnx", "out/student.onnx", "--images", "images.zip", "--json", "--input", &input];
+        desk.json(&files)["output_mse"].as_f64().expect("a number")
+    };
+    assert_ne!(evaluate("0.5,-1.0"), evaluate("3"), "the numbers reach the network");
+}
+
+#[test]
+fn a_job_that_says_nothing_or_something_else_is_told_what_is_missing() {
+    for (inputs, words) in [
+        (json!({}), ["input_2", "one number, or 2 of them"]),
+        (json!({"input_2": [1.0]}), ["gives 1 numbers", "2 of them"]),
+        (json!({"input_2": 1.0, "other": 1.0}), ["no input \"other\"", "\"input_1\", \"input_2\""]),
+    ] {
+        let (code, said) = desk(&inputs).refused(&COMPRESS);
+        assert!(code == 2 && words.iter().all(|word| said.contains(word)), "{code}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn the_service_points_at_the_input() {
+    let app = TestApp::without_workers().await;
+    let model = app.post_bytes("/v1/models", "application/octet-stream", fixture()).await.json();
+    assert_eq!(model["image_input"], "input_0", "{model}");
+    let needs: BTreeMap<&str, bool> = (model["other_inputs"].as_array().expect("a list").iter())
+        .map(|input| (input["name"].as_str().expect("a name"), input["needs_value"].as_bool().expect("a flag")))
+        .collect();
+    assert_eq!(needs, BTreeMap::from([("input_1", false), ("input_2", true)]));
+    let images = app.post_bytes("/v1/image-sets", "application/zip", image_zip(24, 32)).await.json();
+    let mut job = json!({"model": model["id"], "images": images["id"], "target": {"blocks": 1}});
+    let problem = app.post_json("/v1/jobs", &job).await.problem(422, "model_interface_unsupported");
+    assert_eq!(problem["errors"][0]["pointer"], "/inputs/input_2", "{problem}");
+    job["inputs"] = json!({"input_2": 0.0});
+    assert_eq!(app.post_json("/v1/jobs", &job).await.status, 202);
+}
+
+/// The default network times a whole number per class, one for all images, and plus a number for each image.
+fn with_settings() -> Vec<u8> {
+    let mut graph: Graph = TinyResNet::default().graph();
+    let input = |name: &str, dtype, shape| ValueInfo { name: name.into(), ty: ValueType { dtype, shape: Some(shape) } };
+    let batch = graph.inputs[0].ty.shape.as_ref().expect("a shape")[0].clone();
+    graph.inputs.insert(0, input("level", DataType::Int64, vec![Dim::Known(10)]));
+    graph.inputs.push(input("offset", DataType::Float32, vec![batch, Dim::Known(1)]));
+    let logits = std::mem::replace(&mut graph.outputs[0].name, "shifted".into());
+    let node = |op: &str, inputs: [&str; 2], output: &str| {
+        let inputs = inputs.iter().filter(|name| !name.is_empty()).map(|name| (*name).to_owned()).collect();
+        Node { op: op.into(), inputs, outputs: vec![output.into()], ..Node::default() }
+    };
+    let mut cast = node("Cast", ["level", ""], "gain");
+    cast.attrs = Attributes::default();
+    cast.attrs.set("to", Attribute::Int(1));
+    graph.nodes.extend([cast, node("Mul", [&logits, "gain"], "scaled"), node("Add", ["scaled", "offset"], "shifted")]);
+    graph.values.remove(&logits);
+    onnx::encode_graph(&graph, 8).expect("encodes")
+}
+
+#[test]
+fn whole_numbers_and_settings_without_a_batch_are_fed_as_constants() {
+    let file = with_settings();
+    let given = Given::from([
+        ("level".to_owned(), Number::Each((0..10).map(f64::from).collect())),
+        ("offset".to_owned(), Number::All(-2.5)),
+    ]);
+    let pixels = TinyResNet::default().pixels;
+    let network = Network::load_for(&file, &given, |_| Ok((pixels, pixels))).expect("loads");
+    assert_eq!(network.input.name, "input");
+    let plain = Network::load(&TinyResNet::default().bytes()).expect("loads");
+    assert_eq!(network.analysis().parameters, plain.analysis().parameters, "what inputs are fed are no weights");
+    assert_eq!(network.blocks.len(), plain.blocks.len());
+    // ONNX Runtime gets the three inputs, the executor one.
+    let images = noise(&[3, 3, pixels as i64, pixels as i64], 1);
+    verify(&network, &file, &images, None, Device::Cpu).expect("both feed the same");
+}
+
+/// The default network behind a `Transpose`, as TensorFlow exports it, and its image a second time beside its logits.
+fn with_channels_last() -> Vec<u8> {
+    let mut graph: Graph = TinyResNet::default().graph();
+    let (dims, mean) = (graph.inputs[0].ty.shape.clone().expect("a shape"), "mean of right".to_owned());
+    let nhwc = Some(vec![dims[0].clone(), dims[2].clone(), dims[3].clone(), dims[1].clone()]);
+    let ty = ValueType { dtype: DataType::Float32, shape: nhwc };
+    let first = std::mem::replace(&mut graph.inputs[0], ValueInfo { name: "left".into(), ty: ty.clone() });
+    graph.inputs.push(ValueInfo { name: "right".into(), ty });
+    let mut turn =
+        Node { op: "Transpose".into(), inputs: vec!["left".into()], outputs: vec![first.name], ..Node::default() };
+    turn.attrs.set("perm", Attribute::Ints(vec![0, 3, 1, 2]));
+    graph.nodes.insert(0, turn);
+    let logits = std::mem::replace(&mut graph.outputs[0].name, "shifted".into());
+    graph.values.remove(&logits);
+    // Weighted by place, so that a mirrored image has another mean.
+    let places: Vec<f32> = (0..TinyResNet::default().pixels).map(|place| place as f32).collect();
+    graph.initializers.insert("places".into(), Arc::new(TensorData::from_f32(&[1, 1, places.len(), 1], &places)));
+    let weighted = Node {
+        op: "Mul".into(),
+        inputs: vec!["right".into(), "places".into()],
+        outputs: vec!["weighted".into()],
+        ..Node::default()
+    };
+    graph.initializers.insert("places and channels".into(), Arc::new(TensorData::from_i64(&[3], &[1, 2, 3])));
+    let mut reduce = Node {
+        op: "ReduceMean".into(),
+        inputs: vec!["weighted".into(), "places and channels".into()],
+        outputs: vec![mean.clone()],
+        ..Node::default()
+    };
+    reduce.attrs.set("keepdims", Attribute::Int(0));
+    let sizes = Arc::new(TensorData::from_i64(&[2], &[-1, 1]));
+    graph.initializers.insert("sizes".into(), sizes);
+    let column = Node {
+        op: "Reshape".into(),
+        inputs: vec![mean, "sizes".into()],
+        outputs: vec!["column".into()],
+        ..Node::default()
+    };
+    let add = Node {
+        op: "Add".into(),
+        inputs: vec![logits, "column".into()],
+        outputs: vec!["shifted".into()],
+        ..Node::default()
+    };
+    graph.nodes.extend([weighted, reduce, column, add]);
+    onnx::encode_graph(&graph, 8).expect("encodes")
+}
+
+#[test]
+fn images_with_their_channels_last_are_fed_as_the_file_takes_them() {
+    let (file, net) = (with_channels_last(), TinyResNet::default());
+    let network = Network::load(&file).expect("loads");
+    assert_eq!((network.input.file_name.as_str(), network.size), ("left", (net.pixels, net.pixels)));
+    let images = noise(&[3, 3, net.pixels as i64, net.pixels as i64], 1);
+    verify(&network, &file, &images, None, Device::Cpu).expect("both feed the same");
+
+    let desk = Desk::new(&net);
+    desk.put("model.onnx", &file);
+    let report = desk.json(&COMPRESS);
+    assert_eq!(report["dropped_blocks"].as_array().expect("a list").len(), 1, "{report}");
+    let student = std::fs::read(desk.path().join("out/student.onnx")).expect("a student");
+    assert_eq!(
+        onnx::decode(&student).expect("decodes").graph.inputs[0].ty,
+        onnx::decode(&file).expect("decodes").graph.inputs[0].ty
+    );
+}
+
+#[test]
+fn an_input_that_cannot_be_fed_is_listed_with_every_operator_in_the_way() {
+    let mut graph: Graph = TinyResNet::default().graph();
+    graph.inputs[0].ty.dtype = DataType::Uint8;
+    graph.nodes[1].op = "Frobnicate".into();
+    let half = Arc::new(TensorData { dtype: DataType::Float16, dims: vec![1], bytes: vec![0, 0] });
+    graph.initializers.insert("half".into(), half);
+    let last = graph.nodes.len() - 1;
+    graph.nodes[last].op = "Loop".into();
+    let error = Network::load(&onnx::encode_graph(&graph, 8).expect("encodes")).err().expect("refused");
+    assert_eq!(error.code(), "model_interface_unsupported");
+    let said = error.to_string();
+    for word in ["Uint8", "Frobnicate", "Loop"] {
+        assert!(said.contains(word), "{word} is not in {said}");
+    }
+    assert_eq!(error.parts().len(), 3, "{said}");
+}
+
+#[test]
+fn half_precision_is_refused_with_the_way_out() {
+    let mut graph: Graph = TinyResNet::default().graph();
+    for tensor in graph.initializers.values_mut().filter(|tensor| tensor.dtype == DataType::Float32) {
+        let bytes = vec![0; 2 * tensor.len()];
+        *tensor = Arc::new(TensorData { dtype: DataType::Float16, dims: tensor.dims.clone(), bytes });
+    }
+    graph.inputs[0].ty.dtype = DataType::Float16;
+    let said = Network::load(&onnx::encode_graph(&graph, 8).expect("encodes")).err().expect("refused").to_string();
+    assert!(said.contains("Float16; networks in float32") || said.contains("float32 input"), "{said}");
+    assert!(said.contains("model.float()"), "{said}");
+}
