@@ -7,7 +7,7 @@
 //!   [`analyse`]
 //! * the tiny set: [`tiny_set`], [`samples`], [`augment`], [`random`]
 //! * latency: [`latency`] in a child process, [`onnxruntime`]
-//! * recoverability: [`recoverability`], by [`adapter`]s (on [`sites`], with [`merge`]) or by [`refit`]
+//! * recoverability: [`recoverability`], by [`adapter`]s (on [`sites`], with [`merge`]) or by [`refit`], both of a [`layer`]
 //! * recovery: [`finetune`], on [`distill`], [`pair`] and [`cut`], [`precision`], [`mixing`], [`crops`],
 //!   [`hints`], [`trainable`], [`batchnorm`], [`fused`], [`sgd`], [`muon`]
 //! * the result: [`student`], [`export`], [`answer`], [`quality`], [`evaluate`], [`report`]
@@ -36,6 +36,7 @@ pub mod finetune;
 pub mod fused;
 pub mod hints;
 pub mod latency;
+pub mod layer;
 pub mod macs;
 pub mod merge;
 pub mod mixing;

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{Graph, Node};
 
+use super::layer::{mixes_channels, passes};
+
 /// A place for an adapter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Site {
@@ -38,12 +40,6 @@ pub fn find(graph: &Graph, stream: &str) -> Vec<Site> {
     sites.into_iter().map(|(_, site)| site).collect()
 }
 
-/// Only a convolution over all channels, (M, C, kH, kW), absorbs a map that mixes channels.
-pub fn mixes_channels(graph: &Graph, node: &Node) -> bool {
-    let weight = node.input(1).and_then(|weight| graph.initializers.get(weight));
-    node.is("Conv") && node.attrs.int("group", 1) == 1 && weight.is_some_and(|weight| weight.dims.len() == 4)
-}
-
 fn site(graph: &Graph, conv: usize, side: Side) -> Option<Site> {
     let node = &graph.nodes[conv];
     if !mixes_channels(graph, node) {
@@ -52,12 +48,6 @@ fn site(graph: &Graph, conv: usize, side: Side) -> Option<Site> {
     let weight = graph.initializers.get(node.input(1)?)?;
     let channels = if side == Side::Post { weight.dims[0] } else { weight.dims[1] };
     Some(Site { conv: node.output().to_owned(), side, channels })
-}
-
-/// What may stand between a convolution and the stream without being the end of it.
-pub fn passes(node: &Node) -> bool {
-    ["Relu", "Clip", "BatchNormalization", "Identity", "Dropout", "LeakyRelu", "HardSwish", "Sigmoid"]
-        .contains(&node.op.as_str())
 }
 
 /// Convolutions whose output reaches the stream through additions, normalisations and activations.

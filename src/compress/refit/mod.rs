@@ -8,7 +8,6 @@
 //!
 //! * [`problem`]: which layer, towards which value of the teacher
 //! * [`writer`]: the layer that wrote a value of the stream
-//! * [`layer`]: what can be refitted, and how it holds its kernel
 //! * [`path`]: what stands between a layer and the stream, and the way back through it
 //! * [`moves`]: of what stands there, that which only moves elements
 //! * [`rows`]: the layer's input and target, image by image
@@ -20,7 +19,6 @@
 
 mod frontier;
 mod gate;
-mod layer;
 mod moves;
 mod path;
 mod problem;
@@ -32,7 +30,6 @@ mod writer;
 
 pub use frontier::{Frontier, Known};
 pub use gate::{Gate, refit};
-pub use layer::{Kind, Layer};
 pub use moves::Move;
 pub use path::{Operand, Path, PerChannel};
 pub use problem::{Problem, ahead_of_gap, behind_gap, of_sum};

@@ -11,11 +11,11 @@ use tch::Tensor;
 
 use crate::compress::CompressError;
 use crate::compress::edit::{own_input, position, set_weight, wide};
+use crate::compress::layer::{Kind, Layer};
 use crate::compress::student::Student;
 use crate::exec::Params;
 use crate::graph::{Dim, Graph, Node};
 
-use super::layer::{Kind, Layer};
 use super::moves::{Move, carried};
 
 /// From a layer's output to the value that is added to the stream.

@@ -1,11 +1,12 @@
 //! Which layer is refitted, and towards which value of the teacher.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::compress::block::Block;
 use crate::compress::edit::position;
-use crate::compress::sites::{self, Side};
+use crate::compress::layer::{Kind, Layer, mixes_channels, passes};
 use crate::graph::{Attribute, Graph, Node};
 
-use super::layer::{Kind, Layer};
 use super::moves::Move;
 use super::path::Path;
 use super::writer::Written;
@@ -66,16 +67,49 @@ pub fn ahead_of_gap(student: &Graph, teacher: &Graph, first: &Block, last: &Bloc
 
 /// The convolutions that read the stream first behind a run of dropped blocks, each towards its own output in the teacher.
 pub fn behind_gap(student: &Graph, first: &Block) -> Vec<Problem> {
-    let readers = sites::find(student, &first.entry).into_iter().filter(|site| site.side == Side::Pre);
-    let own_output = |site: sites::Site| Problem {
-        target: site.conv.clone(),
-        layer: Layer { output: site.conv, kind: Kind::Convolution },
+    let readers = readers(student, &first.entry).into_iter().map(|at| &student.nodes[at]);
+    let own_output = |conv: &Node| Problem {
+        target: conv.output().to_owned(),
+        layer: Layer { output: conv.output().to_owned(), kind: Kind::Convolution },
         path: Path::default(),
         shortcut: None,
         moves: Vec::new(),
         range: Range::default(),
     };
-    readers.map(own_output).collect()
+    readers.filter(|node| mixes_channels(student, node)).map(own_output).collect()
+}
+
+/// Convolutions that the stream reaches through additions, normalisations and activations.
+fn readers(graph: &Graph, stream: &str) -> BTreeSet<usize> {
+    let consumers = graph.consumers();
+    let mut found = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    let mut open = vec![stream];
+    while let Some(value) = open.pop() {
+        for &index in consumers.get(value).map(Vec::as_slice).unwrap_or_default() {
+            let node = &graph.nodes[index];
+            if !seen.insert(index) || node.inputs[0] != value && !["Add", "Sum"].contains(&node.op.as_str()) {
+                continue;
+            }
+            match node.op.as_str() {
+                "Conv" => {
+                    found.insert(index);
+                }
+                "Add" | "Sum" => open.push(node.output()),
+                _ if passes(node) => open.push(node.output()),
+                // Padding only ever precedes a convolution that reads the padded map.
+                "Pad" => open.extend(conv_reader(graph, &consumers, node)),
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+/// The padded value where a convolution reads it; a padded shortcut (more channels) ends the stream.
+fn conv_reader<'g>(graph: &'g Graph, consumers: &BTreeMap<&str, Vec<usize>>, pad: &'g Node) -> Option<&'g str> {
+    let readers = consumers.get(pad.output()).map(Vec::as_slice).unwrap_or_default();
+    readers.iter().all(|reader| graph.nodes[*reader].is("Conv")).then(|| pad.output())
 }
 
 /// The writer of a residual addition that student and teacher both have, towards the teacher's sum.

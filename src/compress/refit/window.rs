@@ -3,10 +3,9 @@
 use tch::{Device, Tensor};
 
 use crate::compress::CompressError;
+use crate::compress::layer::{Kind, Layer};
 use crate::compress::student::Student;
 use crate::graph::Node;
-
-use super::layer::{Kind, Layer};
 
 /// What a layer sees.
 pub(super) enum View {

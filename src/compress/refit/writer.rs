@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::compress::edit::position;
+use crate::compress::layer::Layer;
 use crate::graph::{Graph, Node};
 
-use super::layer::Layer;
 use super::moves::{Move, rolled};
 use super::path::{Path, changes_nothing, constant_of, excitation_of, is_product};
 

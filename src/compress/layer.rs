@@ -1,12 +1,13 @@
-//! What can be refitted: a layer that mixes all channels of its input, as a kernel of one row per output channel.
+//! What can be refitted and what adapters merge into: a layer that mixes all channels of its input, as a kernel of one row per
+//! output channel.
 
 use tch::Tensor;
 
-use crate::compress::CompressError;
-use crate::compress::edit::{position, wide};
-use crate::compress::sites;
-use crate::compress::student::Student;
 use crate::graph::{Graph, Node, TensorData};
+
+use super::CompressError;
+use super::edit::{position, wide};
+use super::student::Student;
 
 /// A convolution or a linear layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Layer {
     /// The layer that a node is, where its kernel and bias are constants that can be set freely.
     pub fn of(graph: &Graph, node: &Node) -> Option<Self> {
         let kind = match node.op.as_str() {
-            _ if sites::mixes_channels(graph, node) => Kind::Convolution,
+            _ if mixes_channels(graph, node) => Kind::Convolution,
             "MatMul" if is_matrix(graph, node) => Kind::Product,
             "Gemm" if is_matrix(graph, node) && is_plain(graph, node) => Kind::Gemm { by_rows: by_rows(node) },
             _ => return None,
@@ -82,6 +83,18 @@ impl Layer {
             _ => rows.f_reshape(size)?,
         })
     }
+}
+
+/// Only a convolution over all channels, (M, C, kH, kW), absorbs a map that mixes channels.
+pub fn mixes_channels(graph: &Graph, node: &Node) -> bool {
+    let weight = node.input(1).and_then(|weight| graph.initializers.get(weight));
+    node.is("Conv") && node.attrs.int("group", 1) == 1 && weight.is_some_and(|weight| weight.dims.len() == 4)
+}
+
+/// Operators of one value that leave every channel where it is, as they stand between convolutions.
+pub fn passes(node: &Node) -> bool {
+    ["Relu", "Clip", "BatchNormalization", "Identity", "Dropout", "LeakyRelu", "HardSwish", "Sigmoid"]
+        .contains(&node.op.as_str())
 }
 
 fn is_matrix(graph: &Graph, node: &Node) -> bool {
