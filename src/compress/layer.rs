@@ -10,7 +10,7 @@ use super::edit::{position, wide};
 use super::student::Student;
 
 /// A convolution or a linear layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Layer {
     /// Its first output: (N, M, H, W) of a convolution, (…, M) of a linear layer.
     pub output: String,
@@ -19,7 +19,7 @@ pub struct Layer {
 }
 
 /// How a layer holds its kernel, which is its second input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// `Conv` of one group: (M, C, kH, kW).
     Convolution,
@@ -64,6 +64,14 @@ impl Layer {
         match self.kind {
             Kind::Product | Kind::Gemm { by_rows: false } => [dims[1], dims[0]],
             _ => [dims[0], dims[1..].iter().product()],
+        }
+    }
+
+    /// Output and input channels of a layer whose kernel has these dimensions.
+    pub(super) fn channels_of(&self, dims: &[usize]) -> [usize; 2] {
+        match self.kind {
+            Kind::Product | Kind::Gemm { by_rows: false } => [dims[1], dims[0]],
+            _ => [dims[0], dims[1]],
         }
     }
 

@@ -72,7 +72,7 @@ pub fn by_adapters(
 ) -> Result<Fitted, CompressError> {
     let plain = Student::dropped(setting.network, &with(gone, block), setting.device)?;
     let plain_loss = setting.loss(&plain)?;
-    let sites = sites::find(&plain.graph, &block.entry);
+    let sites = sites::find(&plain, &block.entry);
     let (mut adapted, adapters) = adapter::insert(&plain, &sites)?;
     let mut fitted = Fitted { recovered: plain_loss, plain: plain_loss, adapters: adapters.len(), teacher_forwards: 0 };
     if !adapters.is_empty() && iterations > 0 {

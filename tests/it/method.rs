@@ -150,9 +150,9 @@ fn adapters_stand_at_the_writers_ahead_and_the_readers_behind() {
     let network = load(&net);
     let block = network.block("layer1.1").expect("a block");
     let student = Student::dropped(&network, &[block], Device::Cpu).expect("drops");
-    let found = sites::find(&student.graph, &block.entry);
+    let found = sites::find(&student, &block.entry);
     let weight = |site: &sites::Site| {
-        let node = student.graph.nodes.iter().find(|node| node.output() == site.conv).expect("a node");
+        let node = student.graph.nodes.iter().find(|node| node.output() == site.layer.output).expect("a node");
         (node.inputs[1].trim_end_matches(".weight").to_owned(), site.side)
     };
     let mut named: Vec<_> = found.iter().map(weight).collect();
@@ -174,7 +174,7 @@ fn merged_adapters_compute_what_they_computed_apart() {
         let images = images(3, &net);
         for block in network.blocks.iter().filter(|block| block.droppable()) {
             let plain = Student::dropped(&network, &[block], Device::Cpu).expect("drops");
-            let sites = sites::find(&plain.graph, &block.entry);
+            let sites = sites::find(&plain, &block.entry);
             assert!(!sites.is_empty(), "{} of {net:?} has no site", block.name);
             let (mut adapted, adapters) = adapter::insert(&plain, &sites).expect("inserts");
             assert_close(&outputs(&network, &plain, &images), &outputs(&network, &adapted, &images), 1e-6, "at start");

@@ -31,5 +31,7 @@ mod writer;
 pub use frontier::{Frontier, Known};
 pub use gate::{Gate, refit};
 pub use moves::Move;
+pub(super) use moves::{carried, rolled};
+pub(super) use path::changes_nothing;
 pub use path::{Operand, Path, PerChannel};
 pub use problem::{Problem, ahead_of_gap, behind_gap, of_sum};

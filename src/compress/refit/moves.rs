@@ -63,7 +63,7 @@ fn permutation(node: &Node, rank: usize) -> Option<Vec<usize>> {
 }
 
 /// Where a move carries the axis; `None` where a `Reshape` splits it or joins it with another.
-pub(super) fn carried(graph: &Graph, node: &Node, axis: usize) -> Option<usize> {
+pub(in crate::compress) fn carried(graph: &Graph, node: &Node, axis: usize) -> Option<usize> {
     if let Some((_, Move::Roll { axis: rolled, .. })) = rolled(graph, node) {
         return (rolled != axis).then_some(axis);
     }
@@ -77,7 +77,7 @@ pub(super) fn carried(graph: &Graph, node: &Node, axis: usize) -> Option<usize> 
 }
 
 /// The value that a `Concat` rolls and the roll, where it puts the back of one value ahead of the front of it.
-pub(super) fn rolled<'g>(graph: &'g Graph, node: &Node) -> Option<(&'g str, Move)> {
+pub(in crate::compress) fn rolled<'g>(graph: &'g Graph, node: &Node) -> Option<(&'g str, Move)> {
     let [back, front] = node.inputs.as_slice() else { return None };
     let (back, front) = (Cut::of(graph, back)?, Cut::of(graph, front)?);
     let rank = graph.shape(node.output())?.len();

@@ -180,7 +180,7 @@ impl Operand {
 }
 
 /// `Identity`, `Dropout` at inference, and the `Slice` that takes all: Swin's way of cutting off padding, where there is none.
-pub(super) fn changes_nothing(graph: &Graph, node: &Node) -> bool {
+pub(in crate::compress) fn changes_nothing(graph: &Graph, node: &Node) -> bool {
     match node.op.as_str() {
         "Identity" | "Dropout" => true,
         "Slice" => {
