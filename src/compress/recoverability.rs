@@ -23,7 +23,7 @@ use super::report::{Interval, Loss};
 use super::samples::{Batches, Samples};
 use super::sgd::{Sgd, learning_rate};
 use super::sites;
-use super::student::Student;
+use super::student::{Student, stream_of};
 
 /// Largest difference that merging may make, relative to the features' scale.
 const MERGE_TOLERANCE: f64 = 1e-4;
@@ -70,9 +70,10 @@ pub fn by_adapters(
     iterations: u32,
     observer: &dyn Observer,
 ) -> Result<Fitted, CompressError> {
-    let plain = Student::dropped(setting.network, &with(gone, block), setting.device)?;
+    let dropped = with(gone, block);
+    let plain = Student::dropped(setting.network, &dropped, setting.device)?;
     let plain_loss = setting.loss(&plain)?;
-    let sites = sites::find(&plain, &block.entry);
+    let sites = sites::find(&plain, stream_of(&dropped, block));
     let (mut adapted, adapters) = adapter::insert(&plain, &sites)?;
     let mut fitted = Fitted { recovered: plain_loss, plain: plain_loss, adapters: adapters.len(), teacher_forwards: 0 };
     if !adapters.is_empty() && iterations > 0 {

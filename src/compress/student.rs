@@ -62,6 +62,11 @@ impl Student {
     }
 }
 
+/// The value of a student without `dropped` that goes on where `block`, one of them, stood.
+pub fn stream_of<'b>(dropped: &[&'b Block], block: &'b Block) -> &'b str {
+    replacements(dropped).get(block.exit.as_str()).copied().unwrap_or(&block.entry)
+}
+
 /// Replaces each block by its shortcut. Applies to the folded graph and to the file's own alike.
 pub fn drop_patch(blocks: &[&Block]) -> Patch {
     let mut patch = Patch::default();
