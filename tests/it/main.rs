@@ -1,5 +1,6 @@
 //! Integration tests: one binary, because each one links libtorch.
 
+mod adapters;
 mod agreement;
 mod command_line;
 mod conformance;

@@ -17,13 +17,17 @@ pub struct Sketch {
 
 impl Sketch {
     pub fn new() -> Self {
+        Self::seeded(11, 18)
+    }
+
+    pub fn seeded(seed: u64, opset: i64) -> Self {
         let graph = Graph {
             name: "main_graph".into(),
-            opsets: [(String::new(), 18)].into(),
+            opsets: [(String::new(), opset)].into(),
             inputs: vec![value("input", &[3, 8, 8])],
             ..Graph::default()
         };
-        Self { graph, random: ChaCha8Rng::seed_from_u64(11) }
+        Self { graph, random: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// The image in patches of 2 × 2: (N, WIDTH, 4, 4).
@@ -59,9 +63,14 @@ impl Sketch {
     }
 
     fn file(mut self, output: &[usize]) -> Vec<u8> {
-        self.graph.nodes.last_mut().expect("a head").outputs = vec!["logits".into()];
-        self.graph.outputs = vec![value("logits", output)];
+        self.end(output);
         onnx::encode_graph(&self.graph, 10).expect("a tiny network can be written")
+    }
+
+    /// The last node puts out `logits`, of these sizes beside the batch.
+    pub fn end(&mut self, output: &[usize]) {
+        self.graph.nodes.last_mut().expect("a head").outputs = vec!["logits".into()];
+        self.graph.outputs.insert(0, value("logits", output));
     }
 
     /// `x · W + b` as exporters write it for tensors: `MatMul`, and `Add` with the bias in front.
@@ -134,7 +143,8 @@ impl Sketch {
     }
 }
 
-fn value(name: &str, sizes: &[usize]) -> ValueInfo {
+/// A float value of these sizes beside the batch.
+pub fn value(name: &str, sizes: &[usize]) -> ValueInfo {
     let batch = Dim::Symbol("N".into());
     let shape = std::iter::once(batch).chain(sizes.iter().copied().map(Dim::Known)).collect();
     ValueInfo { name: name.into(), ty: ValueType { dtype: DataType::Float32, shape: Some(shape) } }
