@@ -57,6 +57,7 @@ pub fn find(student: &Student, stream: &str) -> Vec<Site> {
 /// The site on this side of a node, where it is a layer that can absorb an adapter there.
 fn site(graph: &Graph, node: &Node, side: Side) -> Option<Site> {
     let layer = Layer::of(graph, node)?;
+    // What old exporters list among the inputs as well is a constant, as it is to all that reads the file (`onnx::decode`).
     let own = |name: &str| graph.initializers.contains_key(name) && !graph.is_output(name);
     // Behind a layer that the network puts out the adapter would not be seen, and a bias is mapped like what it is added to.
     let absorbs = match side {
