@@ -4,9 +4,10 @@
 //! two *is* that common value (the shortcut is the identity), and nothing inside the other (the branch) is read from
 //! outside. The names of architectures play no part.
 
-use std::collections::{BTreeSet, HashSet};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::graph::{Graph, Node};
+use crate::graph::{Graph, GraphError, Node, Problem};
 
 use super::analyse::BlockInfo;
 use super::dominators::{Dominators, data_inputs};
@@ -91,101 +92,186 @@ impl Block {
     }
 }
 
+/// Bytes that the names in all branches may take, one after the other. Branches are short and stand side by side; additions made
+/// to hold all the ones before them would take the square of their number.
+const MOST_IN_BRANCHES: usize = 8 << 20;
+
 /// Finds the residual additions of a folded, sorted graph, in graph order.
-pub fn find(graph: &Graph) -> Vec<Block> {
+///
+/// # Errors
+/// Where so many additions lie within the branches of others that no network can be meant.
+pub fn find(graph: &Graph) -> Result<Vec<Block>, GraphError> {
     let tree = Dominators::new(graph);
-    let mut blocks: Vec<Block> = graph.nodes.iter().filter_map(|node| residual_addition(graph, &tree, node)).collect();
+    let search = Search { graph, tree: &tree, consumers: graph.consumers(), left: Cell::new(MOST_IN_BRANCHES) };
+    let mut blocks = Vec::new();
+    for node in &graph.nodes {
+        blocks.extend(search.residual_addition(node));
+        if search.left.get() == 0 {
+            let detail = "the branches of this addition and of those before it hold one another over and over";
+            return Err(Problem::at(node, detail, "no network is built like that; export it again").into());
+        }
+    }
     let producers = graph.producers();
     let module = |sum: &str| producers.get(sum).and_then(|add| names::module_of(&graph.nodes[*add]));
     names::prefer_modules(blocks.iter_mut().map(|block| (&mut block.name, module(&block.sum))).collect());
     names::make_unique(blocks.iter_mut().map(|block| &mut block.name));
-    blocks
+    Ok(blocks)
 }
 
-fn residual_addition(graph: &Graph, tree: &Dominators, add: &Node) -> Option<Block> {
-    if !(add.is("Add") || add.is("Sum")) {
-        return None;
-    }
-    let inputs = data_inputs(graph, add);
-    let [a, b] = inputs.as_slice() else { return None };
-    let (a, b) = (through_identities(graph, tree, a), through_identities(graph, tree, b));
-    let shape = graph.shape(a)?;
-    if a == b || graph.shape(b)? != shape || shape.len() < 3 {
-        return None;
-    }
-    let entry = through_identities(graph, tree, tree.common_value(a, b)?);
-    let (shortcut_value, branch) = tell_apart(graph, tree, entry, a, b)?;
-    let region = region(graph, tree, entry, branch);
-    let shortcut =
-        if shortcut_value == entry { Shortcut::Identity } else { side_kind(graph, tree, entry, shortcut_value) };
-    let reason = match shortcut {
-        Shortcut::Identity => read_from_outside(graph, &region, add),
-        _ => Some(changed(graph, tree, shortcut, entry, shortcut_value)),
-    };
-    Some(Block {
-        name: names::of_region(graph, &region),
-        shortcut,
-        entry: entry.to_owned(),
-        exit: exit(graph, tree, add, entry),
-        branch: branch.to_owned(),
-        sum: add.output().to_owned(),
-        macs: region.iter().map(|node| macs::of_node(graph, &graph.nodes[*node])).sum(),
-        parameters: parameters(graph, &region),
-        region: region.iter().map(|node| graph.nodes[*node].output().to_owned()).collect(),
-        reason,
-    })
-}
-
-/// The value behind `Identity` and `Dropout`, which change nothing at inference.
-fn through_identities<'g>(graph: &'g Graph, tree: &Dominators<'g>, mut value: &'g str) -> &'g str {
-    while let Some(node) = tree.producer(value).map(|index| &graph.nodes[index]) {
-        if !(node.is("Identity") || node.is("Dropout")) || graph.initializers.contains_key(&node.inputs[0]) {
-            break;
-        }
-        value = &node.inputs[0];
-    }
-    value
-}
-
-/// (shortcut, branch): the shortcut is the entry itself or the side with less work on it.
-fn tell_apart<'g>(
+/// A graph with what is looked up in it for every addition.
+struct Search<'s, 'g> {
     graph: &'g Graph,
-    tree: &Dominators<'g>,
-    entry: &str,
-    a: &'g str,
-    b: &'g str,
-) -> Option<(&'g str, &'g str)> {
-    if a == entry {
-        return Some((a, b));
-    }
-    if b == entry {
-        return Some((b, a));
-    }
-    let work = |value| {
-        let region = region(graph, tree, entry, value);
-        let convs = region.iter().filter(|node| graph.nodes[**node].is("Conv")).count();
-        (convs, region.len())
-    };
-    let (work_a, work_b) = (work(a), work(b));
-    // Two sides with as many convolutions each are two branches (an Inception-like sum), not a shortcut and a branch.
-    match work_a.0.cmp(&work_b.0) {
-        std::cmp::Ordering::Less => Some((a, b)),
-        std::cmp::Ordering::Greater => Some((b, a)),
-        std::cmp::Ordering::Equal => None,
-    }
+    tree: &'s Dominators<'g>,
+    consumers: BTreeMap<&'g str, Vec<usize>>,
+    /// What is left of [`MOST_IN_BRANCHES`].
+    left: Cell<usize>,
 }
 
-/// Nodes between the entry and `value`, `value`'s producer included, in topological order.
-fn region(graph: &Graph, tree: &Dominators, entry: &str, value: &str) -> BTreeSet<usize> {
-    let mut nodes = BTreeSet::new();
-    let mut open: Vec<&str> = vec![value];
-    while let Some(value) = open.pop() {
-        let Some(index) = tree.producer(value).filter(|_| value != entry) else { continue };
-        if nodes.insert(index) {
-            open.extend(graph.nodes[index].inputs.iter().map(String::as_str));
+impl<'g> Search<'_, 'g> {
+    fn residual_addition(&self, add: &'g Node) -> Option<Block> {
+        if !(add.is("Add") || add.is("Sum")) {
+            return None;
+        }
+        let graph = self.graph;
+        let inputs = data_inputs(graph, add);
+        let [a, b] = inputs.as_slice() else { return None };
+        let (a, b) = (self.through_identities(a), self.through_identities(b));
+        let shape = graph.shape(a)?;
+        if a == b || graph.shape(b)? != shape || shape.len() < 3 {
+            return None;
+        }
+        let entry = self.through_identities(self.tree.common_value(a, b)?);
+        let (shortcut_value, branch) = self.tell_apart(entry, a, b)?;
+        let region = self.region(entry, branch);
+        let shortcut = if shortcut_value == entry { Shortcut::Identity } else { self.side_kind(entry, shortcut_value) };
+        let reason = match shortcut {
+            Shortcut::Identity => self.read_from_outside(&region, add),
+            _ => Some(self.changed(shortcut, entry, shortcut_value)),
+        };
+        Some(Block {
+            name: names::of_region(graph, &region),
+            shortcut,
+            entry: entry.to_owned(),
+            exit: self.exit(add, entry),
+            branch: branch.to_owned(),
+            sum: add.output().to_owned(),
+            macs: macs::of_nodes(graph, region.iter().map(|node| &graph.nodes[*node])),
+            parameters: parameters(graph, &region),
+            region: region.iter().map(|node| graph.nodes[*node].output().to_owned()).collect(),
+            reason,
+        })
+    }
+
+    /// Takes from what may be looked at; false where nothing is left.
+    fn pay(&self, name: &str) -> bool {
+        self.left.set(self.left.get().saturating_sub(size_of::<String>() + name.len()));
+        self.left.get() > 0
+    }
+
+    /// The value behind `Identity` and `Dropout`, which change nothing at inference.
+    fn through_identities(&self, mut value: &'g str) -> &'g str {
+        while let Some(node) = self.tree.producer(value).map(|index| &self.graph.nodes[index]) {
+            let unchanged = node.is("Identity") || node.is("Dropout");
+            if !unchanged || self.graph.initializers.contains_key(&node.inputs[0]) || !self.pay(value) {
+                break;
+            }
+            value = &node.inputs[0];
+        }
+        value
+    }
+
+    /// (shortcut, branch): the shortcut is the entry itself or the side with less work on it.
+    fn tell_apart(&self, entry: &str, a: &'g str, b: &'g str) -> Option<(&'g str, &'g str)> {
+        if a == entry {
+            return Some((a, b));
+        }
+        if b == entry {
+            return Some((b, a));
+        }
+        let work = |value| {
+            let region = self.region(entry, value);
+            let convs = region.iter().filter(|node| self.graph.nodes[**node].is("Conv")).count();
+            (convs, region.len())
+        };
+        let (work_a, work_b) = (work(a), work(b));
+        // Two sides with as many convolutions each are two branches (an Inception-like sum), not a shortcut and a branch.
+        match work_a.0.cmp(&work_b.0) {
+            std::cmp::Ordering::Less => Some((a, b)),
+            std::cmp::Ordering::Greater => Some((b, a)),
+            std::cmp::Ordering::Equal => None,
         }
     }
-    only_behind(graph, entry, nodes)
+
+    /// Nodes between the entry and `value`, `value`'s producer included, in topological order.
+    fn region(&self, entry: &str, value: &str) -> BTreeSet<usize> {
+        // The nodes are sorted: what stands ahead of the entry does not depend on it.
+        let first = self.tree.producer(entry).unwrap_or(0);
+        let mut nodes = BTreeSet::new();
+        let mut open: Vec<&str> = vec![value];
+        while let Some(value) = open.pop() {
+            let behind = |index: &usize| value != entry && *index >= first;
+            let Some(index) = self.tree.producer(value).filter(behind) else { continue };
+            if nodes.insert(index) && self.pay(value) {
+                open.extend(self.graph.nodes[index].inputs.iter().map(String::as_str));
+            }
+        }
+        only_behind(self.graph, entry, nodes)
+    }
+
+    fn side_kind(&self, entry: &str, shortcut: &str) -> Shortcut {
+        let weighted = |node: &Node| ["Conv", "Gemm", "MatMul", "ConvTranspose"].contains(&node.op.as_str());
+        if self.region(entry, shortcut).iter().any(|node| weighted(&self.graph.nodes[*node])) {
+            Shortcut::Projection
+        } else {
+            Shortcut::Reshaped
+        }
+    }
+
+    fn changed(&self, shortcut: Shortcut, entry: &str, value: &str) -> NotDroppable {
+        let (from, to) = (shape_text(self.graph, entry), shape_text(self.graph, value));
+        match shortcut {
+            Shortcut::Projection => NotDroppable::Projection { from, to },
+            _ => {
+                let mut ops: Vec<&str> = Vec::new();
+                for node in self.region(entry, value) {
+                    let op = self.graph.nodes[node].op.as_str();
+                    if !ops.contains(&op) && !["Shape", "Gather", "Concat", "Cast", "Constant"].contains(&op) {
+                        ops.push(op);
+                    }
+                }
+                NotDroppable::Reshaped { op: ops.join(", "), from, to }
+            }
+        }
+    }
+
+    fn read_from_outside(&self, region: &BTreeSet<usize>, add: &Node) -> Option<NotDroppable> {
+        for index in region {
+            for value in self.graph.nodes[*index].outputs.iter().filter(|value| !value.is_empty()) {
+                if self.graph.is_output(value) {
+                    return Some(NotDroppable::NetworkOutput { value: value.clone() });
+                }
+                let readers = self.consumers.get(value.as_str()).map(Vec::as_slice).unwrap_or_default();
+                let outside =
+                    readers.iter().find(|reader| !region.contains(reader) && self.graph.nodes[**reader] != *add);
+                if let Some(reader) = outside {
+                    let reader = self.graph.nodes[*reader].label().to_owned();
+                    return Some(NotDroppable::ReadFromOutside { value: value.clone(), reader });
+                }
+            }
+        }
+        None
+    }
+
+    /// Behind the addition, an activation that repeats the one that made the entry changes nothing once the branch is gone
+    /// (relu(relu(x)) = relu(x)), so it goes with the block.
+    fn exit(&self, add: &Node, entry: &str) -> String {
+        let sum = add.output();
+        let [only] = self.consumers.get(sum).map(Vec::as_slice).unwrap_or_default() else { return sum.to_owned() };
+        let behind = &self.graph.nodes[*only];
+        let made_entry = self.tree.producer(entry).map(|index| &self.graph.nodes[index]);
+        let repeats = made_entry.is_some_and(|node| is_idempotent(node) && same_activation(node, behind));
+        if repeats && !self.graph.is_output(sum) { behind.output().to_owned() } else { sum.to_owned() }
+    }
 }
 
 /// Shape arithmetic may reach back beyond the entry; what does not depend on the entry is not the block's.
@@ -202,66 +288,10 @@ fn only_behind(graph: &Graph, entry: &str, nodes: BTreeSet<usize>) -> BTreeSet<u
     behind
 }
 
-fn side_kind(graph: &Graph, tree: &Dominators, entry: &str, shortcut: &str) -> Shortcut {
-    let weighted = |node: &Node| ["Conv", "Gemm", "MatMul", "ConvTranspose"].contains(&node.op.as_str());
-    if region(graph, tree, entry, shortcut).iter().any(|node| weighted(&graph.nodes[*node])) {
-        Shortcut::Projection
-    } else {
-        Shortcut::Reshaped
-    }
-}
-
-fn changed(graph: &Graph, tree: &Dominators, shortcut: Shortcut, entry: &str, value: &str) -> NotDroppable {
-    let (from, to) = (shape_text(graph, entry), shape_text(graph, value));
-    match shortcut {
-        Shortcut::Projection => NotDroppable::Projection { from, to },
-        _ => {
-            let mut ops: Vec<&str> = Vec::new();
-            for node in region(graph, tree, entry, value) {
-                let op = graph.nodes[node].op.as_str();
-                if !ops.contains(&op) && !["Shape", "Gather", "Concat", "Cast", "Constant"].contains(&op) {
-                    ops.push(op);
-                }
-            }
-            NotDroppable::Reshaped { op: ops.join(", "), from, to }
-        }
-    }
-}
-
 fn shape_text(graph: &Graph, value: &str) -> String {
     let dims = graph.shape(value).unwrap_or_default();
     let dims: Vec<String> = dims.iter().map(super::analyse::dim_text).collect();
     format!("({})", dims.join(", "))
-}
-
-fn read_from_outside(graph: &Graph, region: &BTreeSet<usize>, add: &Node) -> Option<NotDroppable> {
-    let consumers = graph.consumers();
-    for index in region {
-        for value in graph.nodes[*index].outputs.iter().filter(|value| !value.is_empty()) {
-            if graph.is_output(value) {
-                return Some(NotDroppable::NetworkOutput { value: value.clone() });
-            }
-            let readers = consumers.get(value.as_str()).map(Vec::as_slice).unwrap_or_default();
-            let outside = readers.iter().find(|reader| !region.contains(reader) && graph.nodes[**reader] != *add);
-            if let Some(reader) = outside {
-                let reader = graph.nodes[*reader].label().to_owned();
-                return Some(NotDroppable::ReadFromOutside { value: value.clone(), reader });
-            }
-        }
-    }
-    None
-}
-
-/// Behind the addition, an activation that repeats the one that made the entry changes nothing once the branch is gone
-/// (relu(relu(x)) = relu(x)), so it goes with the block.
-fn exit(graph: &Graph, tree: &Dominators, add: &Node, entry: &str) -> String {
-    let sum = add.output();
-    let consumers = graph.consumers();
-    let [only] = consumers.get(sum).map(Vec::as_slice).unwrap_or_default() else { return sum.to_owned() };
-    let behind = &graph.nodes[*only];
-    let made_entry = tree.producer(entry).map(|index| &graph.nodes[index]);
-    let repeats = made_entry.is_some_and(|node| is_idempotent(node) && same_activation(node, behind));
-    if repeats && !graph.is_output(sum) { behind.output().to_owned() } else { sum.to_owned() }
 }
 
 fn is_idempotent(node: &Node) -> bool {

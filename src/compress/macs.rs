@@ -1,4 +1,4 @@
-//! Multiply-accumulates, from shapes alone.
+//! Multiply-accumulates, from shapes alone. Sizes that a file makes up may be beyond all counting: then the largest number is given.
 
 use crate::graph::{Graph, Node};
 
@@ -6,18 +6,20 @@ use crate::graph::{Graph, Node};
 pub fn of_node(graph: &Graph, node: &Node) -> u64 {
     let spatial = |value: &str| -> u64 {
         let dims = graph.shape(value).unwrap_or_default();
-        dims.iter().skip(1).map(|dim| dim.known().unwrap_or(1) as u64).product()
+        product(dims.iter().skip(1).map(|dim| dim.known().unwrap_or(1)))
     };
-    // A weight may be computed in the network (standardised, say), so its shape counts and not its values.
-    let dims = |index: usize| -> Option<Vec<usize>> {
-        graph.shape(node.input(index)?)?.iter().map(|dim| dim.known()).collect()
+    // The first size and the product of the rest. A weight may be computed in the network (standardised, say), so its shape
+    // counts and not its values.
+    let weight = |index: usize| {
+        let dims: Vec<usize> = graph.shape(node.input(index)?)?.iter().map(|dim| dim.known()).collect::<Option<_>>()?;
+        Some((dims.first().copied()?, product(dims.iter().skip(1).copied())))
     };
     match node.op.as_str() {
         // Output elements × (input channels per group × kernel area); weight (M, C/group, kH, kW).
-        "Conv" => dims(1).map_or(0, |w| spatial(node.output()) * w[1..].iter().product::<usize>() as u64),
+        "Conv" => weight(1).map_or(0, |(_, rest)| spatial(node.output()).saturating_mul(rest)),
         // Input elements × (output channels per group × kernel area); weight (C, M/group, kH, kW).
-        "ConvTranspose" => dims(1).map_or(0, |w| spatial(&node.inputs[0]) * w[1..].iter().product::<usize>() as u64),
-        "Gemm" => dims(1).map_or(0, |w| w.iter().product::<usize>() as u64),
+        "ConvTranspose" => weight(1).map_or(0, |(_, rest)| spatial(&node.inputs[0]).saturating_mul(rest)),
+        "Gemm" => weight(1).map_or(0, |(first, rest)| rest.saturating_mul(first as u64)),
         "MatMul" => matmul(graph, node, spatial(node.output())),
         _ => 0,
     }
@@ -27,10 +29,19 @@ pub fn of_node(graph: &Graph, node: &Node) -> u64 {
 fn matmul(graph: &Graph, node: &Node, output: u64) -> u64 {
     let inner =
         node.input(0).and_then(|name| graph.shape(name)).and_then(|shape| shape.last().and_then(|dim| dim.known()));
-    output * inner.unwrap_or(0) as u64
+    output.saturating_mul(inner.unwrap_or(0) as u64)
 }
 
 /// Multiply-accumulates of a graph for one image.
 pub fn of_graph(graph: &Graph) -> u64 {
-    graph.nodes.iter().map(|node| of_node(graph, node)).sum()
+    of_nodes(graph, &graph.nodes)
+}
+
+/// Multiply-accumulates of some nodes of a graph for one image.
+pub fn of_nodes<'n>(graph: &Graph, nodes: impl IntoIterator<Item = &'n Node>) -> u64 {
+    nodes.into_iter().map(|node| of_node(graph, node)).fold(0, u64::saturating_add)
+}
+
+fn product(sizes: impl Iterator<Item = usize>) -> u64 {
+    sizes.fold(1, |product, size| product.saturating_mul(size as u64))
 }

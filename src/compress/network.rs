@@ -108,7 +108,7 @@ impl Network {
         let graph = prepared(&model.graph, &input, &companions, size);
         let graph = graph.map_err(|refusal| with_obstacles(refusal, &model.graph))?;
         CompressError::check(obstacles(&graph))?;
-        let (tap, blocks) = (tap::find(&graph), block::find(&graph));
+        let (tap, blocks) = (tap::find(&graph), block::find(&graph)?);
         Ok(Self { model, graph, input, companions, size, tap, blocks })
     }
 
