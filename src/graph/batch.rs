@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::attrs::Attribute;
 use super::fold::InputShapes;
-use super::infer::{self, Effort, Inferred};
-use super::model::{Dim, Graph, Node, Shape, TensorData, ValueType};
+use super::infer::{Effort, Inferred, Walk};
+use super::model::{Dim, Graph, Node, Shape, TensorData, ValueType, Written};
 use super::order;
 use super::shape::fact::Item;
 use super::shape::symbol;
@@ -27,18 +27,24 @@ fn freed(graph: &Graph) -> Option<Graph> {
         }
     }
     let order = order::order(&result).ok()?;
+    let mut walk = Walk::new(&result, &InputShapes::new(), Effort::Shapes);
+    let (written, mut freed) = (result.written(), Vec::new());
     // Freeing one target frees the values behind it, which shows the next one.
-    let inferred = loop {
-        let inferred = infer::infer(&result, &order, &InputShapes::new(), Effort::Shapes);
-        let pinned: Vec<(usize, Vec<i64>)> = order
-            .iter()
-            .filter_map(|i| Some((*i, pinned_target(&result.nodes[*i], &inferred, fixed, &batch)?)))
-            .collect();
-        if pinned.is_empty() {
-            break inferred;
-        }
-        pinned.into_iter().for_each(|(node, target)| set_target(&mut result, node, target));
-    };
+    for (i, node) in order.into_iter().map(|i| (i, &result.nodes[i])) {
+        let Some(target) = pinned_target(node, walk.inferred(), fixed, &batch) else {
+            walk.visit(node);
+            continue;
+        };
+        let (node, constant) = with_target(&written, node, target);
+        constant.iter().for_each(|(name, tensor)| walk.define(name, tensor));
+        walk.visit(&node);
+        freed.push((i, node, constant));
+    }
+    let inferred = walk.finish();
+    for (i, node, constant) in freed {
+        result.nodes[i] = node;
+        result.initializers.extend(constant);
+    }
     let carried = result.outputs.iter().all(|output| {
         let shape = inferred.fact(&output.name).and_then(|fact| fact.shape.as_ref());
         !starts_with(&output.ty, fixed) || shape.and_then(|shape| shape.first()) == Some(&batch)
@@ -130,22 +136,27 @@ fn joined_target(
     Some(target)
 }
 
-/// 0 copies a size unless `allowzero` says otherwise, in which case the batch is what is left, or `allowzero` goes.
-fn set_target(graph: &mut Graph, node: usize, mut target: Vec<i64>) {
-    if graph.nodes[node].attrs.int("allowzero", 0) != 0 {
+/// A constant by its name.
+type Constant = (String, Arc<TensorData>);
+
+/// The node with another target, and the constant that it reads it from. 0 copies a size unless `allowzero` says otherwise, in
+/// which case the batch is what is left, or `allowzero` goes.
+fn with_target(written: &Written, node: &Node, mut target: Vec<i64>) -> (Node, Option<Constant>) {
+    let mut node = node.clone();
+    if node.attrs.int("allowzero", 0) != 0 {
         match target.contains(&-1) {
-            true => graph.nodes[node].attrs.set("allowzero", Attribute::Int(0)),
+            true => node.attrs.set("allowzero", Attribute::Int(0)),
             false => target[0] = -1,
         }
     }
-    if graph.nodes[node].attrs.ints("shape").is_some() {
-        graph.nodes[node].attrs.set("shape", Attribute::Ints(target));
-        return;
+    if node.attrs.ints("shape").is_some() {
+        node.attrs.set("shape", Attribute::Ints(target));
+        return (node, None);
     }
     // Other nodes may read the same constant.
-    let name = graph.free_name(&format!("{}_target", graph.nodes[node].output()));
-    graph.initializers.insert(name.clone(), Arc::new(TensorData::from_i64(&[target.len()], &target)));
-    graph.nodes[node].inputs[1] = name;
+    let name = written.free_name(&format!("{}_target", node.output()));
+    node.inputs[1].clone_from(&name);
+    (node, Some((name, Arc::new(TensorData::from_i64(&[target.len()], &target)))))
 }
 
 fn set_types(graph: &mut Graph, inferred: &Inferred) {

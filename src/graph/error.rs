@@ -35,13 +35,22 @@ pub(crate) const MOST_PROBLEMS: usize = 1000;
 impl Problem {
     /// A problem of one node.
     pub fn at(node: &Node, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { node: node.label().to_owned(), op: node.op.clone(), detail: detail.into(), hint: hint.into() }
+        Self { op: shortened(&node.op), ..Self::of(node.label(), detail, hint) }
     }
 
     /// A problem of a value or of the graph as a whole.
     pub fn of(value: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { node: value.to_owned(), op: String::new(), detail: detail.into(), hint: hint.into() }
+        Self { node: shortened(value), op: String::new(), detail: shortened(&detail.into()), hint: hint.into() }
     }
+}
+
+/// What a problem says, at a length that a thousand of them can have: a name or a list of numbers can be as long as its file.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 1000;
+    if text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(LONGEST)])
 }
 
 impl GraphError {

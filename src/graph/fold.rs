@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::check;
 use super::error::GraphError;
 use super::infer::{self, Effort, Inferred};
-use super::model::{Dim, Graph, Node, Shape, TensorData, ValueInfo, ValueType};
+use super::model::{Dim, Graph, Node, Shape, TensorData, ValueInfo, ValueType, Written};
 use super::order;
 use super::shape::fact::Known;
 
@@ -31,12 +31,12 @@ pub fn fold(graph: &Graph, inputs: &InputShapes) -> Result<Graph, GraphError> {
         outputs: graph.outputs.iter().map(|output| typed(output, &inferred)).collect(),
         ..Graph::default()
     };
-    let mut computed = BTreeSet::new();
+    let (written, mut computed) = (graph.written(), BTreeSet::new());
     for node in order.iter().map(|i| &graph.nodes[*i]) {
         if outputs(node).all(|name| inferred.tensor(name).is_some()) {
             computed.extend(outputs(node));
         } else {
-            result.nodes.push(fix_target(node, &inferred, graph, &mut result.initializers));
+            result.nodes.push(fix_target(node, &inferred, &written, &mut result.initializers));
         }
     }
     keep_needed(&mut result);
@@ -75,7 +75,7 @@ fn value_type(name: &str, declared: Option<&ValueType>, inferred: &Inferred) -> 
 fn fix_target(
     node: &Node,
     inferred: &Inferred,
-    graph: &Graph,
+    written: &Written,
     initializers: &mut indexmap::IndexMap<String, Arc<TensorData>>,
 ) -> Node {
     let mut node = node.clone();
@@ -84,7 +84,7 @@ fn fix_target(
         && matches!(target, Some(Known::Items(_)))
         && let Some(target) = constant_target(&node, inferred)
     {
-        let name = graph.free_name(&format!("{}_target", node.output()));
+        let name = written.free_name(&format!("{}_target", node.output()));
         initializers.insert(name.clone(), Arc::new(TensorData::from_i64(&[target.len()], &target)));
         node.inputs[1] = name;
     }

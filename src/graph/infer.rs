@@ -41,33 +41,72 @@ impl Inferred {
 
 /// Walks the nodes in `order`.
 pub(crate) fn infer(graph: &Graph, order: &[usize], inputs: &InputShapes, effort: Effort) -> Inferred {
-    let mut walk = Walk { graph, effort, budget: budget(graph), facts: HashMap::new(), problems: Vec::new() };
-    walk.enter(inputs);
+    let mut walk = Walk::new(graph, inputs, effort);
     order.iter().for_each(|i| walk.visit(&graph.nodes[*i]));
-    Inferred { facts: walk.facts, problems: walk.problems }
+    walk.finish()
 }
 
-/// Bytes of constants that may be computed: reshaping, transposing and casting every weight must fit, a made-up tensor of a
-/// hundred gigabytes must not.
-fn budget(graph: &Graph) -> usize {
-    const ROOM: usize = 64 << 20;
-    let in_nodes = graph.nodes.iter().filter_map(|node| node.attrs.tensor("value"));
-    let given: usize = graph.initializers.values().chain(in_nodes).map(|tensor| tensor.bytes.len()).sum();
-    given.saturating_mul(4).saturating_add(ROOM)
+/// What constants cost.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    /// Bytes of the computed ones.
+    bytes: usize,
+    /// Elements read and written on the way: the same large constant may be summed up by every node.
+    elements: usize,
+}
+
+impl Cost {
+    /// What may be computed: reshaping, transposing and casting every weight must fit, a made-up tensor of a hundred gigabytes
+    /// must not.
+    fn most(graph: &Graph) -> Self {
+        const ROOM: usize = 64 << 20;
+        let in_nodes = graph.nodes.iter().filter_map(|node| node.attrs.tensor("value"));
+        let given: usize = graph.initializers.values().chain(in_nodes).map(|tensor| tensor.bytes.len()).sum();
+        Self {
+            bytes: given.saturating_mul(4).saturating_add(ROOM),
+            elements: given.saturating_mul(32).saturating_add(ROOM),
+        }
+    }
+
+    fn within(&self, budget: &Self) -> bool {
+        self.bytes <= budget.bytes && self.elements <= budget.elements
+    }
 }
 
 /// The largest constant that a shape can depend on.
 const LARGEST_SHAPE: usize = 64 << 10;
 
-struct Walk<'a> {
+/// A walk over a graph, node by node: what stands behind a node can still be changed by what was found ahead of it.
+pub(crate) struct Walk<'a> {
     graph: &'a Graph,
     effort: Effort,
-    budget: usize,
-    facts: HashMap<String, Fact>,
-    problems: Vec<Problem>,
+    budget: Cost,
+    found: Inferred,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    /// Knows the inputs and the constants.
+    pub fn new(graph: &'a Graph, inputs: &InputShapes, effort: Effort) -> Self {
+        let found = Inferred { facts: HashMap::new(), problems: Vec::new() };
+        let mut walk = Self { graph, effort, budget: Cost::most(graph), found };
+        walk.enter(inputs);
+        walk
+    }
+
+    /// What has been found so far.
+    pub fn inferred(&self) -> &Inferred {
+        &self.found
+    }
+
+    pub fn finish(self) -> Inferred {
+        self.found
+    }
+
+    /// A constant that the graph does not have.
+    pub fn define(&mut self, name: &str, tensor: &Arc<TensorData>) {
+        self.found.facts.insert(name.to_owned(), Fact::of_tensor(tensor));
+    }
+
     fn enter(&mut self, shapes: &InputShapes) {
         for input in &self.graph.inputs {
             let mut fact = Fact::of_type(&input.ty);
@@ -79,13 +118,13 @@ impl Walk<'_> {
                 self.note(Problem::of(&input.name, format!("has more than {MOST_DIMS} dimensions"), EXPORT_AGAIN));
                 fact.shape = None;
             }
-            self.facts.insert(input.name.clone(), fact);
+            self.found.facts.insert(input.name.clone(), fact);
         }
         for name in shapes.keys().filter(|name| !self.graph.inputs.iter().any(|input| input.name == **name)) {
             self.note(Problem::of(name, "is given a shape, but the network has no such input", "check the name"));
         }
         for (name, tensor) in &self.graph.initializers {
-            self.facts.insert(name.clone(), Fact::of_tensor(tensor));
+            self.define(name, tensor);
         }
     }
 
@@ -98,43 +137,50 @@ impl Walk<'_> {
     }
 
     fn note(&mut self, problem: Problem) {
-        if self.problems.len() < MOST_PROBLEMS {
-            self.problems.push(problem);
+        if self.found.problems.len() < MOST_PROBLEMS {
+            self.found.problems.push(problem);
         }
     }
 
-    fn visit(&mut self, node: &Node) {
-        let inputs = node.inputs.iter().map(|name| if name.is_empty() { None } else { self.facts.get(name) });
+    /// A node whose inputs have been visited.
+    pub fn visit(&mut self, node: &Node) {
+        if self.found.problems.len() >= MOST_PROBLEMS {
+            return;
+        }
+        let inputs = node.inputs.iter().map(|name| if name.is_empty() { None } else { self.found.facts.get(name) });
         let context = Context::new(node, self.graph.opset(), inputs.collect());
         let (mut outputs, charged) = self.outputs(&context).unwrap_or_else(|trouble| {
             context.report(trouble);
-            (Vec::new(), 0)
+            (Vec::new(), Cost::default())
         });
         for Trouble { detail, hint } in context.troubles.into_inner() {
             self.note(Problem::at(node, detail, hint));
         }
-        self.budget -= charged;
+        self.budget.bytes -= charged.bytes;
+        self.budget.elements -= charged.elements;
         outputs.resize_with(node.outputs.len(), Fact::default);
         for (name, fact) in node.outputs.iter().zip(outputs).filter(|(name, _)| !name.is_empty()) {
-            self.facts.insert(name.clone(), fact);
+            self.found.facts.insert(name.clone(), fact);
         }
     }
 
-    /// Facts about the outputs, and how many bytes of constants were computed for them.
-    fn outputs(&self, c: &Context) -> Result<(Vec<Fact>, usize), Trouble> {
+    /// Facts about the outputs, and what the constants among them cost.
+    fn outputs(&self, c: &Context) -> Result<(Vec<Fact>, Cost), Trouble> {
         let own = c.node.domain.is_empty() || c.node.domain == "ai.onnx";
-        let Some(infer) = ops::infer(&c.node.op).filter(|_| own) else { return Ok((self.declared(c.node), 0)) };
+        let Some(infer) = ops::infer(&c.node.op).filter(|_| own) else {
+            return Ok((self.declared(c.node), Cost::default()));
+        };
         let mut outputs = infer(c)?;
         if outputs.iter().any(|fact| fact.shape.as_ref().is_some_and(|shape| shape.len() > MOST_DIMS)) {
             return Err(format!("makes a tensor of more than {MOST_DIMS} dimensions").into());
         }
-        let Some(evaluate) = value::evaluate(&c.node.op) else { return Ok((outputs, 0)) };
-        let Some(bytes) = self.affordable(c, &outputs)? else { return Ok((outputs, 0)) };
+        let Some(evaluate) = value::evaluate(&c.node.op) else { return Ok((outputs, Cost::default())) };
+        let Some(cost) = self.affordable(c, &outputs)? else { return Ok((outputs, Cost::default())) };
         let values = evaluate(c, &outputs)?;
         for (output, known) in outputs.iter_mut().zip(values) {
             known.into_iter().for_each(|known| settle(output, known));
         }
-        Ok((outputs, bytes))
+        Ok((outputs, cost))
     }
 
     /// What the file says about the outputs of an operator that is not in the table.
@@ -144,12 +190,12 @@ impl Walk<'_> {
         node.outputs.iter().map(declared).collect()
     }
 
-    /// Bytes that the outputs would take as constants; `None` where they are not worth or not possible to compute.
-    fn affordable(&self, c: &Context, outputs: &[Fact]) -> Result<Option<usize>, Trouble> {
+    /// What the outputs would cost as constants; `None` where they are not worth or not possible to compute.
+    fn affordable(&self, c: &Context, outputs: &[Fact]) -> Result<Option<Cost>, Trouble> {
         let constant = c.inputs.iter().flatten().all(|fact| fact.tensor().is_some());
         // A constant under another name costs nothing.
         if constant && c.node.op == "Identity" {
-            return Ok(Some(0));
+            return Ok(Some(Cost::default()));
         }
         let (mut bytes, mut elements) = (0usize, 0usize);
         for output in outputs {
@@ -160,19 +206,26 @@ impl Walk<'_> {
         }
         // Shape and Size look at no element of their input, which may be as large as it likes.
         let of_shape = matches!(c.node.op.as_str(), "Shape" | "Size");
-        let mut given = c.inputs.iter().flatten().filter_map(|fact| fact.tensor());
+        let given = || c.inputs.iter().flatten().filter_map(|fact| fact.tensor());
         // An empty tensor may have huge sizes beside its zero.
-        let hollow = given.any(|tensor| tensor.is_empty() && span(&tensor.dims) > MOST_ITEMS);
+        let hollow = given().any(|tensor| tensor.is_empty() && span(&tensor.dims) > MOST_ITEMS);
         let partial = !constant && elements > MOST_ITEMS;
         let beyond_shapes = self.effort == Effort::Shapes && bytes > LARGEST_SHAPE;
         if !of_shape && (hollow || partial || beyond_shapes) {
             return Ok(None);
         }
-        match bytes <= self.budget {
-            true => Ok(Some(bytes)),
+        let read = if of_shape { 0 } else { given().fold(0, |read: usize, tensor| read.saturating_add(tensor.len())) };
+        // Each input is spread over the output.
+        let written = elements.saturating_mul(c.inputs.len().max(1));
+        let cost = Cost { bytes, elements: read.saturating_add(written) };
+        match cost.within(&self.budget) {
+            true => Ok(Some(cost)),
             false if !constant || self.effort == Effort::Shapes => Ok(None),
             false => Err(Trouble {
-                detail: format!("computes {bytes} bytes from constants alone"),
+                detail: match bytes <= self.budget.bytes {
+                    true => format!("computes with {} elements of constants", cost.elements),
+                    false => format!("computes {bytes} bytes from constants alone"),
+                },
                 hint: "no network needs that; export it again without this node".to_owned(),
             }),
         }

@@ -1,6 +1,6 @@
 //! The graph itself: nodes in order, named values, constant tensors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -195,18 +195,30 @@ impl Graph {
 
     /// `wanted`, or with a number behind it where something has that name: for values that a patch adds.
     pub fn free_name(&self, wanted: &str) -> String {
-        let taken = |name: &str| {
-            self.initializers.contains_key(name)
-                || self.inputs.iter().any(|input| input.name == name)
-                || self.nodes.iter().any(|node| node.outputs.iter().any(|output| output == name))
-        };
-        let numbered = (2..).map(|i| format!("{wanted}_{i}"));
-        std::iter::once(wanted.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_default()
+        self.written().free_name(wanted)
+    }
+
+    /// The names of all values that something writes.
+    pub(crate) fn written(&self) -> Written<'_> {
+        let given = self.initializers.keys().chain(self.inputs.iter().map(|input| &input.name));
+        Written(given.chain(self.nodes.iter().flat_map(|node| &node.outputs)).map(String::as_str).collect())
     }
 
     /// Number of elements over all floating-point initializers.
     pub fn parameter_count(&self) -> usize {
         self.initializers.values().filter(|t| t.dtype.is_float()).map(|t| t.len()).sum()
+    }
+}
+
+/// The names of a graph's values, for whoever needs many new ones.
+pub(crate) struct Written<'g>(HashSet<&'g str>);
+
+impl Written<'_> {
+    /// As [`Graph::free_name`].
+    pub fn free_name(&self, wanted: &str) -> String {
+        let numbered = (2..).map(|i| format!("{wanted}_{i}"));
+        let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
+        names.find(|name| !self.0.contains(name.as_str())).unwrap_or_default()
     }
 }
 

@@ -19,6 +19,12 @@ pub const MAX_BYTES: usize = 3 << 29;
 /// file; real networks of ten thousand nodes need some 20 MB.
 const MAX_ELEMENT_MEMORY: usize = 256 << 20;
 
+/// Much in the core takes the square of the number of nodes, at a small factor: real networks have ten thousand at most.
+const MOST_NODES: usize = 100_000;
+
+/// Each is looked up by walking them all.
+const MOST_OUTPUTS: usize = 1000;
+
 /// Deep enough for any network; only nested types and subgraphs nest at all.
 const MAX_DEPTH: u32 = 64;
 
@@ -71,6 +77,10 @@ fn refuse_unreadable(bytes: &[u8], proto: &ModelProto) -> Result<(), OnnxError> 
     }
     if proto.opset_import.is_empty() {
         return Err(OnnxError::NoOpset);
+    }
+    let counted = [("nodes", proto.graph.node.len(), MOST_NODES), ("outputs", proto.graph.output.len(), MOST_OUTPUTS)];
+    if let Some((what, count, most)) = counted.into_iter().find(|(_, count, most)| count > most) {
+        return Err(OnnxError::TooComplex { detail: format!("it has {count} {what}, more than the limit of {most}") });
     }
     if !proto.functions.is_empty() {
         let names = proto.functions.iter().filter_map(|function| function.name.clone()).take(5).collect();

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::fact::{Fact, Items};
+use super::fact::{Fact, Items, MOST_ITEMS};
 use crate::graph::error::EXPORT_AGAIN;
 use crate::graph::model::{DataType, Dim, Node, Shape};
 
@@ -59,9 +59,10 @@ impl<'a> Context<'a> {
         self.fact(index)?.shape.as_ref()
     }
 
-    /// A constant integer tensor, flattened.
+    /// A constant integer tensor, flattened; `None` where it is longer than what decides about a shape can be: many nodes may
+    /// read the same one, and each of them copies it.
     pub fn ints(&self, index: usize) -> Option<Vec<i64>> {
-        self.fact(index)?.tensor()?.to_i64()
+        self.fact(index)?.tensor().filter(|tensor| tensor.len() <= MOST_ITEMS)?.to_i64()
     }
 
     /// Integers that may be partly known.
@@ -92,8 +93,17 @@ impl<'a> Context<'a> {
         index.ok_or_else(|| format!("axis {axis} does not exist in a tensor of {rank} dimensions").into())
     }
 
+    /// Axes counted from the front, none of them twice.
     pub fn axes(&self, axes: &[i64], rank: usize) -> Result<Vec<usize>, Trouble> {
-        axes.iter().map(|axis| self.axis(*axis, rank)).collect()
+        let mut counted = Vec::with_capacity(rank);
+        for axis in axes {
+            let axis = self.axis(*axis, rank)?;
+            if counted.contains(&axis) {
+                return Err(format!("names axis {axis} twice").into());
+            }
+            counted.push(axis);
+        }
+        Ok(counted)
     }
 
     /// One output of the first input's type.

@@ -105,8 +105,10 @@ fn symbol(text: String) -> Dim {
 }
 
 fn exact(text: &str, divisor: i64) -> Option<Dim> {
-    if divisor == 1 {
-        return Some(Dim::Symbol(text.to_owned()));
+    match divisor {
+        ..=0 => return None,
+        1 => return Some(Dim::Symbol(text.to_owned())),
+        _ => {}
     }
     let (own, base) = coefficient(text)?;
     match own / divisor {
@@ -167,6 +169,7 @@ mod tests {
         assert_eq!(floor_divide(&windows, 64), h());
         assert_eq!(quotient(&windows, &h()), Dim::Known(64));
         assert_eq!(exact("64*(H+1)", 64), Some(Dim::Symbol("H+1".into())));
+        assert_eq!(quotient(&windows, &Dim::Known(0)), Dim::Unknown);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(super) fn constant_of_shape(c: &Context, outputs: &[Fact]) -> Values {
     let Some(dims) = outputs[0].dims() else { return Ok(vec![None]) };
     let count: usize = dims.iter().product();
     let (dtype, element) = match c.node.attrs.tensor("value") {
+        // Nothing has said how many bytes an element of another type has.
+        Some(value) if value.dtype.size().is_none() => return Ok(vec![None]),
         Some(value) if value.len() == 1 => (value.dtype, value.bytes.clone()),
         Some(value) => return Err(format!("fills with {} values instead of one", value.len()).into()),
         None => (DataType::Float32, 0f32.to_le_bytes().to_vec()),

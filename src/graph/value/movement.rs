@@ -57,7 +57,8 @@ pub(super) fn split(c: &Context, outputs: &[Fact]) -> Values {
 }
 
 pub(super) fn gather(c: &Context, outputs: &[Fact]) -> Values {
-    let (Some((known, dims)), Some(indices)) = (source(c, 0), c.ints(1)) else { return Ok(vec![None]) };
+    let indices = c.fact(1).and_then(Fact::tensor).and_then(|indices| indices.to_i64());
+    let (Some((known, dims)), Some(indices)) = (source(c, 0), indices) else { return Ok(vec![None]) };
     let axis = c.axis(c.int("axis", 0), dims.len())?;
     let position = |index: &i64| {
         let counted = if *index < 0 { index.checked_add_unsigned(dims[axis] as u64) } else { Some(*index) };

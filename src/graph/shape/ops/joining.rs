@@ -60,7 +60,8 @@ pub(super) fn gather_elements(c: &Context) -> Outputs {
 pub(super) fn gather_nd(c: &Context) -> Outputs {
     let (Some(x), Some(places)) = (c.shape(0), c.shape(1)) else { return c.one(None) };
     let depth = places.last().and_then(Dim::known);
-    let behind = depth.zip(usize::try_from(c.int("batch_dims", 0)).ok()).map(|(depth, batch)| depth + batch);
+    let behind =
+        depth.zip(usize::try_from(c.int("batch_dims", 0)).ok()).and_then(|(depth, batch)| depth.checked_add(batch));
     let Some(rest) = behind.and_then(|behind| x.get(behind..)) else { return c.one(None) };
     c.one(Some([&places[..places.len() - 1], rest].concat()))
 }
