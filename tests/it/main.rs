@@ -8,6 +8,7 @@ mod exec;
 mod families;
 mod graph;
 mod graph_shapes;
+mod hostile;
 mod images;
 mod latency;
 mod layering;

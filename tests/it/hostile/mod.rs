@@ -1,0 +1,91 @@
+//! Hostile files: what the fuzzers have found, minimised (`decode/`, `check/`, `archive/`; `make fuzz` adds to them), and what was
+//! made by hand to ask for as much as it can. An error or an answer, and never a panic, a stack that overflows, or memory and
+//! computing that a file is not worth.
+//!
+//! Each test runs once more, in a process of its own that the system gives little memory and computing: to fail is to come to an
+//! end there.
+
+mod doors;
+mod made;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use practised::images::Limits;
+
+/// Says to a process that it is the confined one.
+const CONFINED: &str = "PRACTISED_TEST_CONFINED";
+
+/// Address space of a confined process, of which libtorch alone maps about one GiB. One image of the largest size that is taken
+/// needs some 800 MiB to be decoded.
+const KIB: u64 = 4 << 20;
+
+/// Seconds of computing, whatever the machine does beside; without optimisation a test needs a few.
+const SECONDS: u64 = 240;
+
+#[test]
+fn found_files_do_no_worse_than_an_error() {
+    confined("found_files_do_no_worse_than_an_error", || {
+        found("decode").iter().for_each(|bytes| doors::decode(bytes));
+        found("check").iter().for_each(|bytes| doors::check(bytes));
+        found("archive").iter().for_each(|bytes| doors::archive(bytes, &Limits::default()));
+    });
+}
+
+#[test]
+fn networks_made_to_ask_for_too_much_do_no_worse_than_an_error() {
+    confined("networks_made_to_ask_for_too_much_do_no_worse_than_an_error", || {
+        for (name, bytes) in made::networks() {
+            println!("{name}: {} bytes", bytes.len());
+            doors::decode(&bytes);
+            doors::check(&bytes);
+        }
+    });
+}
+
+#[test]
+fn images_that_claim_to_be_huge_do_no_worse_than_an_error() {
+    confined("images_that_claim_to_be_huge_do_no_worse_than_an_error", || {
+        for (name, bytes) in made::archives() {
+            println!("{name}: {} bytes", bytes.len());
+            doors::archive(&bytes, &Limits::default());
+        }
+    });
+}
+
+/// Without this the others could not fail for the memory that they take.
+#[test]
+fn a_confined_process_gets_no_more_than_its_share() {
+    confined("a_confined_process_gets_no_more_than_its_share", || {
+        let mut most: Vec<u8> = Vec::new();
+        assert!(most.try_reserve_exact((KIB << 10) as usize).is_err());
+    });
+}
+
+/// What the fuzzers have left for a door.
+fn found(door: &str) -> Vec<Vec<u8>> {
+    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/hostile").join(door);
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .expect("the folder of a door")
+        .map(|entry| entry.expect("readable").path())
+        .collect();
+    paths.sort();
+    paths.iter().map(|path| std::fs::read(path).expect("readable")).collect()
+}
+
+/// Runs `work` in a process of its own, which runs the test of this name and nothing else.
+fn confined(test: &str, work: impl FnOnce()) {
+    if std::env::var_os(CONFINED).is_some() {
+        return work();
+    }
+    let limits = format!("ulimit -v {KIB}; ulimit -t {SECONDS}; exec \"$0\" \"$@\"");
+    let run = Command::new("sh")
+        .args(["-c", &limits])
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", &format!("hostile::{test}"), "--nocapture", "--test-threads=1"])
+        .env(CONFINED, "1")
+        .output()
+        .expect("sh runs");
+    let said = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && said.contains("1 passed"), "{}: {said}", run.status);
+}
