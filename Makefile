@@ -10,7 +10,7 @@ cargo = LIBTORCH=$(libtorch) cargo
 # Tests work on networks of a few kilobytes, where a second thread per operator only gets in the way.
 one_thread = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test bench conformance zoo lint build setup clean
+.PHONY: demo test bench conformance zoo fuzz lint build setup clean
 
 ## Sets up, builds, and runs one job through the HTTP service on the example network.
 demo: build
@@ -37,8 +37,14 @@ zoo: build
 	scripts/with_wheels keras scripts/keras --folder "$(target_dir)/keras"
 	scripts/with_wheels zoo scripts/zoo --keras "$(target_dir)/keras"
 
+## Gives hostile bytes to what reads a customer's files, FUZZ_SECONDS (60) for each target; finds become tests. See docs/fuzzing.md.
+fuzz: setup
+	LIBTORCH=$(libtorch) scripts/fuzz
+
+## The fuzzers are formatted, but not compiled: they have a workspace and a lock file of their own.
 lint: setup
 	$(cargo) fmt --check
+	$(cargo) fmt --check --manifest-path fuzz/Cargo.toml
 	$(cargo) clippy --locked --all-targets -- -D warnings
 
 ## The release binary at target/release/practised, wherever cargo builds.
