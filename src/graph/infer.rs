@@ -64,7 +64,7 @@ impl Cost {
         let given: usize = graph.initializers.values().chain(in_nodes).map(|tensor| tensor.bytes.len()).sum();
         Self {
             bytes: given.saturating_mul(4).saturating_add(ROOM),
-            elements: given.saturating_mul(32).saturating_add(ROOM),
+            elements: given.saturating_mul(32).saturating_add(ROOM / 2),
         }
     }
 

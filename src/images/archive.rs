@@ -43,7 +43,8 @@ impl Contents {
 pub(super) const LABELS: &str = "labels.csv";
 
 /// Reads every file of a zip into memory, within `limits`.
-pub(super) fn read<R: Read + Seek>(reader: R, limits: &Limits) -> Result<Contents, ImageError> {
+pub(super) fn read<R: Read + Seek>(mut reader: R, limits: &Limits) -> Result<Contents, ImageError> {
+    check_directory(&mut reader, limits).map_err(|error| not_a_zip(error.into()))??;
     let mut archive = ZipArchive::new(reader).map_err(not_a_zip)?;
     check_structure(&mut archive, limits)?;
     let mut contents = Contents::default();
@@ -61,15 +62,31 @@ pub(super) fn read<R: Read + Seek>(reader: R, limits: &Limits) -> Result<Content
     Ok(contents)
 }
 
+/// Counts what looks like an entry of the directory before the directory is read, which takes many times its bytes in memory: a
+/// gigabyte of nothing but entries would take ten. An archive within an archive may look like some more.
+fn check_directory<R: Read + Seek>(reader: &mut R, limits: &Limits) -> std::io::Result<Result<(), ImageError>> {
+    const ENTRY: &[u8] = b"PK\x01\x02";
+    let most = limits.entries.saturating_mul(4);
+    let (mut chunk, mut kept, mut found) = (vec![0; 1 << 16], 0, 0);
+    loop {
+        let read = reader.read(&mut chunk[kept..])?;
+        if read == 0 {
+            break;
+        }
+        let filled = kept + read;
+        found += chunk[..filled].windows(ENTRY.len()).filter(|bytes| *bytes == ENTRY).count();
+        // The next chunk may begin within one.
+        kept = filled.min(ENTRY.len() - 1);
+        chunk.copy_within(filled - kept..filled, 0);
+    }
+    reader.rewind()?;
+    Ok(if found > most { Err(too_many_entries(found, limits)) } else { Ok(()) })
+}
+
 /// What the archive's directory says of all entries together, before one is unpacked.
 fn check_structure<R: Read + Seek>(archive: &mut ZipArchive<R>, limits: &Limits) -> Result<(), ImageError> {
     if archive.len() > limits.entries {
-        return Err(ImageError::TooLarge {
-            what: "entries in the archive:".to_owned(),
-            found: archive.len() as u64,
-            limit: limits.entries as u64,
-            way_out: "send fewer images: a few hundred are plenty",
-        });
+        return Err(too_many_entries(archive.len(), limits));
     }
     if archive.has_duplicate_names() {
         return Err(ImageError::DuplicateName("(in the zip's directory)".to_owned()));
@@ -86,6 +103,15 @@ fn check_structure<R: Read + Seek>(archive: &mut ZipArchive<R>, limits: &Limits)
         }
     }
     Ok(())
+}
+
+fn too_many_entries(found: usize, limits: &Limits) -> ImageError {
+    ImageError::TooLarge {
+        what: "entries in the archive:".to_owned(),
+        found: found as u64,
+        limit: limits.entries as u64,
+        way_out: "send fewer images: a few hundred are plenty",
+    }
 }
 
 struct Entry {

@@ -124,6 +124,15 @@ fn limits_hold() {
 }
 
 #[test]
+fn a_directory_of_nothing_but_entries_is_refused_unread() {
+    let limits = Limits { entries: 10, ..Limits::default() };
+    // No end of a directory: what is refused here has been counted, and not read as a zip.
+    let entries = |count: usize| [b"PK\x01\x02", &[0; 42][..]].concat().repeat(count);
+    let code = |count| ImageSet::from_zip_bytes(&entries(count), &limits).expect_err("no zip").code();
+    assert_eq!([code(40), code(41), code(5000)], ["not_a_zip", "image_set_too_large", "image_set_too_large"]);
+}
+
+#[test]
 fn what_is_no_zip_or_a_cut_one_says_so() {
     let good = zip(|z| put(z, "a.png", &png(8, 8, 3)));
     for bytes in [&b"not a zip"[..], b"", &good[..good.len() / 2]] {

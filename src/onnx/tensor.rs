@@ -22,7 +22,12 @@ pub(super) fn take(proto: &mut TensorProto, label: &str) -> Result<Arc<TensorDat
     let dtype = DataType::from_onnx(number);
     let bad = |detail: String| OnnxError::BadTensor { tensor: label.to_owned(), detail };
     let dims = dims(&proto.dims).map_err(bad)?;
+    let numbers = typed_count(proto);
     let bytes = match &mut proto.raw_data {
+        // Which of the two another program takes cannot be told.
+        Some(raw) if !raw.is_empty() && numbers > 0 => {
+            return Err(bad("it holds its data twice, as raw bytes and as numbers".to_owned()));
+        }
         Some(raw) if !raw.is_empty() => std::mem::take(raw),
         _ => typed(proto, dtype),
     };
@@ -38,12 +43,18 @@ pub(super) fn take(proto: &mut TensorProto, label: &str) -> Result<Arc<TensorDat
 
 /// Puts back what [`take`] moved out of this message.
 pub(super) fn restore(proto: &mut TensorProto, data: &TensorData) {
-    let typed = proto.float_data.len() + proto.int32_data.len() + proto.int64_data.len() + proto.double_data.len();
+    let typed = typed_count(proto);
     if let Some(raw) = &mut proto.raw_data
-        && typed + proto.uint64_data.len() == 0
+        && typed == 0
     {
         raw.clone_from(&data.bytes);
     }
+}
+
+/// Numbers in the typed fields.
+fn typed_count(proto: &TensorProto) -> usize {
+    let floats = proto.float_data.len() + proto.double_data.len();
+    floats + proto.int32_data.len() + proto.int64_data.len() + proto.uint64_data.len()
 }
 
 /// Gives the message another content; its name and doc string stay.

@@ -178,6 +178,16 @@ fn tensors_that_claim_what_they_do_not_hold_are_refused() {
     assert!(refused(vec![-1, 4], 16).contains("negative"));
     assert!(refused(vec![1 << 40, 1 << 40], 0).contains("beyond any memory"));
     assert!(refused(vec![1 << 40, 1 << 40, 0], 0).contains("beyond any memory"));
+    let twice = TensorProto {
+        name: Some("t".into()),
+        dims: vec![1],
+        data_type: Some(1),
+        raw_data: Some(vec![0; 4]),
+        float_data: vec![1.0],
+        ..Default::default()
+    };
+    let error = decode(&with_initializer(twice)).expect_err("0 or 1").to_string();
+    assert!(error.contains("twice"), "{error}");
     let strings = TensorProto {
         name: Some("t".into()),
         data_type: Some(8),

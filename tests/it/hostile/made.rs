@@ -97,7 +97,7 @@ fn constants() -> Vec<(String, Graph)> {
     let zeros = || node("ConstantOfShape", &["million"], "c");
     let many = vec!["c"; 100_000];
     let summed = graph(vec![zeros(), node("Sum", &many, "s"), node("Add", &["x", "s"], "y")]);
-    let reduced = (0..20_000).map(|at| node("ReduceSum", &["c"], &format!("s{at}")));
+    let reduced = (0..10_000).map(|at| node("ReduceSum", &["c"], &format!("s{at}")));
     let reduced = graph(std::iter::once(zeros()).chain(reduced).chain([node("Add", &["x", "s1"], "y")]).collect());
     let doubled = (0..60).map(|at| node("Concat", &[&format!("c{at}"), &format!("c{at}")], &format!("c{}", at + 1)));
     let first = Node { outputs: vec!["c0".into()], ..zeros() };
@@ -115,7 +115,7 @@ fn constants() -> Vec<(String, Graph)> {
 
 /// So much of the same that what grows with its square has no end.
 fn long() -> Vec<(String, Graph)> {
-    const MANY: usize = 20_000;
+    const MANY: usize = 10_000;
     let name = |at: usize| if at == 0 { "x".to_owned() } else { format!("v{at}") };
     let chain = |op: &str, second: fn(usize) -> &'static str| {
         let nodes = (0..MANY).map(|at| {
