@@ -245,9 +245,13 @@ fn settle(output: &mut Fact, known: Known) {
         },
         tensor => tensor,
     };
-    if let Known::Tensor(tensor) = &known {
-        output.dtype = Some(tensor.dtype);
-        output.shape = Some(tensor.dims.iter().copied().map(Dim::Known).collect());
-    }
+    let dims = match &known {
+        Known::Tensor(tensor) => {
+            output.dtype = Some(tensor.dtype);
+            &tensor.dims
+        }
+        Known::Items(items) => &items.dims,
+    };
+    output.shape = Some(dims.iter().copied().map(Dim::Known).collect());
     output.known = Some(known);
 }

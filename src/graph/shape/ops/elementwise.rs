@@ -69,7 +69,7 @@ pub(super) fn compare(c: &Context) -> Outputs {
 /// Condition, X, Y.
 pub(super) fn select(c: &Context) -> Outputs {
     same_type(c, 1)?;
-    Ok(vec![Fact::new(c.dtype(1).or(c.dtype(2)), shape(c)?)])
+    Ok(vec![Fact::new(c.dtype(1).or(c.dtype(2)), widest(c)?)])
 }
 
 /// `None` where an input's shape is not known.
@@ -78,6 +78,11 @@ fn shape(c: &Context) -> Result<Option<Shape>, Trouble> {
     if c.opset < 7 {
         return Ok(c.shape(0).cloned());
     }
+    widest(c)
+}
+
+/// All inputs broadcast.
+fn widest(c: &Context) -> Result<Option<Shape>, Trouble> {
     let shapes: Option<Vec<&Shape>> = c.inputs.iter().flatten().map(|fact| fact.shape.as_ref()).collect();
     shapes.map(dims::broadcast).transpose()
 }
