@@ -94,7 +94,7 @@ impl Block {
 
 /// Bytes that the names in all branches may take, one after the other. Branches are short and stand side by side; additions made
 /// to hold all the ones before them would take the square of their number.
-const MOST_IN_BRANCHES: usize = 8 << 20;
+const MOST_IN_BRANCHES: usize = 32 << 20;
 
 /// Finds the residual additions of a folded, sorted graph, in graph order.
 ///

@@ -242,7 +242,7 @@ fn is_like_the_images(info: &ValueInfo, graph: &Graph, image: &ImageInput) -> bo
 
 fn elements(name: &str, given: Option<&Value>, dims: &[usize]) -> Result<Vec<f64>, CompressError> {
     /// Beyond this an input is no setting of a network.
-    const MOST: usize = 1 << 24;
+    const MOST: usize = 1 << 20;
     let count = dims.iter().try_fold(1usize, |all, size| all.checked_mul(*size)).filter(|count| *count <= MOST);
     let Some(count) = count else {
         return refuse(format!("input \"{name}\" has more than {MOST} elements for one image"));
