@@ -21,7 +21,8 @@ pub fn position(graph: &Graph, output: &str) -> Option<usize> {
 pub fn own_input(graph: &mut Graph, params: &mut Params, at: usize, index: usize) -> String {
     let name = graph.nodes[at].inputs[index].clone();
     let readers = graph.nodes.iter().flat_map(|node| &node.inputs).filter(|input| **input == name).count();
-    if readers == 1 {
+    // What the network puts out must not change either.
+    if readers == 1 && !graph.is_output(&name) {
         return name;
     }
     let fresh = format!("{name}/{}", graph.nodes[at].output());

@@ -36,7 +36,7 @@ impl Layer {
     /// The layer that a node is, where its kernel and bias are constants that can be set freely.
     pub fn of(graph: &Graph, node: &Node) -> Option<Self> {
         let kind = match node.op.as_str() {
-            _ if mixes_channels(graph, node) => Kind::Convolution,
+            _ if mixes_channels(graph, node) && has_own_bias(graph, node) => Kind::Convolution,
             "MatMul" if is_matrix(graph, node) => Kind::Product,
             "Gemm" if is_matrix(graph, node) && is_plain(graph, node) => Kind::Gemm { by_rows: by_rows(node) },
             _ => return None,
@@ -105,6 +105,11 @@ pub fn passes(node: &Node) -> bool {
         .contains(&node.op.as_str())
 }
 
+/// No bias, or a constant one.
+fn has_own_bias(graph: &Graph, node: &Node) -> bool {
+    node.input(2).is_none_or(|name| graph.initializers.contains_key(name))
+}
+
 fn is_matrix(graph: &Graph, node: &Node) -> bool {
     let weight = node.input(1).and_then(|name| graph.initializers.get(name));
     let fed = node.input(0).is_some_and(|name| !graph.initializers.contains_key(name));
@@ -126,4 +131,24 @@ fn is_plain(graph: &Graph, node: &Node) -> bool {
         weight.is_some_and(|weight| dims == Some(&[channels(weight)]) || dims == Some(&[1, channels(weight)]))
     });
     factor("alpha") && factor("beta") && node.attrs.int("transA", 0) == 0 && bias_fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conv(inputs: &[&str]) -> Node {
+        let inputs = inputs.iter().map(|name| (*name).to_owned()).collect();
+        Node { op: "Conv".into(), inputs, outputs: vec!["y".into()], ..Node::default() }
+    }
+
+    #[test]
+    fn a_convolution_whose_bias_is_computed_is_none_that_can_be_set() {
+        let tensor = |dims: &[usize]| TensorData::from_f32(dims, &vec![0.0; dims.iter().product()]).into();
+        let initializers = [("w".to_owned(), tensor(&[2, 2, 1, 1])), ("b".to_owned(), tensor(&[2]))];
+        let graph = Graph { initializers: initializers.into_iter().collect(), ..Graph::default() };
+        assert!(Layer::of(&graph, &conv(&["x", "w"])).is_some());
+        assert!(Layer::of(&graph, &conv(&["x", "w", "b"])).is_some());
+        assert_eq!(Layer::of(&graph, &conv(&["x", "w", "computed"])), None);
+    }
 }

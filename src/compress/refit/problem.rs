@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compress::block::Block;
 use crate::compress::edit::position;
-use crate::compress::layer::{Kind, Layer, mixes_channels, passes};
+use crate::compress::layer::{Layer, passes};
 use crate::graph::{Attribute, Graph, Node};
 
 use super::moves::Move;
@@ -68,15 +68,15 @@ pub fn ahead_of_gap(student: &Graph, teacher: &Graph, first: &Block, last: &Bloc
 /// The convolutions that read the stream first behind a run of dropped blocks, each towards its own output in the teacher.
 pub fn behind_gap(student: &Graph, first: &Block) -> Vec<Problem> {
     let readers = readers(student, &first.entry).into_iter().map(|at| &student.nodes[at]);
-    let own_output = |conv: &Node| Problem {
-        target: conv.output().to_owned(),
-        layer: Layer { output: conv.output().to_owned(), kind: Kind::Convolution },
+    let own_output = |layer: Layer| Problem {
+        target: layer.output.clone(),
+        layer,
         path: Path::default(),
         shortcut: None,
         moves: Vec::new(),
         range: Range::default(),
     };
-    readers.filter(|node| mixes_channels(student, node)).map(own_output).collect()
+    readers.filter_map(|conv| Layer::of(student, conv)).map(own_output).collect()
 }
 
 /// Convolutions that the stream reaches through additions, normalisations and activations.
