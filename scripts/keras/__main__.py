@@ -41,7 +41,8 @@ def main():
             continue
         path = args.folder / f"keras-{name}.onnx"
         if not path.with_suffix(".json").exists():
-            answer(getattr(tf.keras.applications, name)(weights=None), path)
+            # Some leave height and width free where nobody says.
+            answer(getattr(tf.keras.applications, name)(weights=None, input_shape=(224, 224, 3)), path)
             told = {"network": f"keras/{name}", "family": family, "droppable": droppable}
             path.with_suffix(".json").write_text(json.dumps(told))
         print(path.name, flush=True)

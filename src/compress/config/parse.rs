@@ -1,218 +1,11 @@
-//! What a customer may ask for: parsed once, every default resolved, then trusted.
+//! From a job's JSON to its wishes, or to everything that is wrong with them.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::images::Preprocess;
-
-use super::companions::Given;
-use super::latency::LatencyConfig;
-use super::precision::Precision;
-
-/// A job's wishes, without the model and the images. `Default` is what a customer gets who asks for nothing.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct JobConfig {
-    /// From image files to the model's input.
-    pub preprocess: Preprocess,
-    /// When to stop dropping.
-    pub target: Target,
-    /// What the inputs beside the images are fed, by name.
-    pub inputs: Given,
-    /// How recoverability is measured.
-    pub recoverability: RecoverabilityConfig,
-    /// How blocks are chosen by their scores.
-    pub selection: SelectionMode,
-    /// How good the recovered student has to be; fewer blocks go where it is not.
-    pub quality_floor: Option<QualityFloor>,
-    /// Blocks that must stay, by name.
-    pub exclude_blocks: Vec<String>,
-    /// How the student recovers; `null` leaves it as dropped.
-    #[serde(deserialize_with = "explicit_null")]
-    pub finetune: Finetuning,
-    /// What latency means in this job.
-    pub latency: LatencyConfig,
-    /// Seed of every random choice; the same seed gives the same choices.
-    pub seed: u64,
-}
-
-/// When to stop dropping blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Target {
-    /// Measured latency reduction, above 0 and below 1.
-    LatencyReduction(f64),
-    /// Measured median latency in milliseconds.
-    LatencyMs(f64),
-    /// Number of blocks (the paper's k).
-    Blocks(usize),
-}
-
-impl Default for Target {
-    fn default() -> Self {
-        Self::LatencyReduction(0.2)
-    }
-}
-
-/// How recoverability is measured (paper §3.2).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RecoverabilityConfig {
-    /// What is fitted.
-    pub method: RecoverabilityMethod,
-    /// Steps of SGD per block, for adapters; 0 measures the plain drop.
-    pub iterations: u32,
-}
-
-impl Default for RecoverabilityConfig {
-    fn default() -> Self {
-        Self { method: RecoverabilityMethod::default(), iterations: 1000 }
-    }
-}
-
-/// What is fitted to measure recoverability.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecoverabilityMethod {
-    /// The layer that writes the stream ahead of the gap, by least squares.
-    #[default]
-    ClosedForm,
-    /// The paper's: 1×1 adapters by SGD.
-    Adapters,
-}
-
-/// How blocks are chosen by their scores.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SelectionMode {
-    /// Rank once.
-    #[default]
-    OneShot,
-    /// Score what is left anew after each drop.
-    Iterative,
-}
-
-/// How good a recovered student has to be.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct QualityFloor {
-    /// Least share of the images that decide on which student and teacher pick the same top class, above 0 and at most 1.
-    pub agreement: f64,
-}
-
-/// Fine-tuning, or none.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Finetuning(pub Option<FinetuneConfig>);
-
-impl Default for Finetuning {
-    fn default() -> Self {
-        Self(Some(FinetuneConfig::default()))
-    }
-}
-
-/// How the student recovers (paper §3.3).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "FinetuneWishes")]
-pub struct FinetuneConfig {
-    /// Which recipe.
-    pub recipe: Recipe,
-    /// Optimiser steps; with 0, what the recipe refits in closed form is all that is done. `None` is what the recipe takes at
-    /// the images' size ([`FinetuneConfig::steps_at`]).
-    pub steps: Option<u32>,
-    /// Whether the images of a batch are mixed with each other.
-    pub mixing: bool,
-    /// Whether the outputs of the blocks on the way are to meet the teacher's at first; not for the paper's recipe.
-    pub hints: bool,
-    /// What the steps compute in; `None` is what the device is fast in. Not for the paper's recipe.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub precision: Option<Precision>,
-    /// Parts of ours that are left out, to see what they bring; not for the paper's recipe.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub leave_out: Vec<Part>,
-    /// Stops earlier, with the schedule squeezed to fit, when this many seconds are used up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub budget_seconds: Option<u64>,
-}
-
-/// A part of the recipe `practised` that can be left out (mixing and hints have fields of their own).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// The refitted start: the weights of the plain drop instead.
-    Start,
-    /// Relative Muon: the paper's SGD with momentum and weight decay instead, on the same schedule from twice the rate.
-    Optimiser,
-    /// BatchNormalization made for folded exports, and renewed around a refit: the network as it came instead.
-    BatchNorm,
-}
-
-impl Default for FinetuneConfig {
-    fn default() -> Self {
-        FinetuneWishes::default().into()
-    }
-}
-
-/// What a customer wrote: the number of steps and the mixing depend on the recipe.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct FinetuneWishes {
-    recipe: Recipe,
-    steps: Option<u32>,
-    mixing: Option<bool>,
-    hints: Option<bool>,
-    precision: Option<Precision>,
-    leave_out: Vec<Part>,
-    budget_seconds: Option<u64>,
-}
-
-impl From<FinetuneWishes> for FinetuneConfig {
-    fn from(wishes: FinetuneWishes) -> Self {
-        Self {
-            recipe: wishes.recipe,
-            steps: wishes.steps,
-            mixing: wishes.mixing.unwrap_or(wishes.recipe == Recipe::Practised),
-            hints: wishes.hints.unwrap_or(wishes.recipe == Recipe::Practised),
-            precision: wishes.precision,
-            leave_out: wishes.leave_out,
-            budget_seconds: wishes.budget_seconds,
-        }
-    }
-}
-
-/// Images of more pixels than these are large: a step on them takes many times as long, and the first hundred bring most of
-/// what there is.
-pub const LARGE: usize = 96 * 96;
-
-impl FinetuneConfig {
-    /// Whether this part of ours is wanted.
-    pub fn has(&self, part: Part) -> bool {
-        !self.leave_out.contains(&part)
-    }
-
-    /// Steps on images of so many pixels: those asked for, or what the recipe takes. Where pictures are `made`, alone or beside a
-    /// handful of images, ours takes twice as many: they say less about the network, and more steps keep paying.
-    pub fn steps_at(&self, pixels: usize, made: bool) -> u32 {
-        let usual = match self.recipe {
-            Recipe::Practised if pixels > LARGE => 120,
-            Recipe::Practised => 450,
-            Recipe::Paper => return self.steps.unwrap_or(2000),
-        };
-        self.steps.unwrap_or(if made { 2 * usual } else { usual })
-    }
-}
-
-/// A fine-tuning recipe.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Recipe {
-    /// Refitted start, relative Muon on mixed views, BatchNormalization frozen.
-    #[default]
-    Practised,
-    /// The paper's: SGD with momentum from the original weights, BatchNormalization in training mode.
-    Paper,
-}
+use super::{JobConfig, QualityFloor, Recipe, Target};
+use crate::compress::precision::Precision;
 
 /// One thing that is wrong with a job's body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -400,15 +193,11 @@ fn check_ranges(config: &JobConfig, problems: &mut Vec<FieldProblem>) {
     require((1..=256).contains(&config.latency.threads), "/latency/threads", "between 1 and 256 threads");
 }
 
-/// `"finetune": null` means none, where an absent field means the default.
-fn explicit_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Finetuning, D::Error> {
-    Option::<FinetuneConfig>::deserialize(deserializer).map(Finetuning)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::super::Part;
     use super::*;
 
     fn parse_json(value: Value) -> Result<JobConfig, Vec<FieldProblem>> {
