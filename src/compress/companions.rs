@@ -1,6 +1,7 @@
 //! Inputs of a network beside the one that takes the images: what they are fed, in every engine the same.
 //!
-//! A second image input gets the job's images mirrored, so that the two differ and each answer still depends on one image alone.
+//! A second image input gets the job's images mirrored, so that the two differ and each answer still depends on one image alone;
+//! where it has one channel and they have three, or the other way round, in their first colour.
 //! Any other input gets the value that the job gives, the same for every image. In the graph that is run these are nodes, so that
 //! it has one input; the file keeps its inputs.
 
@@ -46,8 +47,8 @@ pub struct Companion {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Feed {
-    /// The images, each mirrored from left to right, with their dimensions in this order.
-    Mirrored(Layout),
+    /// The images, each mirrored from left to right, with their dimensions in this order; `Some(n)`: their first channel, n times.
+    Mirrored(Layout, Option<usize>),
     /// These elements.
     Value(Vec<f64>),
 }
@@ -147,11 +148,13 @@ impl Companion {
             Some(Dim::Known(first)) => shape.len() > 1 && image.batch == Some(*first),
             first => first.is_some(),
         };
-        let is_image = batched && is_like_the_images(info, graph, image);
+        let colours = if batched { colours(info, graph, image) } else { None };
         let rest = if batched { &shape[1..] } else { shape.as_slice() };
         let dims: Option<Vec<usize>> = rest.iter().map(Dim::known).collect();
         let feed = match (given, &dims) {
-            (None, _) if is_image => Feed::Mirrored(image.layout),
+            (None, _) if let Some(channels) = colours => {
+                Feed::Mirrored(image.layout, (channels != image.channels).then_some(channels))
+            }
             (_, None) => {
                 return refuse(format!("input \"{name}\" leaves a size free; export the network with it fixed"));
             }
@@ -161,7 +164,7 @@ impl Companion {
     }
 
     fn is_mirrored(&self) -> bool {
-        matches!(self.feed, Feed::Mirrored(_))
+        matches!(self.feed, Feed::Mirrored(..))
     }
 
     /// Numbers that one image's value has.
@@ -185,7 +188,8 @@ impl Companion {
     /// What it is fed, in words.
     pub fn told(&self) -> String {
         match &self.feed {
-            Feed::Mirrored(_) => format!("`{}` the images, mirrored", self.name),
+            Feed::Mirrored(_, None) => format!("`{}` the images, mirrored", self.name),
+            Feed::Mirrored(_, Some(_)) => format!("`{}` the images' first colour, mirrored", self.name),
             Feed::Value(values) => match values.as_slice() {
                 [first, rest @ ..] if rest.iter().all(|value| value == first) => format!("`{}` {first}", self.name),
                 _ => format!("`{}` the job's {} numbers", self.name, values.len()),
@@ -196,7 +200,13 @@ impl Companion {
     /// What it is fed beside these images, (n, C, H, W).
     pub fn fed(&self, images: &Tensor) -> Result<Tensor, CompressError> {
         let values = match &self.feed {
-            Feed::Mirrored(layout) => return Ok(layout.arrange(&images.f_flip([3])?)?),
+            Feed::Mirrored(layout, copies) => {
+                let mirrored = images.f_flip([3])?;
+                return Ok(layout.arrange(&match copies {
+                    Some(copies) => mirrored.f_narrow(1, 0, 1)?.f_repeat([1, *copies as i64, 1, 1])?,
+                    None => mirrored,
+                })?);
+            }
             Feed::Value(values) => Tensor::f_from_slice(values)?,
         };
         let mut size: Vec<i64> = self.dims.iter().map(|size| *size as i64).collect();
@@ -228,16 +238,17 @@ impl Companion {
     }
 }
 
-/// Float, (N, C, H, W), with the images' own sizes or free ones.
-fn is_like_the_images(info: &ValueInfo, graph: &Graph, image: &ImageInput) -> bool {
-    let of_image =
-        graph.inputs.iter().find(|input| input.name == image.file_name).and_then(|input| input.ty.shape.as_ref());
-    let (Some(ours), Some(theirs)) = (&info.ty.shape, of_image) else { return false };
+/// Channels of an input that takes images: float, in the images' order of dimensions and in their sizes, with 1 or 3 channels.
+fn colours(info: &ValueInfo, graph: &Graph, image: &ImageInput) -> Option<usize> {
+    let of_image = graph.inputs.iter().find(|input| input.name == image.file_name)?;
+    let four = |info: &ValueInfo| <[Dim; 4]>::try_from(info.ty.shape.clone()?).ok();
+    let (ours, theirs) = (image.layout.as_nchw(&four(info)?), image.layout.as_nchw(&four(of_image)?));
     let fits = |(ours, theirs): (&Dim, &Dim)| match (ours.known(), theirs.known()) {
         (Some(ours), Some(theirs)) => ours == theirs,
         (ours, theirs) => ours.is_none() && theirs.is_none(),
     };
-    info.ty.dtype == DataType::Float32 && ours.len() == 4 && ours[1..].iter().zip(&theirs[1..]).all(fits)
+    let channels = ours[1].known().filter(|channels| [1, 3].contains(channels))?;
+    (info.ty.dtype == DataType::Float32 && ours[2..].iter().zip(&theirs[2..]).all(fits)).then_some(channels)
 }
 
 fn elements(name: &str, given: Option<&Value>, dims: &[usize]) -> Result<Vec<f64>, CompressError> {
@@ -292,17 +303,29 @@ impl Builder<'_> {
     }
 
     fn write(&mut self, companion: &Companion) {
-        let name = companion.name.as_str();
         let one: Vec<usize> = std::iter::once(1).chain(companion.dims.iter().copied()).collect();
         match companion.constant(&one) {
             Some(constant) => self.write_constant(companion, constant),
-            None => {
-                let axis = if self.image.layout == Layout::Nhwc { 2 } else { 3 };
-                let (from, to) = (self.int(name, "from", &[-1]), self.int(name, "to", &[i64::MIN]));
-                let (axis, step) = (self.int(name, "axis", &[axis]), self.int(name, "step", &[-1]));
-                self.node("Slice", &[&self.image.file_name, &from, &to, &axis, &step], name);
-            }
+            None => self.write_mirrored(companion),
         }
+    }
+
+    fn write_mirrored(&mut self, companion: &Companion) {
+        let Feed::Mirrored(layout, copies) = companion.feed else { return };
+        let name = companion.name.as_str();
+        let [_, channels, _, width] = layout.as_nchw(&[0, 1, 2, 3]);
+        // Elements of an axis from, to, by: one axis is turned round, of the other the first is taken or all.
+        let first = if copies.is_some() { 1 } else { i64::MAX };
+        let (from, to) = (self.int(name, "from", &[-1, 0]), self.int(name, "to", &[i64::MIN, first]));
+        let (axes, steps) = (self.int(name, "axes", &[width, channels]), self.int(name, "steps", &[-1, 1]));
+        let image = &self.image.file_name;
+        let Some(copies) = copies.filter(|copies| *copies > 1) else {
+            return self.node("Slice", &[image, &from, &to, &axes, &steps], name);
+        };
+        let one = self.free(name, "one");
+        self.node("Slice", &[image, &from, &to, &axes, &steps], &one);
+        self.node("Concat", &vec![one.as_str(); copies], name);
+        self.set("axis", Attribute::Int(channels));
     }
 
     /// As many times as there are images, and where the input has no batch, the first of them.

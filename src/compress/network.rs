@@ -75,6 +75,15 @@ impl Layout {
         }
     }
 
+    /// What is given in this order as (N, C, H, W).
+    pub fn as_nchw<T: Clone>(self, given: &[T; 4]) -> [T; 4] {
+        let [a, b, c, d] = given.clone();
+        match self {
+            Self::Nchw => [a, b, c, d],
+            Self::Nhwc => [a, d, b, c],
+        }
+    }
+
     /// Images, (n, C, H, W), in this order.
     pub fn arrange(self, images: &Tensor) -> Result<Tensor, tch::TchError> {
         Ok(match self {

@@ -7,7 +7,6 @@ use super::{ServiceError, faults, models};
 use crate::compress::analyse::Analysis;
 use crate::compress::companions::{self, InputFault};
 use crate::compress::config::{self, FieldProblem, JobConfig};
-use crate::compress::network::Layout;
 use crate::db::models::ModelRow;
 use crate::db::{Connection, image_sets, models as model_rows};
 use crate::ids::{ImageSetId, ModelId};
@@ -183,10 +182,7 @@ impl Submission {
 
 /// What the model's image input takes, (N, C, H, W); sizes that are names are free.
 fn input(analysis: &Analysis) -> ModelInput {
-    let [_, channels, height, width] = match analysis.image_layout {
-        Layout::Nchw => [0, 1, 2, 3],
-        Layout::Nhwc => [0, 3, 1, 2],
-    };
+    let [_, channels, height, width] = analysis.image_layout.as_nchw(&[0, 1, 2, 3]);
     ModelInput { channels: size(analysis, channels), height: size(analysis, height), width: size(analysis, width) }
 }
 

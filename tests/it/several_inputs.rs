@@ -119,14 +119,21 @@ fn whole_numbers_and_settings_without_a_batch_are_fed_as_constants() {
     verify(&network, &file, &images, None, Device::Cpu).expect("both feed the same");
 }
 
-/// The default network behind a `Transpose`, as TensorFlow exports it, and its image a second time beside its logits.
-fn with_channels_last() -> Vec<u8> {
-    let mut graph: Graph = TinyResNet::default().graph();
+/// The default network behind a `Transpose`, as TensorFlow exports it, and its image a second time beside its logits, in colour or
+/// in one channel.
+fn with_channels_last(channels: usize) -> Vec<u8> {
+    with_channels_last_of(&TinyResNet::default(), channels)
+}
+
+fn with_channels_last_of(net: &TinyResNet, channels: usize) -> Vec<u8> {
+    let mut graph: Graph = net.graph();
     let (dims, mean) = (graph.inputs[0].ty.shape.clone().expect("a shape"), "mean of right".to_owned());
     let nhwc = Some(vec![dims[0].clone(), dims[2].clone(), dims[3].clone(), dims[1].clone()]);
     let ty = ValueType { dtype: DataType::Float32, shape: nhwc };
     let first = std::mem::replace(&mut graph.inputs[0], ValueInfo { name: "left".into(), ty: ty.clone() });
-    graph.inputs.push(ValueInfo { name: "right".into(), ty });
+    let mut right = ValueInfo { name: "right".into(), ty };
+    right.ty.shape.as_mut().expect("a shape")[3] = Dim::Known(channels);
+    graph.inputs.push(right);
     let mut turn =
         Node { op: "Transpose".into(), inputs: vec!["left".into()], outputs: vec![first.name], ..Node::default() };
     turn.attrs.set("perm", Attribute::Ints(vec![0, 3, 1, 2]));
@@ -168,15 +175,25 @@ fn with_channels_last() -> Vec<u8> {
     onnx::encode_graph(&graph, 8).expect("encodes")
 }
 
+/// ONNX Runtime, which gets both inputs, computes what the executor does, which gets one.
+fn verified(file: &[u8], net: &TinyResNet) {
+    let network = Network::load(file).expect("loads");
+    assert_eq!((network.input.file_name.as_str(), network.size), ("left", (net.pixels, net.pixels)));
+    let images = noise(&[3, net.channels as i64, net.pixels as i64, net.pixels as i64], 1);
+    verify(&network, file, &images, None, Device::Cpu).expect("both feed the same");
+}
+
 #[test]
 fn images_with_their_channels_last_are_fed_as_the_file_takes_them() {
-    let (file, net) = (with_channels_last(), TinyResNet::default());
-    let network = Network::load(&file).expect("loads");
-    assert_eq!((network.input.file_name.as_str(), network.size), ("left", (net.pixels, net.pixels)));
-    let images = noise(&[3, 3, net.pixels as i64, net.pixels as i64], 1);
-    verify(&network, &file, &images, None, Device::Cpu).expect("both feed the same");
+    let net = TinyResNet::default();
+    for channels in [3, 1] {
+        verified(&with_channels_last(channels), &net);
+    }
+    let mut grey = net.clone();
+    grey.channels = 1;
+    verified(&with_channels_last_of(&grey, 3), &grey);
 
-    let desk = Desk::new(&net);
+    let (file, desk) = (with_channels_last(1), Desk::new(&net));
     desk.put("model.onnx", &file);
     let report = desk.json(&COMPRESS);
     assert_eq!(report["dropped_blocks"].as_array().expect("a list").len(), 1, "{report}");
