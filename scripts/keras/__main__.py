@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import numpy
+import onnx
 import tensorflow as tf
 import tf2onnx
 
@@ -52,8 +53,13 @@ def answer(model, path):
     """Exports, with the network's answers to an example beside it."""
     tf.keras.utils.set_random_seed(0)
     images = numpy.random.default_rng(0).standard_normal((BATCH, *model.input_shape[1:]), dtype=numpy.float32)
-    numpy.savez(path.with_suffix(".npz"), input_0=images, output_0=run(model)(images).numpy())
+    answers = {"input_0": images, "output_0": run(model)(images).numpy()}
     export(model, path)
+    # What a Normalization layer has adapted to is no variable, and tf2onnx makes inputs of it.
+    for at, value in enumerate(onnx.load(path).graph.input[1:], 1):
+        (norm,) = [layer for layer in model.layers if isinstance(layer, tf.keras.layers.Normalization)]
+        answers[f"input_{at}"] = numpy.asarray(norm.mean if "/Sub/" in value.name else norm.variance)
+    numpy.savez(path.with_suffix(".npz"), **answers)
 
 
 def run(model):
