@@ -39,107 +39,24 @@ pub enum Body {
     Tokens(Vec<OnTokens>),
 }
 
-/// Branches on maps.
-#[derive(Debug, Clone, Copy)]
-pub enum OnMaps {
-    Basic,
-    BatchNorms,
-    PreActivation,
-    Single,
-    Bottleneck,
-    GroupedWithin,
-    GroupedAtEnds,
-    DepthwiseFirst,
-    Inverted,
-    ExcitedWithin,
-    ExcitedAtEnd,
-    SiluAtEnd,
-    LayerScale,
-    ChannelsLast,
-    SharedWithin,
-    SharedWithEarlier,
-    Nested,
-    PaddedByZeros,
-    PaddedByOnes,
-    Reflected,
-    EdgesRepeated,
+/// An enumeration of which every one is as likely as another.
+macro_rules! choices {
+    ($(#[$meta:meta])* $name:ident { $($(#[$of_variant:meta])* $variant:ident,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy)]
+        pub enum $name { $($(#[$of_variant])* $variant,)* }
+
+        impl $name {
+            fn any() -> impl Strategy<Value = Self> + Clone {
+                select(vec![$(Self::$variant),*])
+            }
+        }
+    };
 }
 
-/// Branches on tokens.
-#[derive(Debug, Clone, Copy)]
-pub enum OnTokens {
-    Mlp,
-    LayerScale,
-    NormSpelledOut,
-    Attention,
-    Gemm,
-    GemmByRows,
-    GemmWithFactors,
-    TokensMixed,
-    SharedWithEarlier,
-    Nested,
-}
-
-/// What bends the sum of a block.
-#[derive(Debug, Clone, Copy)]
-pub enum Bend {
-    None,
-    Relu,
-    Clip,
-    LeakyRelu,
-    Silu,
-}
-
-/// Between two network stages.
-#[derive(Debug, Clone, Copy)]
-pub enum Between {
-    Convolution,
-    Projection,
-    PooledProjection,
-    SliceAndPad,
-}
-
-/// How a file holds its kernels.
-#[derive(Debug, Clone, Copy)]
-pub enum Constants {
-    Initializers,
-    Nodes,
-    BehindIdentity,
-    /// Matrices only.
-    BehindTranspose,
-}
-
-/// What values are called.
-#[derive(Debug, Clone, Copy)]
-pub enum Names {
-    Plain,
-    Paths,
-    Numbers,
-}
-
-/// Any network.
-pub fn plans() -> impl Strategy<Value = Plan> {
-    let form = (
-        select(vec![Constants::Initializers, Constants::Nodes, Constants::BehindIdentity, Constants::BehindTranspose]),
-        select(vec![Names::Plain, Names::Paths, Names::Numbers]),
-        proptest::option::weighted(0.2, any::<Index>()),
-    );
-    (any::<u64>(), select(vec![13_i64, 17, 20]), prop_oneof![2 => maps(), 1 => tokens()], form, any::<u16>()).prop_map(
-        |(seed, opset, body, (constants, names, shown), drops)| Plan {
-            seed,
-            opset,
-            body,
-            constants,
-            names,
-            shown,
-            drops,
-        },
-    )
-}
-
-fn maps() -> impl Strategy<Value = Body> {
-    use OnMaps::*;
-    let branches = vec![
+choices! {
+    /// Branches on maps.
+    OnMaps {
         Basic,
         BatchNorms,
         PreActivation,
@@ -161,16 +78,12 @@ fn maps() -> impl Strategy<Value = Body> {
         PaddedByOnes,
         Reflected,
         EdgesRepeated,
-    ];
-    let bends = vec![Bend::None, Bend::Relu, Bend::Clip, Bend::LeakyRelu, Bend::Silu];
-    let betweens = vec![Between::Convolution, Between::Projection, Between::PooledProjection, Between::SliceAndPad];
-    let blocks = move |most| prop::collection::vec((select(branches.clone()), select(bends.clone())), 0..=most);
-    (blocks(4), select(betweens), blocks(3)).prop_map(|(first, between, second)| Body::Maps { first, between, second })
+    }
 }
 
-fn tokens() -> impl Strategy<Value = Body> {
-    use OnTokens::*;
-    let branches = vec![
+choices! {
+    /// Branches on tokens.
+    OnTokens {
         Mlp,
         LayerScale,
         NormSpelledOut,
@@ -181,8 +94,73 @@ fn tokens() -> impl Strategy<Value = Body> {
         TokensMixed,
         SharedWithEarlier,
         Nested,
-    ];
-    prop::collection::vec(select(branches), 1..=5).prop_map(Body::Tokens)
+    }
+}
+
+choices! {
+    /// What bends the sum of a block.
+    Bend {
+        None,
+        Relu,
+        Clip,
+        LeakyRelu,
+        Silu,
+    }
+}
+
+choices! {
+    /// Between two network stages.
+    Between {
+        Convolution,
+        Projection,
+        PooledProjection,
+        SliceAndPad,
+    }
+}
+
+choices! {
+    /// How a file holds its kernels.
+    Constants {
+        Initializers,
+        Nodes,
+        BehindIdentity,
+        /// Matrices only.
+        BehindTranspose,
+    }
+}
+
+choices! {
+    /// What values are called.
+    Names {
+        Plain,
+        Paths,
+        Numbers,
+    }
+}
+
+/// Any network.
+pub fn plans() -> impl Strategy<Value = Plan> {
+    let form = (Constants::any(), Names::any(), proptest::option::weighted(0.2, any::<Index>()));
+    (any::<u64>(), select(vec![13_i64, 17, 20]), prop_oneof![2 => maps(), 1 => tokens()], form, any::<u16>()).prop_map(
+        |(seed, opset, body, (constants, names, shown), drops)| Plan {
+            seed,
+            opset,
+            body,
+            constants,
+            names,
+            shown,
+            drops,
+        },
+    )
+}
+
+fn maps() -> impl Strategy<Value = Body> {
+    let blocks = |most| prop::collection::vec((OnMaps::any(), Bend::any()), 0..=most);
+    (blocks(4), Between::any(), blocks(3)).prop_map(|(first, between, second)| Body::Maps { first, between, second })
+}
+
+fn tokens() -> impl Strategy<Value = Body> {
+    prop::collection::vec(OnTokens::any(), 1..=5).prop_map(Body::Tokens)
 }
 
 impl Plan {
