@@ -16,7 +16,8 @@ import tf2onnx
 #: Name, family, droppable blocks.
 NETWORKS = [
     ("ResNet50", "ResNet, bottleneck", 12),
-    ("ResNet50V2", "ResNet, pre-activation", 12),
+    # Keras strides in the last block of a stage, whose shortcut is pooled: three more than the projections stay.
+    ("ResNet50V2", "ResNet, pre-activation", 9),
     ("MobileNetV2", "MobileNetV2", 10),
     ("MobileNetV3Small", "MobileNetV3", 6),
     ("EfficientNetB0", "EfficientNet", 9),

@@ -50,6 +50,7 @@ class Row:
     droppable: int = 0
     framework: str = ""
     onnxruntime: str = ""
+    apart: float = 0.0
     dropped: str = ""
     without: str = ""
 
@@ -58,7 +59,10 @@ class Row:
             return [] if self.expected == 0 else [self.refused]
         found = [] if self.expected in (None, self.droppable) else [f"{self.droppable} droppable, {self.expected} expected"]
         told = {"its framework": self.framework, "ONNX Runtime": self.onnxruntime, "without a block": self.without}
-        return found + [f"{name}: {text}" for name, text in told.items() if text and not number(text)]
+        wrong = [f"{name}: {text}" for name, text in told.items() if text and not number(text)]
+        if wrong and self.apart > TOLERANCE:
+            wrong.append(f"the order of float32 sums: the framework and ONNX Runtime are {self.apart:.0e} apart themselves")
+        return found + wrong
 
     def tell(self):
         print(f"{self.network}, {self.form}: {'; '.join(self.problems()) or 'fine'}", flush=True)
@@ -127,8 +131,12 @@ def looked_at(row, path, case, binary, trains=False):
     answers = numpy.load(path.with_suffix(".npz"))
     session = onnxruntime.InferenceSession(path)
     inputs = [answers[f"input_{at}"] for at in range(len(session.get_inputs()))]
-    row.framework = compared(case, path, inputs, [answers[f"output_{at}"] for at in range(len(session.get_outputs()))], binary)
-    row.onnxruntime = "" if trains else compared(case, path, inputs, ran(session, inputs), binary)
+    of_framework = [answers[f"output_{at}"] for at in range(len(session.get_outputs()))]
+    row.framework = compared(case, path, inputs, of_framework, binary)
+    if not trains:
+        of_runtime = ran(session, inputs)
+        row.onnxruntime = compared(case, path, inputs, of_runtime, binary)
+        row.apart = max(numpy.abs(a - b).max() / numpy.abs(a).max() for a, b in zip(of_framework, of_runtime))
     if blocks:
         # One in the middle is neither beside the stem nor beside the head.
         row.dropped = blocks[len(blocks) // 2]
