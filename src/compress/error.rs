@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::exec::ExecError;
+use crate::exec::{ExecError, Unsupported};
 use crate::graph::{DataType, GraphError};
 use crate::images::ImageError;
 use crate::onnx::OnnxError;
@@ -37,7 +37,7 @@ pub enum CompressError {
     Runtime(#[from] OnnxRuntimeError),
     /// Operators or attributes that the executor does not have, all of them.
     #[error("{} of the model's operators are not supported: {}", .0.len(), list(.0))]
-    Unsupported(Vec<crate::exec::Unsupported>),
+    Unsupported(Vec<Unsupported>),
     /// Several faults at once, the first of which gives the code.
     #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<CompressError>),
@@ -84,11 +84,26 @@ impl From<LatencyError> for CompressError {
     }
 }
 
-fn list(unsupported: &[crate::exec::Unsupported]) -> String {
-    unsupported.iter().map(|u| format!("{} ({})", u.node, u.op)).collect::<Vec<_>>().join(", ")
+/// The nodes by what is wrong with them, which is said once.
+fn list(unsupported: &[Unsupported]) -> String {
+    let mut kinds: Vec<(&Unsupported, Vec<&str>)> = Vec::new();
+    for node in unsupported {
+        let same = |(first, _): &&mut (&Unsupported, Vec<&str>)| {
+            (&first.op, &first.domain, &first.reason, &first.hint) == (&node.op, &node.domain, &node.reason, &node.hint)
+        };
+        match kinds.iter_mut().find(same) {
+            Some((_, nodes)) => nodes.push(&node.node),
+            None => kinds.push((node, vec![&node.node])),
+        }
+    }
+    let told = kinds.iter().map(|(Unsupported { op, reason, hint, .. }, nodes)| {
+        let way_out = if hint.is_empty() { String::new() } else { format!(" ({hint})") };
+        format!("{op}, {reason}{way_out}: {}", nodes.join(", "))
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
-fn is_control_flow(node: &crate::exec::Unsupported) -> bool {
+fn is_control_flow(node: &Unsupported) -> bool {
     ["If", "Loop", "Scan"].contains(&node.op.as_str())
 }
 
