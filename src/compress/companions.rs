@@ -11,11 +11,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::graph::model::Written;
 use crate::graph::{Attribute, Attributes, DataType, Dim, Graph, Node, TensorData, ValueInfo};
 
 use super::CompressError;
 use super::latency::Input;
-use super::network::{ImageInput, Layout};
+use super::network::{self, ImageInput, Layout};
 use super::onnxruntime::Elements;
 
 /// Values that a job gives for inputs, by name.
@@ -247,7 +248,7 @@ fn colours(info: &ValueInfo, graph: &Graph, image: &ImageInput) -> Option<usize>
         (Some(ours), Some(theirs)) => ours == theirs,
         (ours, theirs) => ours.is_none() && theirs.is_none(),
     };
-    let channels = ours[1].known().filter(|channels| [1, 3].contains(channels))?;
+    let channels = network::colours(&ours[1])?;
     (info.ty.dtype == DataType::Float32 && ours[2..].iter().zip(&theirs[2..]).all(fits)).then_some(channels)
 }
 
@@ -270,7 +271,7 @@ fn elements(name: &str, given: Option<&Value>, dims: &[usize]) -> Result<Vec<f64
 pub fn bind(graph: &Graph, image: &ImageInput, companions: &[Companion]) -> Graph {
     let mut bound = graph.clone();
     bound.inputs.retain(|input| input.name == image.file_name);
-    let mut builder = Builder { graph: &mut bound, image, nodes: Vec::new() };
+    let mut builder = Builder { graph: &mut bound, written: graph.written(), image, nodes: Vec::new() };
     builder.turn();
     companions.iter().for_each(|companion| builder.write(companion));
     let nodes = std::mem::take(&mut builder.nodes);
@@ -281,6 +282,8 @@ pub fn bind(graph: &Graph, image: &ImageInput, companions: &[Companion]) -> Grap
 /// Gathers the nodes that write companions.
 struct Builder<'a> {
     graph: &'a mut Graph,
+    /// Names that the file has, those of its inputs too.
+    written: Written<'a>,
     image: &'a ImageInput,
     nodes: Vec<Node>,
 }
@@ -356,7 +359,7 @@ impl Builder<'_> {
     }
 
     fn free(&self, input: &str, what: &str) -> String {
-        self.graph.free_name(&format!("{input}/{what}"))
+        self.written.free_name(&format!("{input}/{what}"))
     }
 
     fn int(&mut self, input: &str, what: &str, values: &[i64]) -> String {

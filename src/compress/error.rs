@@ -103,10 +103,6 @@ fn list(unsupported: &[Unsupported]) -> String {
     told.collect::<Vec<_>>().join("; ")
 }
 
-fn is_control_flow(node: &Unsupported) -> bool {
-    ["If", "Loop", "Scan"].contains(&node.op.as_str())
-}
-
 impl CompressError {
     /// Whether the input or this service is at fault.
     pub fn fault(&self) -> Fault {
@@ -168,7 +164,7 @@ impl CompressError {
             Self::Latency(_) => "measurement_failed",
             Self::Runtime(_) => "onnxruntime_failed",
             Self::Several(errors) => errors.first().map_or("internal", Self::code),
-            Self::Unsupported(nodes) if nodes.iter().all(is_control_flow) => "control_flow_unsupported",
+            Self::Unsupported(nodes) if nodes.iter().all(Unsupported::is_control_flow) => "control_flow_unsupported",
             Self::Unsupported(_) => "operators_unsupported",
             Self::HalfPrecision { .. } => "tensor_unsupported",
             Self::NoDroppableBlock(_) => "no_droppable_block",

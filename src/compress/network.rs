@@ -108,10 +108,7 @@ impl Network {
     ) -> Result<Self, CompressError> {
         let mut model = onnx::decode(bytes)?;
         to_inference(&mut model.graph);
-        let input = match ImageInput::of(&model.graph) {
-            Ok(input) => input,
-            Err(refusal) => return Err(with_obstacles(refusal, &model.graph)),
-        };
+        let input = ImageInput::of(&model.graph).map_err(|refusal| with_obstacles(refusal, &model.graph))?;
         let companions = companions::find(&model.graph, &input, given)?;
         let size = size(&input)?;
         let graph = prepared(&model.graph, &input, &companions, size);
@@ -227,19 +224,16 @@ fn shapes(input: &ImageInput, (height, width): (usize, usize)) -> InputShapes {
 impl ImageInput {
     /// The first input of a network that takes images, or why none does.
     pub fn of(graph: &Graph) -> Result<Self, CompressError> {
-        let refusals = match graph.inputs.as_slice() {
-            [] => vec!["the network has no input".to_owned()],
-            inputs => {
-                let mut refusals = Vec::new();
-                for input in inputs {
-                    match Self::from(input, graph) {
-                        Ok(input) => return Ok(input),
-                        Err(refusal) => refusals.push(refusal),
-                    }
-                }
-                refusals
+        let mut refusals = Vec::new();
+        for input in &graph.inputs {
+            match Self::from(input, graph) {
+                Ok(input) => return Ok(input),
+                Err(refusal) => refusals.push(refusal),
             }
-        };
+        }
+        if refusals.is_empty() {
+            refusals.push("the network has no input".to_owned());
+        }
         Err(CompressError::ModelInterface(refusals.join("; ")))
     }
 
@@ -252,7 +246,6 @@ impl ImageInput {
         let [batch, second, third, last] = shape.as_slice() else {
             return Err(format!("input \"{name}\" has {} dimensions; images are (N, C, H, W)", shape.len()));
         };
-        let colours = |dim: &Dim| dim.known().filter(|channels| [1, 3].contains(channels));
         let (layout, channels, height, width) = match (colours(second), colours(last)) {
             (Some(channels), _) => (Layout::Nchw, channels, third, last),
             (None, Some(channels)) => (Layout::Nhwc, channels, second, third),
@@ -275,6 +268,11 @@ impl ImageInput {
     pub fn wants(&self) -> ModelInput {
         ModelInput { channels: Some(self.channels), height: self.size.map(|s| s.0), width: self.size.map(|s| s.1) }
     }
+}
+
+/// The channels of an image where a dimension can be them: 1 is grey, 3 is RGB.
+pub(super) fn colours(dim: &Dim) -> Option<usize> {
+    dim.known().filter(|channels| [1, 3].contains(channels))
 }
 
 impl Interface {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::kernel::{Refusal, Spec};
 use super::ops;
-use crate::graph::Graph;
+use crate::graph::{Graph, Node};
 
 /// A node that the executor cannot run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,20 +26,21 @@ pub struct Unsupported {
 
 /// Lists every node of a folded graph that the executor cannot run; empty where it can run all.
 pub fn unsupported(graph: &Graph) -> Vec<Unsupported> {
+    refused(graph, |_| true)
+}
+
+/// The same of a graph that could not be folded: the nodes whose operator is not supported whatever its inputs are.
+pub fn unknown(graph: &Graph) -> Vec<Unsupported> {
+    refused(graph, |node| !ops::has(node))
+}
+
+fn refused(graph: &Graph, asked: impl Fn(&Node) -> bool) -> Vec<Unsupported> {
     let read = read_values(graph);
     let refused = |node| {
         let spec = Spec::new(graph, node, &read);
         ops::build(&spec).err().map(|refusal| Unsupported::new(&spec, refusal))
     };
-    graph.nodes.iter().filter_map(refused).collect()
-}
-
-/// The same of a graph that could not be folded: the nodes whose operator is not supported whatever its inputs are.
-pub fn unknown(graph: &Graph) -> Vec<Unsupported> {
-    let known = ops::names();
-    let mut list = unsupported(graph);
-    list.retain(|node| !node.domain.is_empty() && node.domain != "ai.onnx" || !known.contains(&node.op.as_str()));
-    list
+    graph.nodes.iter().filter(|node| asked(node)).filter_map(refused).collect()
 }
 
 /// Names of the operators (of ONNX's own domain) that the executor knows.
@@ -48,6 +49,11 @@ pub fn operators() -> Vec<&'static str> {
 }
 
 impl Unsupported {
+    /// True where the node holds a subgraph, whatever else the network has.
+    pub fn is_control_flow(&self) -> bool {
+        ops::is_control_flow(&self.op)
+    }
+
     pub(super) fn new(spec: &Spec, refusal: Refusal) -> Self {
         let node = spec.node;
         Self {

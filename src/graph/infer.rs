@@ -166,8 +166,7 @@ impl<'a> Walk<'a> {
 
     /// Facts about the outputs, and what the constants among them cost.
     fn outputs(&self, c: &Context) -> Result<(Vec<Fact>, Cost), Trouble> {
-        let own = c.node.domain.is_empty() || c.node.domain == "ai.onnx";
-        let Some(infer) = ops::infer(&c.node.op).filter(|_| own) else {
+        let Some(infer) = ops::infer(&c.node.op).filter(|_| c.node.is_onnx()) else {
             return Ok((self.declared(c.node), Cost::default()));
         };
         let mut outputs = infer(c)?;

@@ -146,7 +146,12 @@ impl Node {
 
     /// True for an operator of ONNX's own domain with this name.
     pub fn is(&self, op: &str) -> bool {
-        self.op == op && (self.domain.is_empty() || self.domain == "ai.onnx")
+        self.op == op && self.is_onnx()
+    }
+
+    /// True for an operator of ONNX's own domain.
+    pub fn is_onnx(&self) -> bool {
+        self.domain.is_empty() || self.domain == "ai.onnx"
     }
 }
 

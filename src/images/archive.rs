@@ -62,7 +62,8 @@ pub(super) fn read<R: Read + Seek>(mut reader: R, limits: &Limits) -> Result<Con
     Ok(contents)
 }
 
-/// Counts what looks like an entry of the directory before the directory is read, which takes many times its bytes in memory. An archive within an archive may look like some more.
+/// Counts what looks like an entry of the directory before the directory is read, which takes many times its bytes in memory.
+/// An archive within an archive may look like some more.
 fn check_directory<R: Read + Seek>(reader: &mut R, limits: &Limits) -> std::io::Result<Result<(), ImageError>> {
     const ENTRY: &[u8] = b"PK\x01\x02";
     let most = limits.entries.saturating_mul(4);

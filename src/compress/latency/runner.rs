@@ -36,13 +36,14 @@ enum Run {
 
 /// An input and its elements.
 struct Values {
-    input: Input,
+    name: String,
+    dims: Vec<usize>,
     data: Elements,
 }
 
 impl Values {
     fn feed(&self) -> Feed<'_> {
-        Feed { name: &self.input.name, shape: &self.input.dims, data: &self.data }
+        Feed { name: &self.name, shape: &self.dims, data: &self.data }
     }
 }
 
@@ -102,17 +103,17 @@ fn torch(bytes: &[u8], inputs: Vec<Values>) -> Result<Run, String> {
     let (from, to) = (names(&inputs), outputs(&graph));
     let executor = Executor::new(&graph, &from, &to).map_err(|e| e.to_string())?;
     let params = Params::from_graph(&graph, exec::Device::Cpu).map_err(|e| e.to_string())?;
-    let inputs = inputs.into_iter().map(|v| (v.input.name.clone(), tensor(&v))).collect();
+    let inputs = inputs.into_iter().map(|v| (v.name.clone(), tensor(&v))).collect();
     Ok(Run::Torch { executor, params, inputs })
 }
 
 fn shapes(inputs: &[Values]) -> InputShapes {
     let shape = |dims: &[usize]| dims.iter().copied().map(Dim::Known).collect();
-    inputs.iter().map(|v| (v.input.name.clone(), shape(&v.input.dims))).collect()
+    inputs.iter().map(|v| (v.name.clone(), shape(&v.dims))).collect()
 }
 
 fn names(inputs: &[Values]) -> Vec<&str> {
-    inputs.iter().map(|v| v.input.name.as_str()).collect()
+    inputs.iter().map(|v| v.name.as_str()).collect()
 }
 
 fn outputs(graph: &Graph) -> Vec<&str> {
@@ -120,22 +121,22 @@ fn outputs(graph: &Graph) -> Vec<&str> {
 }
 
 fn tensor(values: &Values) -> Tensor {
-    let dims: Vec<i64> = values.input.dims.iter().map(|size| *size as i64).collect();
+    let dims: Vec<i64> = values.dims.iter().map(|size| *size as i64).collect();
     match &values.data {
         Elements::Float(data) => Tensor::from_slice(data).reshape(dims),
         Elements::Int(data) => Tensor::from_slice(data).reshape(dims),
     }
 }
 
-/// Values between −1 and 1, about what normalised images hold: zeros could let an engine take a shorter way.
+/// What an input is to be fed, or values between −1 and 1, about what normalised images hold: zeros could let an engine take a
+/// shorter way.
 fn seeded(input: &Input, seed: u64) -> Values {
-    if let Some(data) = input.elements.clone() {
-        return Values { input: input.clone(), data };
-    }
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let count = input.dims.iter().product();
-    let data = Elements::Float((0..count).map(|_| random.random_range(-1.0..1.0)).collect());
-    Values { input: input.clone(), data }
+    let data = input.elements.clone().unwrap_or_else(|| {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let count = input.dims.iter().product();
+        Elements::Float((0..count).map(|_| random.random_range(-1.0..1.0)).collect())
+    });
+    Values { name: input.name.clone(), dims: input.dims.clone(), data }
 }
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
 //! The way out where an operator is not supported.
 
+/// True for the operators that hold subgraphs.
+pub(in crate::exec) fn is_control_flow(op: &str) -> bool {
+    ["If", "Loop", "Scan", "SequenceMap"].contains(&op)
+}
+
 /// For an operator of ONNX's own domain.
 pub(super) fn of_operator(op: &str) -> &'static str {
     match op {
-        "If" | "Loop" | "Scan" | "SequenceMap" => {
+        _ if is_control_flow(op) => {
             "networks with control flow are not read: replace data-dependent if and for in forward() and export again"
         }
         "QuantizeLinear"

@@ -4,7 +4,7 @@
 //! covered, and what an operator looked like in an old one is said where it is read.
 
 use super::kernel::{Built, Refusal, Spec, refuse};
-use crate::graph::{DataType, ValueType};
+use crate::graph::{DataType, Node, ValueType};
 
 mod activation;
 mod conv;
@@ -22,6 +22,8 @@ mod scatter;
 mod shape;
 mod softmax;
 mod window;
+
+pub(super) use hints::is_control_flow;
 
 /// An operator: its name, how many inputs it needs at least, and how it is planned.
 struct Entry(&'static str, usize, fn(&Spec) -> Built);
@@ -159,11 +161,11 @@ const TABLE: &[Entry] = &[
 /// Plans a node, or says why it cannot be run.
 pub(super) fn build(spec: &Spec) -> Built {
     let node = spec.node;
-    if !(node.domain.is_empty() || node.domain == "ai.onnx") {
+    if !node.is_onnx() {
         return Err(refusal(format!("operators of the domain \"{}\" are not supported", node.domain))
             .hint(hints::of_domain(&node.domain)));
     }
-    let Some(Entry(_, needed, plan)) = TABLE.iter().find(|entry| entry.0 == node.op) else {
+    let Some(Entry(_, needed, plan)) = entry(node) else {
         return Err(refusal("this operator is not supported").hint(hints::of_operator(&node.op)));
     };
     if node.outputs.is_empty() || (0..*needed).any(|index| node.input(index).is_none()) {
@@ -171,6 +173,15 @@ pub(super) fn build(spec: &Spec) -> Built {
     }
     check_types(spec)?;
     plan(spec)
+}
+
+/// True for an operator that can be run, if not with every input and attribute.
+pub(super) fn has(node: &Node) -> bool {
+    node.is_onnx() && entry(node).is_some()
+}
+
+fn entry(node: &Node) -> Option<&'static Entry> {
+    TABLE.iter().find(|entry| entry.0 == node.op)
 }
 
 /// Names of all operators that can be run, in the table's order.
