@@ -3,6 +3,7 @@
 pub mod check;
 pub mod compress;
 pub mod conformance;
+pub mod doctor;
 pub mod drop;
 pub mod evaluate;
 pub mod failure;
@@ -38,6 +39,8 @@ enum Command {
     Worker(worker::Args),
     /// Bring a database's schema up to date.
     Migrate(migrate::Args),
+    /// Look over the service's database: whether everything that must hold of jobs, tasks and bytes does.
+    Doctor(doctor::Args),
     /// List a network's blocks, droppable or why not, and every unsupported operator.
     Check(check::Args),
     /// Compress a network without a service.
@@ -70,6 +73,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::Worker(args) => worker::run(args),
             Command::Migrate(args) => migrate::run(args),
+            Command::Doctor(args) => doctor::run(args),
             Command::Check(args) => check::run(args),
             Command::Compress(args) => compress::run(args),
             Command::Evaluate(args) => evaluate::run(args),

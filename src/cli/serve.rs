@@ -146,7 +146,8 @@ async fn keep_house(db: Db) {
     }
 }
 
-fn default_data_dir() -> anyhow::Result<PathBuf> {
+/// Where `serve` keeps its data where nothing is said.
+pub(super) fn default_data_dir() -> anyhow::Result<PathBuf> {
     if nix::unistd::Uid::effective().is_root() {
         // Not below /root: PostgreSQL runs as another user, who cannot pass there.
         return Ok("/var/lib/practised".into());

@@ -46,7 +46,7 @@ pub enum Shortcut {
     Identity,
     /// A convolution.
     Projection,
-    /// Slicing, padding or pooling without weights.
+    /// Anything else that changes it: slicing, padding, pooling, a scale of its own.
     Reshaped,
 }
 
@@ -57,8 +57,8 @@ pub enum NotDroppable {
     /// A convolution on the shortcut.
     #[error("projection shortcut: {from} → {to} (N, C, H, W)")]
     Projection { from: String, to: String },
-    /// Slicing, padding or pooling on the shortcut.
-    #[error("the shortcut changes the tensor without weights ({op}): {from} → {to} (N, C, H, W)")]
+    /// Something else on the shortcut: slicing, padding, pooling, BatchNormalization.
+    #[error("the shortcut changes the tensor ({op}): {from} → {to} (N, C, H, W)")]
     Reshaped { op: String, from: String, to: String },
     /// Something inside the branch is read from outside.
     #[error("{value} inside the branch is also read by {reader}")]

@@ -12,6 +12,7 @@ pub mod blobs;
 mod error;
 pub mod events;
 pub mod image_sets;
+pub mod invariants;
 pub mod jobs;
 pub mod keys;
 pub mod models;

@@ -2,11 +2,12 @@
 //!
 //! A task is taken by [`claim`], kept by [`lease`] while its worker lives, and ended by [`complete`] or [`fail`]; all of
 //! them name the claim's lease number and change nothing once it moved on. [`flow`] says what follows what. [`cancel`] and
-//! [`rescue`] end jobs from outside; [`listen`] wakes workers early, and everything works without it.
+//! [`rescue`] end jobs from outside; [`listen`] wakes workers early, and everything works without it. [`doctor`] looks over it all.
 
 pub mod cancel;
 pub mod claim;
 pub mod complete;
+pub mod doctor;
 pub mod fail;
 pub mod flow;
 pub mod lease;

@@ -7,8 +7,12 @@ use practised::compress::export::{outputs, to_onnx, verify};
 use practised::compress::network::Network;
 use practised::compress::student::Student;
 use practised::exec::Device;
+use serde_json::json;
 
+use crate::support::desk::{COMPRESS, Desk};
+use crate::support::networks::TinyResNet;
 use crate::support::noise;
+use crate::support::uploads::image_zip;
 
 /// Fixture, side of its images, names of the blocks that may go, residual additions that may not.
 const FAMILIES: &[(&str, i64, &[&str], usize)] = &[
@@ -93,6 +97,49 @@ fn every_block_of_every_family_goes_exactly() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// The whole way, with the binary: every block ranked, one dropped, the rest recovered, written, read back and measured.
+#[test]
+fn every_family_is_compressed_by_a_whole_job() {
+    let problems: Vec<String> =
+        FAMILIES.iter().filter_map(|(family, side, names, _)| whole_job(family, *side, names).err()).collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+fn whole_job(family: &str, side: i64, names: &[&str]) -> Result<(), String> {
+    let desk = Desk::new(&TinyResNet::default());
+    desk.put("model.onnx", &file(family));
+    desk.put("images.zip", &image_zip(12, side as u32));
+    let inputs = if family == "several_inputs" { json!({"input_2": 0.5}) } else { json!({}) };
+    // Two to choose between: measuring each of them is what takes the time.
+    let others = names.get(2..).unwrap_or_default();
+    let finetune = json!({"steps": 3});
+    let job =
+        json!({"target": {"blocks": 1}, "exclude_blocks": others, "finetune": finetune, "seed": 1, "inputs": inputs});
+    desk.put("job.json", job.to_string().as_bytes());
+    if names.is_empty() {
+        let (code, said) = desk.refused(&COMPRESS);
+        let refused = code == 2 && said.contains("no block of this network can be dropped");
+        return if refused { Ok(()) } else { Err(format!("{family}: exit {code}: {said}")) };
+    }
+    let output = desk.run(&COMPRESS);
+    if !output.status.success() {
+        return Err(format!("{family}: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
+    let dropped = report["dropped_blocks"].as_array().expect("a list");
+    let known = dropped.iter().all(|name| names.contains(&name.as_str().expect("a name")));
+    let macs = |network: &str| report["size"][network]["macs"].as_u64().expect("a number");
+    let lighter =
+        macs("student") < macs("teacher") && macs("student") == macs_of(&desk.path().join("out/student.onnx"));
+    let measured = report["quality"]["feature_loss"].as_f64().is_some_and(f64::is_finite);
+    let right = report["outcome"] == "target_met" && dropped.len() == 1 && known && lighter && measured;
+    if right { Ok(()) } else { Err(format!("{family}: {report}")) }
+}
+
+fn macs_of(student: &Path) -> u64 {
+    Network::load(&std::fs::read(student).expect("a student")).expect("a network").analysis().macs
+}
+
 #[test]
 fn every_fixture_is_in_the_table() {
     let mut files: Vec<String> = std::fs::read_dir(folder())
@@ -109,9 +156,12 @@ fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures")
 }
 
+fn file(family: &str) -> Vec<u8> {
+    std::fs::read(folder().join(format!("{family}.onnx"))).expect("a fixture")
+}
+
 fn load(family: &str) -> Network {
-    let bytes = std::fs::read(folder().join(format!("{family}.onnx"))).expect("a fixture");
-    Network::load(&bytes).unwrap_or_else(|error| panic!("{family}: {error}"))
+    Network::load(&file(family)).unwrap_or_else(|error| panic!("{family}: {error}"))
 }
 
 /// The file without a block, read back: in ONNX Runtime, in the executor, and as it was in memory.

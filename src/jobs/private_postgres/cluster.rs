@@ -93,6 +93,12 @@ fn recorded_pid(path: &Path) -> Option<u32> {
     fs::read_to_string(path).ok()?.lines().next()?.trim().parse().ok()
 }
 
+/// Where the server that runs on this cluster, if one does, has its socket: the fifth line of its `postmaster.pid`.
+pub(super) fn socket_of_running(cluster: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(cluster.join("postmaster.pid")).ok()?;
+    text.lines().nth(4).filter(|line| !line.is_empty()).map(|line| line.trim().into())
+}
+
 /// True where the process works in this cluster: a postmaster's working directory is its data directory.
 fn serves(pid: u32, cluster: &Path) -> bool {
     let cwd: PathBuf = format!("/proc/{pid}/cwd").into();

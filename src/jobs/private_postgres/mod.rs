@@ -84,6 +84,16 @@ pub async fn start(data_dir: &Path) -> Result<PrivatePostgres, PrivatePostgresEr
     Ok(PrivatePostgres { socket, stop, keeping, _lock: lock })
 }
 
+/// How to connect to the server that already runs on a data directory, if one does.
+pub async fn running(data_dir: &Path) -> Option<String> {
+    let socket = cluster::socket_of_running(&data_dir.join("postgres"))?;
+    admin::answers(&socket, NAME).await.then(|| url(&socket))
+}
+
+fn url(socket: &Path) -> String {
+    format!("postgres://{NAME}@localhost/{NAME}?host={}", percent(socket))
+}
+
 fn lock(data_dir: &Path) -> Result<Flock<File>, PrivatePostgresError> {
     let path = data_dir.join("serve.pid");
     let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(at(&path))?;
@@ -188,7 +198,7 @@ fn last_lines(text: &str) -> String {
 impl PrivatePostgres {
     /// What to connect to; children of this process may use it too.
     pub fn url(&self) -> String {
-        format!("postgres://{NAME}@localhost/{NAME}?host={}", percent(self.socket.path()))
+        url(self.socket.path())
     }
 
     /// Stops the server and removes its socket.

@@ -1,5 +1,6 @@
 //! The queue, with the faults it must bear.
 
+pub mod doctor;
 mod ends;
 mod leases;
 mod storage;

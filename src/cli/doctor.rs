@@ -1,0 +1,92 @@
+//! `practised doctor`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::serve::default_data_dir;
+use super::table::Table;
+use super::usage;
+use crate::db::Db;
+use crate::jobs::doctor::{self, Diagnosis};
+use crate::jobs::private_postgres;
+use crate::telemetry;
+
+/// Rows of a finding that are shown to people; programs get all.
+const SHOWN: usize = 10;
+
+/// Arguments of `practised doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The database to look over.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// Or the data directory of a `serve` with a private database, which may be running.
+    #[arg(long, env = "PRACTISED_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `practised doctor`: exit code 0 where all is well, 1 where something is found.
+pub fn run(args: Args) -> ExitCode {
+    telemetry::init();
+    super::block_on(look(args))
+}
+
+async fn look(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(url) = &args.database_url {
+        return examine(url, args.json).await;
+    }
+    let data_dir = args.data_dir.map_or_else(default_data_dir, Ok)?;
+    if !data_dir.join("postgres").exists() {
+        let dir = data_dir.display();
+        return Ok(usage(&format!("{dir} holds no database; give --data-dir as to `serve`, or --database-url")));
+    }
+    if let Some(url) = private_postgres::running(&data_dir).await {
+        return examine(&url, args.json).await;
+    }
+    let postgres = match private_postgres::start(&data_dir).await {
+        Ok(postgres) => postgres,
+        Err(error) => return Ok(usage(&error.to_string())),
+    };
+    let result = examine(&postgres.url(), args.json).await;
+    postgres.stop().await;
+    result
+}
+
+async fn examine(url: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let db = Db::connect(url, 2).await.context("the database cannot be used")?;
+    let diagnosis = doctor::examine(&db).await.context("the database cannot be looked over")?;
+    db.close().await;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&diagnosis)?);
+    } else {
+        tell(&diagnosis);
+    }
+    Ok(if diagnosis.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell(diagnosis: &Diagnosis) {
+    if diagnosis.ended_jobs > 0 {
+        println!("{} jobs were overdue and are ended now", diagnosis.ended_jobs);
+    }
+    if diagnosis.findings.is_empty() {
+        println!("all is well: {} invariants hold", diagnosis.invariants);
+        return;
+    }
+    for finding in &diagnosis.findings {
+        println!("{}: this does not hold: {}", finding.invariant, finding.sentence);
+        let mut table = Table::new(&["  what", "how"]);
+        for breach in finding.breaches.iter().take(SHOWN) {
+            table.row(vec![format!("  {}", breach.subject), breach.detail.clone()]);
+        }
+        print!("{table}");
+        if finding.breaches.len() > SHOWN {
+            println!("  and {} more", finding.breaches.len() - SHOWN);
+        }
+    }
+    println!("{} of {} invariants do not hold", diagnosis.findings.len(), diagnosis.invariants);
+}

@@ -1,0 +1,45 @@
+//! Looks over the whole database: does what any process does every few seconds, then asks after every invariant.
+
+use serde::Serialize;
+
+use super::{JobsError, rescue};
+use crate::db::Db;
+use crate::db::invariants::{self, Breach, INVARIANTS};
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub struct Diagnosis {
+    /// How many invariants were asked after.
+    pub invariants: usize,
+    /// Jobs that were to be ended, and now are: their deadline has passed, or their task lost its last worker.
+    pub ended_jobs: u64,
+    /// What is broken; empty where all is well.
+    pub findings: Vec<Finding>,
+}
+
+/// An invariant that does not hold.
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    /// Its short name.
+    pub invariant: &'static str,
+    /// What ought to hold.
+    pub sentence: &'static str,
+    /// What breaks it.
+    pub breaches: Vec<Breach>,
+}
+
+/// Sweeps, tidies, and looks.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn examine(db: &Db) -> Result<Diagnosis, JobsError> {
+    let ended_jobs = rescue::sweep(db).await?;
+    rescue::tidy(db).await?;
+    let broken = invariants::breaches(db).await?.into_iter();
+    let findings = broken.map(|(invariant, breaches)| Finding {
+        invariant: invariant.name,
+        sentence: invariant.sentence,
+        breaches,
+    });
+    Ok(Diagnosis { invariants: INVARIANTS.len(), ended_jobs, findings: findings.collect() })
+}
