@@ -15,6 +15,7 @@ use crate::graph::{Attribute, Graph, Node};
 
 use super::CompressError;
 use super::edit::{own_bias, own_input, position, set_weight, wide};
+use super::layer::has_constant_parameters;
 use super::network::Network;
 use super::samples::Samples;
 use super::student::Student;
@@ -84,7 +85,8 @@ pub fn renew(
     refitted: &[String],
 ) -> Result<(), CompressError> {
     let indices = ahead_of(&student.graph, &student.taps).into_iter().filter(|index| *index >= first);
-    let nodes = indices.map(|index| &student.graph.nodes[index]).filter(|node| node.is("BatchNormalization"));
+    let known = |node: &&Node| node.is("BatchNormalization") && has_constant_parameters(&student.graph, node);
+    let nodes = indices.map(|index| &student.graph.nodes[index]).filter(known);
     let norms: Vec<(String, String)> = nodes.map(|node| (node.output().to_owned(), node.inputs[0].clone())).collect();
     let inputs: Vec<String> = norms.iter().map(|(_, input)| input.clone()).collect();
     if inputs.is_empty() {
@@ -99,7 +101,8 @@ pub fn renew(
 }
 
 fn is_convolution(graph: &Graph, output: &str) -> bool {
-    position(graph, output).is_some_and(|at| graph.nodes[at].is("Conv"))
+    let node = position(graph, output).map(|at| &graph.nodes[at]);
+    node.is_some_and(|node| node.is("Conv") && has_constant_parameters(graph, node))
 }
 
 fn renew_one(student: &mut Student, norm: &str, now: &Statistics, even: bool) -> Result<(), CompressError> {
@@ -133,7 +136,8 @@ fn bare_convolutions(graph: &Graph, taps: &[String], first: usize) -> Vec<String
     };
     let indices = ahead_of(graph, taps).into_iter().filter(|index| *index >= first);
     let nodes = indices.map(|index| &graph.nodes[index]);
-    nodes.filter(|node| node.is("Conv") && !normalised(node.output())).map(|node| node.output().to_owned()).collect()
+    let bare = |node: &&Node| node.is("Conv") && has_constant_parameters(graph, node) && !normalised(node.output());
+    nodes.filter(bare).map(|node| node.output().to_owned()).collect()
 }
 
 /// What these values of a network are on the images fitted on. Of the teacher's convolutions, they are where the

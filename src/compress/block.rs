@@ -134,14 +134,17 @@ impl<'g> Search<'_, 'g> {
         }
         let graph = self.graph;
         let inputs = data_inputs(graph, add);
-        let [a, b] = inputs.as_slice() else { return None };
-        let (a, b) = (self.through_identities(a), self.through_identities(b));
+        // A constant among them would go with the branch.
+        let ([left, right], 2) = (inputs.as_slice(), add.inputs.len()) else { return None };
+        let (a, b) = (self.through_identities(left), self.through_identities(right));
         let shape = graph.shape(a)?;
-        if a == b || graph.shape(b)? != shape || shape.len() < 3 {
+        if a == b || graph.shape(b)? != shape || graph.shape(add.output())? != shape || shape.len() < 3 {
             return None;
         }
         let entry = self.through_identities(self.tree.common_value(a, b)?);
-        let (shortcut_value, branch) = self.tell_apart(entry, a, b)?;
+        let shortcut_value = self.shortcut(entry, a, b)?;
+        // With the identities at its end, which nothing else may read either.
+        let branch = if shortcut_value == a { right } else { left };
         let region = self.region(entry, branch);
         let shortcut = if shortcut_value == entry { Shortcut::Identity } else { self.side_kind(entry, shortcut_value) };
         let reason = match shortcut {
@@ -153,7 +156,7 @@ impl<'g> Search<'_, 'g> {
             shortcut,
             entry: entry.to_owned(),
             exit: self.exit(add, entry),
-            branch: branch.to_owned(),
+            branch: (*branch).to_owned(),
             sum: add.output().to_owned(),
             macs: macs::of_nodes(graph, region.iter().map(|node| &graph.nodes[*node])),
             parameters: parameters(graph, &region),
@@ -180,13 +183,10 @@ impl<'g> Search<'_, 'g> {
         value
     }
 
-    /// (shortcut, branch): the shortcut is the entry itself or the side with less work on it.
-    fn tell_apart(&self, entry: &str, a: &'g str, b: &'g str) -> Option<(&'g str, &'g str)> {
-        if a == entry {
-            return Some((a, b));
-        }
-        if b == entry {
-            return Some((b, a));
+    /// Of the two sides of an addition, the shortcut: the entry itself, or the side with less work on it.
+    fn shortcut(&self, entry: &str, a: &'g str, b: &'g str) -> Option<&'g str> {
+        if let Some(side) = [a, b].into_iter().find(|side| *side == entry) {
+            return Some(side);
         }
         let work = |value| {
             let region = self.region(entry, value);
@@ -196,8 +196,8 @@ impl<'g> Search<'_, 'g> {
         let (work_a, work_b) = (work(a), work(b));
         // Two sides with as many convolutions each are two branches (an Inception-like sum), not a shortcut and a branch.
         match work_a.0.cmp(&work_b.0) {
-            std::cmp::Ordering::Less => Some((a, b)),
-            std::cmp::Ordering::Greater => Some((b, a)),
+            std::cmp::Ordering::Less => Some(a),
+            std::cmp::Ordering::Greater => Some(b),
             std::cmp::Ordering::Equal => None,
         }
     }

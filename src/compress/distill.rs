@@ -32,7 +32,7 @@ impl Forward {
 
     /// Features and the first output: what measuring quality needs.
     pub fn answers(network: &Network, student: &Student) -> Result<Self, CompressError> {
-        Self::plan(network, student, &[&network.graph.outputs[0].name])
+        Self::plan(network, student, &[&network.answers[0].name])
     }
 
     fn plan(network: &Network, student: &Student, extra: &[&str]) -> Result<Self, CompressError> {
@@ -46,7 +46,11 @@ impl Forward {
     /// Runs on a batch, (n, C, H, W); the wanted values in order, features first.
     pub fn run(&self, params: &Params, images: &Tensor, batch_norm: BatchNorm) -> Result<Vec<Tensor>, CompressError> {
         let images = images.f_to_device(params.device())?;
-        Ok(self.executor.run(params, &[(&self.input, &images)], &RunOptions { batch_norm })?)
+        let values = self.executor.run(params, &[(&self.input, &images)], &RunOptions { batch_norm })?;
+        match values.iter().find(|value| value.size().first() != images.size().first()) {
+            Some(value) => Err(no_row_an_image(&value.size(), images.size()[0])),
+            None => Ok(values),
+        }
     }
 
     /// Runs on these samples without gradients, in evaluation mode and in batches; results are gathered on the CPU.
@@ -63,6 +67,14 @@ impl Forward {
         let output = outputs.into_iter().next().unwrap_or_default();
         Ok(Answers { features: joined, output })
     }
+}
+
+/// Where shapes did not tell before anything was computed.
+fn no_row_an_image(size: &[i64], images: i64) -> CompressError {
+    CompressError::ModelInterface(format!(
+        "of {images} images the network makes an output, or the features for one, of size {size:?}; its first dimension must be the \
+         images'"
+    ))
 }
 
 /// Mean squared error of the features, averaged over the taps.
@@ -84,7 +96,7 @@ pub fn evaluate(
     let answers = Forward::features(network, student)?.all(&student.params, samples, indices)?;
     let mut losses = vec![0.0; indices.len()];
     for (student, teacher) in answers.features.iter().zip(&teacher.features) {
-        let difference = student - teacher.f_narrow(0, 0, indices.len() as i64)?;
+        let difference = student.f_sub(&teacher.f_narrow(0, 0, indices.len() as i64)?)?;
         let of_images = difference.f_square()?.f_flatten(1, -1)?.f_mean_dim([1].as_slice(), false, Kind::Double)?;
         let taps = answers.features.len() as f64;
         let of_images = Vec::<f64>::try_from(&of_images)?;

@@ -15,6 +15,8 @@ pub struct Dominators<'g> {
     values: Vec<Value<'g>>,
     /// The place of each in `values`.
     numbers: HashMap<&'g str, usize>,
+    /// Values that no image changes, such as an attention mask: they come from nowhere.
+    fixed: HashSet<&'g str>,
 }
 
 struct Value<'g> {
@@ -37,14 +39,13 @@ pub fn data_inputs<'n>(graph: &'n Graph, node: &'n Node) -> Vec<&'n str> {
 impl<'g> Dominators<'g> {
     /// Of a graph whose nodes are in topological order.
     pub fn new(graph: &'g Graph) -> Self {
-        let mut tree = Self { graph, values: Vec::with_capacity(graph.nodes.len()), numbers: HashMap::new() };
-        // Values that no image changes, such as an attention mask: they come from nowhere.
-        let mut fixed: HashSet<&str> = HashSet::new();
+        let values = Vec::with_capacity(graph.nodes.len());
+        let mut tree = Self { graph, values, numbers: HashMap::new(), fixed: HashSet::new() };
         for (producer, node) in graph.nodes.iter().enumerate() {
             let mut inputs = data_inputs(graph, node);
-            inputs.retain(|name| !fixed.contains(name));
+            inputs.retain(|name| !tree.fixed.contains(name));
             if inputs.is_empty() || node.is("Shape") || node.is("Size") {
-                fixed.extend(node.outputs.iter().map(String::as_str));
+                tree.fixed.extend(node.outputs.iter().map(String::as_str));
             }
             let mut inputs = inputs.into_iter().map(|name| tree.numbers.get(name).copied());
             let first = inputs.next().flatten();
@@ -55,6 +56,12 @@ impl<'g> Dominators<'g> {
             }
         }
         tree
+    }
+
+    /// True of what other images would change.
+    pub fn is_changed_by_images(&self, value: &str) -> bool {
+        let is_input = || self.graph.inputs.iter().any(|input| input.name == value);
+        !self.fixed.contains(value) && (self.numbers.contains_key(value) || is_input())
     }
 
     /// The node that writes a value; `None` for graph inputs and constants.

@@ -25,7 +25,7 @@ pub fn own_input(graph: &mut Graph, params: &mut Params, at: usize, index: usize
     if readers == 1 && !graph.is_output(&name) {
         return name;
     }
-    let fresh = format!("{name}/{}", graph.nodes[at].output());
+    let fresh = graph.free_name(&format!("{name}/{}", graph.nodes[at].output()));
     let tensor = params.get(&name).expect("the weight of a node of the graph").copy();
     params.set(&fresh, tensor);
     let data = graph.initializers[&name].clone();
@@ -57,7 +57,7 @@ pub fn own_bias(student: &mut Student, at: usize, like: &Tensor) -> Result<Strin
     if student.graph.nodes[at].input(2).is_some() {
         return Ok(own_input(&mut student.graph, &mut student.params, at, 2));
     }
-    let name = format!("{}_bias", student.graph.nodes[at].inputs[1]);
+    let name = student.graph.free_name(&format!("{}_bias", student.graph.nodes[at].inputs[1]));
     set_weight(student, &name, &like.zeros_like())?;
     student.graph.nodes[at].inputs.resize(3, String::new());
     student.graph.nodes[at].inputs[2].clone_from(&name);

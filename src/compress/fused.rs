@@ -7,10 +7,11 @@
 use tch::Tensor;
 
 use crate::exec::Params;
-use crate::graph::Graph;
+use crate::graph::{Graph, Node};
 
 use super::CompressError;
 use super::edit::{position, set_weight};
+use super::layer::has_constant_parameters;
 use super::student::Student;
 
 /// A student's graph without the BatchNormalizations that stand right behind a convolution.
@@ -112,10 +113,12 @@ impl Pair {
 /// First outputs of the convolutions from the node at `first` on that only a BatchNormalization reads, and of it.
 fn fusible(graph: &Graph, first: usize) -> Vec<(String, String)> {
     let consumers = graph.consumers();
+    let constant = |node: &Node, op: &str| node.is(op) && has_constant_parameters(graph, node);
     let behind = |conv: &str| match consumers.get(conv).map(Vec::as_slice) {
-        Some([only]) if graph.nodes[*only].is("BatchNormalization") => Some(graph.nodes[*only].output().to_owned()),
+        Some([only]) => Some(&graph.nodes[*only]).filter(|node| constant(node, "BatchNormalization")),
         _ => None,
     };
-    let convs = graph.nodes[first..].iter().filter(|node| node.is("Conv") && !graph.is_output(node.output()));
+    let behind = |conv: &str| behind(conv).map(|norm| norm.output().to_owned());
+    let convs = graph.nodes[first..].iter().filter(|node| constant(node, "Conv") && !graph.is_output(node.output()));
     convs.filter_map(|node| Some((node.output().to_owned(), behind(node.output())?))).collect()
 }

@@ -3,7 +3,7 @@
 
 use tch::Tensor;
 
-use crate::graph::{Graph, Node, TensorData};
+use crate::graph::{DataType, Graph, Node, TensorData};
 
 use super::CompressError;
 use super::edit::{position, wide};
@@ -36,7 +36,7 @@ impl Layer {
     /// The layer that a node is, where its kernel and bias are constants that can be set freely.
     pub fn of(graph: &Graph, node: &Node) -> Option<Self> {
         let kind = match node.op.as_str() {
-            _ if mixes_channels(graph, node) && has_own_bias(graph, node) => Kind::Convolution,
+            _ if mixes_channels(graph, node) && has_constant_parameters(graph, node) => Kind::Convolution,
             "MatMul" if is_matrix(graph, node) => Kind::Product,
             "Gemm" if is_matrix(graph, node) && is_plain(graph, node) => Kind::Gemm { by_rows: by_rows(node) },
             _ => return None,
@@ -96,7 +96,14 @@ impl Layer {
 /// Only a convolution over all channels, (M, C, kH, kW), absorbs a map that mixes channels.
 pub fn mixes_channels(graph: &Graph, node: &Node) -> bool {
     let weight = node.input(1).and_then(|weight| graph.initializers.get(weight));
-    node.is("Conv") && node.attrs.int("group", 1) == 1 && weight.is_some_and(|weight| weight.dims.len() == 4)
+    let kernel = weight.is_some_and(|weight| weight.dims.len() == 4 && weight.dtype == DataType::Float32);
+    node.is("Conv") && node.attrs.int("group", 1) == 1 && kernel
+}
+
+/// True where everything but the first input of a node is absent or a float32 constant: only then is it known, and can be set.
+pub fn has_constant_parameters(graph: &Graph, node: &Node) -> bool {
+    let constant = |name: &String| graph.initializers.get(name).is_some_and(|tensor| tensor.dtype == DataType::Float32);
+    node.inputs.iter().skip(1).all(|name| name.is_empty() || constant(name))
 }
 
 /// Operators of one value that leave every channel where it is, as they stand between convolutions.
@@ -105,15 +112,10 @@ pub fn passes(node: &Node) -> bool {
         .contains(&node.op.as_str())
 }
 
-/// No bias, or a constant one.
-fn has_own_bias(graph: &Graph, node: &Node) -> bool {
-    node.input(2).is_none_or(|name| graph.initializers.contains_key(name))
-}
-
 fn is_matrix(graph: &Graph, node: &Node) -> bool {
     let weight = node.input(1).and_then(|name| graph.initializers.get(name));
     let fed = node.input(0).is_some_and(|name| !graph.initializers.contains_key(name));
-    fed && weight.is_some_and(|weight| weight.dims.len() == 2 && weight.dtype.is_float())
+    fed && weight.is_some_and(|weight| weight.dims.len() == 2 && weight.dtype == DataType::Float32)
 }
 
 fn by_rows(node: &Node) -> bool {

@@ -1,7 +1,7 @@
 //! Names that a customer recognises: the module that a block's addition stands in, or the common prefix of what stands in its
 //! branch.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::graph::{Graph, Node};
 
@@ -38,12 +38,17 @@ pub fn prefer_modules(names: Vec<(&mut String, Option<String>)>) {
     }
 }
 
-/// Numbers names that occur more than once: `block`, `block#2`, `block#3`.
+/// Numbers names that occur more than once: `block`, `block#2`, `block#3`, past those that some module has already.
 pub fn make_unique<'a>(names: impl Iterator<Item = &'a mut String>) {
+    let names: Vec<&mut String> = names.collect();
+    let mut taken: HashSet<String> = names.iter().map(|name| (**name).clone()).collect();
     let mut seen: HashMap<String, usize> = HashMap::new();
     for name in names {
-        let count = seen.entry(name.clone()).or_default();
+        let count = seen.entry(name.clone()).or_insert(0);
         *count += 1;
+        while *count > 1 && !taken.insert(format!("{name}#{count}")) {
+            *count += 1;
+        }
         if *count > 1 {
             *name = format!("{name}#{count}");
         }
@@ -140,5 +145,8 @@ mod tests {
         let mut names = ["block".to_owned(), "block".to_owned(), "other".to_owned(), "block".to_owned()];
         make_unique(names.iter_mut());
         assert_eq!(names, ["block", "block#2", "other", "block#3"]);
+        let mut names = ["a", "a#2", "a", "a#2", "a"].map(str::to_owned);
+        make_unique(names.iter_mut());
+        assert_eq!(names, ["a", "a#2", "a#3", "a#2#2", "a#4"]);
     }
 }

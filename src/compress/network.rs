@@ -13,6 +13,7 @@ use crate::onnx;
 use super::analyse::{Analysis, Interface, dim_text};
 use super::block::{self, Block};
 use super::companions::{self, Companion, Given};
+use super::dominators::Dominators;
 use super::tap::{self, Tap};
 use super::{CompressError, macs};
 
@@ -29,6 +30,8 @@ pub struct Network {
     pub input: ImageInput,
     /// The other inputs of the file; in `graph` they are nodes.
     pub companions: Vec<Companion>,
+    /// The outputs that images change, (N, …); quality is measured on the first.
+    pub answers: Vec<ValueInfo>,
     /// Height and width that the graph was folded with.
     pub size: (usize, usize),
     /// Where the features are captured.
@@ -114,8 +117,9 @@ impl Network {
         let graph = prepared(&model.graph, &input, &companions, size);
         let graph = graph.map_err(|refusal| with_obstacles(refusal, &model.graph))?;
         CompressError::check(obstacles(&graph))?;
-        let (tap, blocks) = (tap::find(&graph), block::find(&graph)?);
-        Ok(Self { model, graph, input, companions, size, tap, blocks })
+        let (answers, blocks) = (answers(&graph)?, block::find(&graph)?);
+        let tap = tap::find(&graph, &answers, &blocks);
+        Ok(Self { model, graph, input, companions, answers, size, tap, blocks })
     }
 
     /// The block with this name, or an error with the nearest name.
@@ -178,6 +182,33 @@ impl Network {
     }
 }
 
+/// The outputs that images change; each of them must have a row for each image.
+fn answers(graph: &Graph) -> Result<Vec<ValueInfo>, CompressError> {
+    let tree = Dominators::new(graph);
+    let changed = graph.outputs.iter().filter(|output| tree.is_changed_by_images(&output.name));
+    let answers: Vec<ValueInfo> = changed.cloned().collect();
+    let rows = |dims: &Vec<Dim>| matches!(dims.first(), Some(Dim::Unknown)) || dims.first() == Some(&batch());
+    let refused =
+        answers.iter().find_map(|output| Some((output, graph.shape(&output.name).filter(|dims| !rows(dims))?)));
+    if let Some((output, dims)) = refused {
+        let dims: Vec<String> = dims.iter().map(dim_text).collect();
+        return Err(CompressError::ModelInterface(format!(
+            "output \"{}\" is ({}): its first dimension is not the images', N; export the network so that it answers (N, …)",
+            output.name,
+            dims.join(", ")
+        )));
+    }
+    if answers.is_empty() {
+        return Err(CompressError::ModelInterface("no output of the network depends on the images".into()));
+    }
+    Ok(answers)
+}
+
+/// The first dimension of what there is one of for each image.
+pub(super) fn batch() -> Dim {
+    Dim::Symbol("N".into())
+}
+
 /// What stands in the way of running a folded graph.
 fn obstacles(graph: &Graph) -> Vec<CompressError> {
     let unsupported = exec::unsupported(graph);
@@ -217,7 +248,7 @@ fn prepared(
 }
 
 fn shapes(input: &ImageInput, (height, width): (usize, usize)) -> InputShapes {
-    let dims = vec![Dim::Symbol("N".into()), Dim::Known(input.channels), Dim::Known(height), Dim::Known(width)];
+    let dims = vec![batch(), Dim::Known(input.channels), Dim::Known(height), Dim::Known(width)];
     InputShapes::from([(input.name.clone(), dims)])
 }
 

@@ -185,8 +185,13 @@ fn check_merge(setting: &Setting, adapted: &Student, merged: &Student) -> Result
     Ok(())
 }
 
-/// Largest difference of two tensors, relative to the first one's largest element.
+/// Largest difference of two tensors, relative to the first one's largest finite element. No difference where both are infinite
+/// alike or both no number, as behind a mask; no number or infinite where only one of them is.
 pub fn relative_difference(reference: &Tensor, other: &Tensor) -> Result<f64, CompressError> {
-    let scale = reference.f_abs()?.f_max()?.f_double_value(&[])?.max(f64::MIN_POSITIVE);
-    Ok((reference - other).f_abs()?.f_max()?.f_double_value(&[])? / scale)
+    let finite = reference.f_masked_fill(&reference.f_isfinite()?.f_logical_not()?, 0.0)?;
+    let scale = finite.f_abs()?.f_max()?.f_double_value(&[])?.max(f64::MIN_POSITIVE);
+    let no_numbers = reference.f_isnan()?.f_logical_and(&other.f_isnan()?)?;
+    let alike = reference.f_eq_tensor(other)?.f_logical_or(&no_numbers)?;
+    let apart = reference.f_sub(other)?.f_abs()?.f_masked_fill(&alike, 0.0)?;
+    Ok(apart.f_max()?.f_double_value(&[])? / scale)
 }

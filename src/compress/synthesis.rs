@@ -82,7 +82,7 @@ impl<'a> Synthesis<'a> {
         pictures: &Tensor,
     ) -> Result<Option<Self>, CompressError> {
         let graph = &network.graph;
-        let output = graph.outputs[0].name.as_str();
+        let output = network.answers[0].name.as_str();
         let norms: Vec<_> = graph.nodes.iter().filter(|node| node.is("BatchNormalization")).collect();
         let seen = norms.iter().map(|norm| norm.inputs[0].as_str());
         let wanted: Vec<&str> = std::iter::once(output).chain(seen).collect();

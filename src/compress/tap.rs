@@ -1,49 +1,112 @@
 //! Where the features are captured (method §2).
 //!
-//! The loss lives on the tensor entering global pooling; without one, on the tensor entering the last `Gemm` or `MatMul`
-//! of each output; else on the outputs. What comes after is the head, which is never trained.
+//! The loss lives on the tensor entering global pooling; without one, on what enters the last `Gemm` or `MatMul` of each
+//! output; else on the outputs. What comes after is the head, which is never trained: where blocks that may be dropped stand
+//! behind such a place, or its first dimension is not the images', the output itself is taken.
 
-use crate::graph::{Graph, Node};
+use std::collections::{BTreeMap, HashSet};
 
+use crate::graph::{Graph, Node, ValueInfo};
+
+use super::block::Block;
 use super::dominators::{Dominators, data_inputs};
+use super::network::batch;
 
 /// The values that the student has to match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tap {
-    /// Names of the values, one per output unless outputs share one.
+    /// Names of the values: one or two for each output, or fewer where outputs share them.
     pub values: Vec<String>,
     /// Why these, in words.
     pub reason: String,
 }
 
-/// Finds the tap of a folded, sorted graph.
-pub fn find(graph: &Graph) -> Tap {
-    let tree = Dominators::new(graph);
+/// Nodes that are looked at behind taps, over all outputs: heads are short.
+const MOST_BEHIND: usize = 1 << 20;
+
+/// Finds the tap of a folded, sorted graph with these blocks for the outputs that images change.
+pub fn find(graph: &Graph, answers: &[ValueInfo], blocks: &[Block]) -> Tap {
+    let droppable = blocks.iter().filter(|block| block.droppable()).map(|block| block.sum.as_str());
+    let mut search = Search {
+        graph,
+        tree: Dominators::new(graph),
+        producers: graph.producers(),
+        droppable: droppable.collect(),
+        left: MOST_BEHIND,
+    };
     let mut values = Vec::new();
     let mut reasons = Vec::new();
-    for output in &graph.outputs {
-        let (value, reason) = of_output(graph, &tree, &output.name);
-        if !values.contains(&value) {
-            values.push(value);
+    for output in answers {
+        let (found, reason) = search.of_output(&output.name);
+        if found.iter().any(|value| !values.contains(value)) {
             reasons.push(reason);
         }
+        found.into_iter().for_each(|value| {
+            if !values.contains(&value) {
+                values.push(value)
+            }
+        });
     }
     reasons.dedup();
     Tap { values, reason: reasons.join("; ") }
 }
 
-fn of_output(graph: &Graph, tree: &Dominators, output: &str) -> (String, String) {
-    let on_the_way: Vec<&Node> = tree.chain(output).map(|index| &graph.nodes[index]).collect();
-    let entering = |node: &Node| data_inputs(graph, node).first().map(|value| (*value).to_owned());
-    let pooling = on_the_way.iter().find(|node| is_global_pooling(graph, node));
-    if let Some((node, value)) = pooling.and_then(|node| Some((node, entering(node)?))) {
-        return (value, format!("the input of global pooling ({})", node.label()));
+/// A graph with what is looked up in it for every output.
+struct Search<'g> {
+    graph: &'g Graph,
+    tree: Dominators<'g>,
+    producers: BTreeMap<&'g str, usize>,
+    /// Sums of the blocks that may be dropped.
+    droppable: HashSet<&'g str>,
+    /// What is left of [`MOST_BEHIND`].
+    left: usize,
+}
+
+impl Search<'_> {
+    fn of_output(&mut self, output: &str) -> (Vec<String>, String) {
+        let graph = self.graph;
+        let on_the_way: Vec<&Node> = self.tree.chain(output).map(|index| &graph.nodes[index]).collect();
+        let pooling = on_the_way.iter().find(|node| is_global_pooling(graph, node));
+        let linear = on_the_way.iter().find(|node| node.is("Gemm") || node.is("MatMul"));
+        let places = [(pooling, "the input of global pooling"), (linear, "the input of the last linear layer")];
+        for (node, what) in places.into_iter().filter_map(|(node, what)| Some((*node?, what))) {
+            let entering: Vec<&str> = data_inputs(graph, node);
+            let entering: Vec<&str> =
+                entering.into_iter().filter(|value| self.tree.is_changed_by_images(value)).collect();
+            if self.has_rows(&entering) && self.sees_all(output, &entering) {
+                let entering = entering.into_iter().map(str::to_owned).collect();
+                return (entering, format!("{what} ({})", node.label()));
+            }
+        }
+        let why = if pooling.or(linear).is_none() {
+            "no global pooling and no linear layer leads to it"
+        } else {
+            "blocks stand behind the last global pooling or linear layer, or that does not take one row for each image"
+        };
+        (vec![output.to_owned()], format!("the output itself: {why}"))
     }
-    let linear = on_the_way.iter().find(|node| node.is("Gemm") || node.is("MatMul"));
-    if let Some((node, value)) = linear.and_then(|node| Some((node, entering(node)?))) {
-        return (value, format!("the input of the last linear layer ({})", node.label()));
+
+    /// True where there are values, each (N, …).
+    fn has_rows(&self, values: &[&str]) -> bool {
+        let rows = |value: &&str| self.graph.shape(value).is_some_and(|dims| dims.first() == Some(&batch()));
+        !values.is_empty() && values.iter().all(rows)
     }
-    (output.to_owned(), "the output itself: no global pooling and no linear layer leads to it".into())
+
+    /// True where no block that may be dropped stands between these values and an output that comes from them.
+    fn sees_all(&mut self, output: &str, values: &[&str]) -> bool {
+        let mut seen: HashSet<usize> = HashSet::new();
+        let mut open = vec![output];
+        while let Some(value) = open.pop().filter(|_| self.left > 0) {
+            let at = self.producers.get(value).filter(|_| !values.contains(&value));
+            let Some(&at) = at.filter(|at| seen.insert(**at)) else { continue };
+            self.left -= 1;
+            if self.droppable.contains(value) {
+                return false;
+            }
+            open.extend(self.graph.nodes[at].inputs.iter().map(String::as_str));
+        }
+        self.left > 0
+    }
 }
 
 /// `GlobalAveragePool`, `GlobalMaxPool`, a mean over H and W, or an average pooling window that covers the map.

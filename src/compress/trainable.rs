@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::graph::{Graph, Node};
+use crate::graph::{DataType, Graph, Node};
 
 /// Indices of the nodes that the taps depend on, ascending.
 pub fn ahead_of(graph: &Graph, taps: &[String]) -> BTreeSet<usize> {
@@ -32,7 +32,9 @@ pub fn weights_from(graph: &Graph, taps: &[String], first: usize) -> Vec<String>
     let frozen: BTreeSet<&str> = frozen.iter().flat_map(|index| weights_of(&graph.nodes[*index])).collect();
     for index in moving {
         for name in weights_of(&graph.nodes[index]) {
-            let known = graph.initializers.get(name).is_some_and(|tensor| tensor.dtype.is_float());
+            // What the network puts out must not change.
+            let weight = graph.initializers.get(name).is_some_and(|tensor| tensor.dtype == DataType::Float32);
+            let known = weight && !graph.is_output(name);
             if known && !frozen.contains(name) && !names.iter().any(|other| other == name) {
                 names.push(name.to_owned());
             }

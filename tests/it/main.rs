@@ -26,4 +26,5 @@ mod several_inputs;
 mod steps;
 mod support;
 mod synthesis;
+mod unusual;
 mod writers;

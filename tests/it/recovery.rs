@@ -28,7 +28,7 @@ use crate::support::noise;
 /// A teacher with images, and what it answers about them.
 pub(crate) struct Scene {
     pub(crate) network: Network,
-    teacher: Student,
+    pub(crate) teacher: Student,
     pub(crate) samples: Samples,
     fit: Answers,
     held_out: Option<Answers>,
@@ -99,11 +99,11 @@ impl Scene {
         refit(&self.setting(), student, problem, &[], known, &Unobserved).expect("solves")
     }
 
-    fn outputs(&self, student: &Student) -> Tensor {
+    pub(crate) fn outputs(&self, student: &Student) -> Tensor {
         export::outputs(&self.network, student, &self.samples.images).expect("runs").remove(0)
     }
 
-    fn recover(&self, dropped: &[&str], steps: u32) -> (Student, Recovered) {
+    pub(crate) fn recover(&self, dropped: &[&str], steps: u32) -> (Student, Recovered) {
         let blocks = self.blocks(dropped);
         let plain = Student::dropped(&self.network, &blocks, Device::Cpu).expect("drops");
         let config = FinetuneConfig { recipe: Recipe::Practised, steps: Some(steps), ..FinetuneConfig::default() };

@@ -56,7 +56,7 @@ impl Made {
 
     /// How sure the teacher is of the class that it sees, on average.
     fn sure(&self, pictures: &Tensor) -> f64 {
-        let output = self.value(&self.network.graph.outputs[0].name, pictures);
+        let output = self.value(&self.network.answers[0].name, pictures);
         output.softmax(1, Kind::Float).amax([1], false).mean(Kind::Float).double_value(&[])
     }
 }
@@ -69,7 +69,7 @@ fn a_trained_teacher_recognises_what_it_did_not_and_every_class_is_among_it() {
     let (before, after) = (made.sure(&made.before), made.sure(&made.after));
     assert!(after > 0.6 && after > before + 0.1, "{before} sure before, {after} after");
     let different = |pictures: &Tensor| {
-        let output = made.value(&made.network.graph.outputs[0].name, pictures);
+        let output = made.value(&made.network.answers[0].name, pictures);
         let seen = Vec::<i64>::try_from(output.argmax(1, false)).expect("classes");
         (0..10).filter(|class| seen.contains(class)).count()
     };
@@ -92,7 +92,7 @@ fn statistics_come_nearer_to_those_of_training() {
     let net = TinyResNet { bn: BatchNorm::Kept, ..TinyResNet::default() };
     let mut network = Network::load(&net.bytes()).expect("loads");
     // The features in place of the classes: statistics are all there is to go by.
-    network.graph.outputs[0].name = network.tap.values[0].clone();
+    network.answers[0].name = network.tap.values[0].clone();
     let made = made_by(network, &net, 1);
     let norms: Vec<_> = made.network.graph.nodes.iter().filter(|node| node.is("BatchNormalization")).collect();
     assert!(!norms.is_empty());
@@ -123,7 +123,7 @@ fn without_classes_and_statistics_there_is_nothing_to_go_by() {
     let net = TinyResNet { bn: BatchNorm::Folded, ..TinyResNet::default() };
     // The features in place of the classes.
     let mut network = Network::load(&net.bytes()).expect("loads");
-    network.graph.outputs[0].name = network.tap.values[0].clone();
+    network.answers[0].name = network.tap.values[0].clone();
     let teacher = Student::teacher(&network, Device::Cpu).expect("runs");
     assert!(Synthesis::of(&network, &teacher, &range(net.channels), &pictures(&net)).expect("runs").is_none());
 }

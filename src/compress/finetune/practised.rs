@@ -123,7 +123,8 @@ impl Recovery<'_> {
     /// The run at the learning rate that promises enough, or most, taken to its end. Down the ladder, as long as the next rate
     /// is better than the one before.
     fn descend(&mut self) -> Result<Option<Run>, CompressError> {
-        if self.steps == 0 {
+        // Behind a gap near the end there may be nothing that learns.
+        if self.steps == 0 || !self.start.learns() {
             return Ok(None);
         }
         let mut taken: Option<(Run, f64)> = None;

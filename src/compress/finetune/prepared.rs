@@ -7,7 +7,7 @@ use crate::compress::recoverability::Setting;
 use crate::compress::refit::Gate;
 use crate::compress::refit::start::Refitted;
 use crate::compress::student::Student;
-use crate::compress::{CompressError, crops, cut};
+use crate::compress::{CompressError, crops, cut, trainable};
 
 /// Runs of fewer steps train nothing ahead of the first gap.
 const SHORT_RUN: u32 = 100;
@@ -49,6 +49,11 @@ impl Prepared {
         let precision = precision::settle(config.precision, setting, &student, first, loss)?;
         let crops = crops::fit(setting, &student, first, precision)?;
         Ok(Self { refitted, student, made, first, gate, precision, crops, loss })
+    }
+
+    /// True where there are weights from the first trained node on.
+    pub(super) fn learns(&self) -> bool {
+        !trainable::weights_from(&self.student.graph, &self.student.taps, self.first).is_empty()
     }
 }
 

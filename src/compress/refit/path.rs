@@ -11,7 +11,7 @@ use tch::Tensor;
 
 use crate::compress::CompressError;
 use crate::compress::edit::{own_input, position, set_weight, wide};
-use crate::compress::layer::{Kind, Layer};
+use crate::compress::layer::{Kind, Layer, has_constant_parameters};
 use crate::compress::student::Student;
 use crate::exec::Params;
 use crate::graph::{Dim, Graph, Node};
@@ -64,7 +64,7 @@ impl Path {
                     let on_maps = layer.kind == Kind::Convolution && path.moves.is_empty();
                     path.excitation = Some(excitation_of(graph, node).filter(|_| on_maps)?.1.to_owned());
                 }
-                "BatchNormalization" if axis == Some(1) => {
+                "BatchNormalization" if axis == Some(1) && has_constant_parameters(graph, node) => {
                     path.channels.push(PerChannel::Norm(node.output().to_owned()));
                 }
                 "Mul" => path.channels.push(PerChannel::Scale(Operand::of(graph, node, axis, channels)?)),

@@ -42,7 +42,10 @@ impl<'g> Written<'g> {
     /// Of two layers that meet, the one over more inputs: the branch's, not the projection's.
     fn of_addition(graph: &'g Graph, add: &'g Node) -> Option<Self> {
         let [a, b] = add.inputs.as_slice() else { return None };
-        let ends = [(a, b), (b, a)].into_iter().filter_map(|(end, other)| Self::ending_in(graph, end, Some(other)));
+        // What is spread over the maps, (N, M, 1, 1), cannot make up for what is missing in each place.
+        let whole = |end: &str| graph.shape(end).is_some_and(|shape| graph.shape(add.output()) == Some(shape));
+        let ends = [(a, b), (b, a)].into_iter().filter(|(end, _)| whole(end));
+        let ends = ends.filter_map(|(end, other)| Self::ending_in(graph, end, Some(other)));
         ends.max_by_key(|written| written.inputs)
     }
 

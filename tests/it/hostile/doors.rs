@@ -48,7 +48,11 @@ fn without_a_block(network: &Network) {
 /// What is asked of the nodes of a network, whatever goes in and comes out.
 fn nodes(graph: &Graph) {
     let Ok(folded) = fold(&free_batch(graph), &InputShapes::new()) else { return };
-    let _ = (exec::unsupported(&folded), tap::find(&folded), block::find(&folded), macs::of_graph(&folded));
+    let _ = (
+        exec::unsupported(&folded),
+        block::find(&folded).map(|blocks| tap::find(&folded, &folded.outputs, &blocks)),
+        macs::of_graph(&folded),
+    );
 }
 
 /// A zip of images, opened and made into a tensor; no name in it leads out of it.
