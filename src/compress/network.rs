@@ -244,7 +244,21 @@ fn prepared(
     companions: &[Companion],
     size: (usize, usize),
 ) -> Result<Graph, CompressError> {
-    Ok(fold(&companions::bind(&free_batch(file), input, companions), &shapes(input, size))?)
+    let free = free_batch(file);
+    if let Some(batch) = pinned_batch(&free, input) {
+        return Err(CompressError::ModelInterface(format!(
+            "the network computes with a batch of {batch} and no other; export it with a free one, in PyTorch by \
+             dynamic_axes={{\"{}\": {{0: \"N\"}}}} or dynamic_shapes",
+            input.file_name
+        )));
+    }
+    Ok(fold(&companions::bind(&free, input, companions), &shapes(input, size))?)
+}
+
+/// The batch that a network still has after it was to be freed.
+fn pinned_batch(graph: &Graph, input: &ImageInput) -> Option<usize> {
+    let info = graph.inputs.iter().find(|info| info.name == input.file_name)?;
+    info.ty.shape.as_ref()?.first()?.known()
 }
 
 fn shapes(input: &ImageInput, (height, width): (usize, usize)) -> InputShapes {

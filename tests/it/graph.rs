@@ -234,6 +234,25 @@ fn a_fixed_batch_is_freed_where_it_is_joined_with_other_sizes() {
     assert_eq!(folded.shape("y"), Some(vec![n(), Dim::Known(4), Dim::Known(6), Dim::Known(3)]));
 }
 
+/// The class token of a vision transformer: exported for one image it is there once, for four images four times.
+#[test]
+fn what_is_there_for_each_image_alike_is_spread_over_all() {
+    for (batch, alike) in [(1, true), (4, true), (4, false)] {
+        let mut graph =
+            Graph { inputs: vec![value("x", &[batch, 9, 3])], outputs: vec![value("y", &[batch, 10, 3])], ..opset(18) };
+        let mut token = [0.5, 1.0, 2.0].repeat(batch);
+        token[3 * batch - 1] += if alike { 0.0 } else { 1.0 };
+        graph.initializers.insert("token".into(), Arc::new(TensorData::from_f32(&[batch, 1, 3], &token)));
+        let mut joined = node("Concat", &["token", "x"], "y");
+        joined.attrs.set("axis", Attribute::Int(1));
+        graph.nodes.push(joined);
+        let freed = free_batch(&graph);
+        assert_eq!(freed.inputs[0].ty.shape.as_ref().expect("known")[0] == n(), alike);
+        let folded = fold(&freed, &InputShapes::new()).expect("folds");
+        assert_eq!(folded.shape("y"), Some(freed.outputs[0].ty.shape.clone().expect("known")));
+    }
+}
+
 #[test]
 fn a_network_that_cannot_do_with_another_batch_comes_back_as_it_is() {
     let mut graph = Graph { inputs: vec![value("x", &[2, 3])], outputs: vec![value("y", &[2, 3])], ..opset(18) };

@@ -6,10 +6,12 @@ use practised::compress::export::{outputs, to_onnx, verify};
 use practised::compress::network::Network;
 use practised::compress::{CompressError, batchnorm};
 use practised::exec::Device;
-use practised::graph::{Attribute, DataType, TensorData};
+use practised::graph::{Attribute, DataType, Dim, TensorData};
 use practised::onnx;
 
 use crate::recovery::Scene;
+use crate::support::desk::{COMPRESS, Desk};
+use crate::support::networks::TinyResNet;
 use crate::support::noise;
 use crate::support::tokens::{Sketch, WIDTH, value};
 
@@ -263,6 +265,59 @@ fn what_changes_nothing_may_stand_anywhere() {
         x = net.add(&format!("{name}.sum"), &past, &branch);
     }
     assert_eq!(whole_way(&net.head_of_maps(&x)).len(), 2);
+}
+
+/// An export for one image, as PyTorch makes it unless told otherwise: the class token is there once.
+#[test]
+fn an_export_for_one_image_with_a_class_token_is_run_on_many() {
+    let mut net = Sketch::new();
+    let maps = net.patches();
+    let patches = net.tokens(&maps);
+    let token = net.weight("token", &[1, 1, WIDTH]);
+    let mut x = net.node("Concat", "joined", &[&token, &patches], &[("axis", Attribute::Int(1))]);
+    x = mlp(&mut net, "b.0", &x, WIDTH);
+    x = mlp(&mut net, "b.1", &x, WIDTH);
+    let zero = net.ints("zero", &[0]);
+    let first = net.node("Gather", "first", &[&x, &zero], &[("axis", Attribute::Int(1))]);
+    let flat = net.reshape("flat", &first, &[1, WIDTH as i64]);
+    net.linear("head", &flat, WIDTH, 5);
+    net.end(&[5]);
+    for info in net.graph.inputs.iter_mut().chain(&mut net.graph.outputs) {
+        info.ty.shape.as_mut().expect("known")[0] = Dim::Known(1);
+    }
+    assert_eq!(whole_way(&onnx::encode_graph(&net.graph, 10).expect("written")), ["b.0", "b.1"]);
+}
+
+#[test]
+fn a_network_that_needs_its_batch_is_refused() {
+    let mut net = Sketch::new();
+    let x = net.patches();
+    let x = blocks(&mut net, 1, &x);
+    let each = net.weight("each", &[2, WIDTH, 1, 1]);
+    let x = net.add("own", &x, &each);
+    net.pointwise("last", &x, WIDTH, 5);
+    net.end(&[5, 4, 4]);
+    for info in net.graph.inputs.iter_mut().chain(&mut net.graph.outputs) {
+        info.ty.shape.as_mut().expect("known")[0] = Dim::Known(2);
+    }
+    let file = onnx::encode_graph(&net.graph, 10).expect("written");
+    let refused = Network::load(&file).err().expect("refused").to_string();
+    assert!(refused.contains("a batch of 2 and no other") && refused.contains("dynamic_axes"), "{refused}");
+}
+
+#[test]
+fn a_network_that_mixes_the_images_of_a_batch_is_refused_by_its_job() {
+    let mut net = Sketch::new();
+    let x = net.patches();
+    let x = blocks(&mut net, 2, &x);
+    let axes = net.ints("axes", &[0, 2, 3]);
+    let mean = net.node("ReduceMean", "mean", &[&x, &axes], &[]);
+    let x = net.node("Sub", "centred", &[&x, &mean], &[]);
+    let desk = Desk::new(&TinyResNet::default());
+    desk.put("model.onnx", &net.head_of_maps(&x));
+    let (code, said) = desk.refused(&COMPRESS);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("depends on the other images of its batch"), "{said}");
 }
 
 /// What is no number on one side only is a difference; what is none on both is not.

@@ -22,6 +22,7 @@ use crate::compress::tiny_set::{Rung, TinySet};
 use crate::exec::Device;
 use crate::images::{Chw, ImageSet};
 
+use super::apart;
 use super::pictures::{Shortcoming, Studio};
 use super::yielding::Yielding;
 
@@ -70,6 +71,7 @@ impl Bench {
             }
             None => studio.made(&Yielding::new(observer)?)?,
         };
+        apart::check(&network, &teacher, &samples)?;
         let answers = OnceCell::new();
         let mut rung = tiny.rung;
         let mut shortcoming = None;

@@ -10,6 +10,7 @@
 //!
 //! Each step's result is plain data, so that the steps of one job can run in different processes.
 
+mod apart;
 mod bench;
 mod export;
 mod finetune;

@@ -1,5 +1,7 @@
 //! Frees the batch of a network that was exported for a fixed one, so that it can be run on many images at once.
 
+mod spread;
+
 use std::sync::Arc;
 
 use super::attrs::Attribute;
@@ -11,7 +13,8 @@ use super::shape::fact::Item;
 use super::shape::symbol;
 
 /// The network with a free first dimension in place of a fixed batch: inputs, outputs and intermediate types say so,
-/// and Reshape targets that spell the batch out copy it instead. A network whose batch is free already, or that cannot
+/// Reshape targets that spell the batch out copy it instead, and what is there for one image is spread over all where it is
+/// joined with values of all. A network whose batch is free already, or that cannot
 /// do with another one, comes back as it is: look at the first dimension of its input.
 pub fn free_batch(graph: &Graph) -> Graph {
     freed(graph).unwrap_or_else(|| graph.clone())
@@ -31,19 +34,23 @@ fn freed(graph: &Graph) -> Option<Graph> {
     let (written, mut freed) = (result.written(), Vec::new());
     // Freeing one target frees the values behind it, which shows the next one.
     for (i, node) in order.into_iter().map(|i| (i, &result.nodes[i])) {
-        let Some(target) = pinned_target(node, walk.inferred(), fixed, &batch) else {
+        let target = pinned_target(node, walk.inferred(), fixed, &batch);
+        let change = target.map(|target| with_target(&written, node, target));
+        let spread =
+            || spread::spread(&written, node, walk.inferred(), fixed, &batch).filter(|_| result.opset() >= EXPAND);
+        let Some(change) = change.or_else(spread) else {
             walk.visit(node);
             continue;
         };
-        let (node, constant) = with_target(&written, node, target);
-        constant.iter().for_each(|(name, tensor)| walk.define(name, tensor));
-        walk.visit(&node);
-        freed.push((i, node, constant));
+        change.constants.iter().for_each(|(name, tensor)| walk.define(name, tensor));
+        change.before.iter().chain([&change.node]).for_each(|node| walk.visit(node));
+        freed.push((i, change));
     }
     let inferred = walk.finish();
-    for (i, node, constant) in freed {
+    for (i, Change { node, before, constants }) in freed {
         result.nodes[i] = node;
-        result.initializers.extend(constant);
+        result.nodes.extend(before);
+        result.initializers.extend(constants);
     }
     let carried = result.outputs.iter().all(|output| {
         let shape = inferred.fact(&output.name).and_then(|fact| fact.shape.as_ref());
@@ -136,12 +143,23 @@ fn joined_target(
     Some(target)
 }
 
+/// Since when there is `Expand`.
+const EXPAND: i64 = 8;
+
+/// What takes the place of a node that needs the fixed batch.
+struct Change {
+    node: Node,
+    /// What it reads beside.
+    before: Vec<Node>,
+    constants: Vec<Constant>,
+}
+
 /// A constant by its name.
 type Constant = (String, Arc<TensorData>);
 
 /// The node with another target, and the constant that it reads it from. 0 copies a size unless `allowzero` says otherwise, in
 /// which case the batch is what is left, or `allowzero` goes.
-fn with_target(written: &Written, node: &Node, mut target: Vec<i64>) -> (Node, Option<Constant>) {
+fn with_target(written: &Written, node: &Node, mut target: Vec<i64>) -> Change {
     let mut node = node.clone();
     if node.attrs.int("allowzero", 0) != 0 {
         match target.contains(&-1) {
@@ -151,12 +169,13 @@ fn with_target(written: &Written, node: &Node, mut target: Vec<i64>) -> (Node, O
     }
     if node.attrs.ints("shape").is_some() {
         node.attrs.set("shape", Attribute::Ints(target));
-        return (node, None);
+        return Change { node, before: Vec::new(), constants: Vec::new() };
     }
     // Other nodes may read the same constant.
     let name = written.free_name(&format!("{}_target", node.output()));
     node.inputs[1].clone_from(&name);
-    (node, Some((name, Arc::new(TensorData::from_i64(&[target.len()], &target)))))
+    let target = (name, Arc::new(TensorData::from_i64(&[target.len()], &target)));
+    Change { node, before: Vec::new(), constants: vec![target] }
 }
 
 fn set_types(graph: &mut Graph, inferred: &Inferred) {

@@ -1,0 +1,81 @@
+//! What an export for one image has only once, such as a class token, spread over all images.
+
+use std::sync::Arc;
+
+use super::Change;
+use crate::graph::attrs::Attribute;
+use crate::graph::infer::Inferred;
+use crate::graph::model::{Dim, Node, TensorData, Written};
+
+/// A `Concat` of values of all images with some that are there for `fixed` images, all alike: those are spread first.
+pub(super) fn spread(written: &Written, node: &Node, inferred: &Inferred, fixed: usize, batch: &Dim) -> Option<Change> {
+    if !node.is("Concat") {
+        return None;
+    }
+    let shape = |name: &str| inferred.fact(name)?.shape.as_deref();
+    let all = node.inputs.iter().find(|name| shape(name).and_then(<[Dim]>::first) == Some(batch))?;
+    let rank = shape(all)?.len();
+    // Joined along the batch itself, they are more images.
+    let axis = node.attrs.int("axis", 1);
+    if axis == 0 || axis == -i64::try_from(rank).ok()? {
+        return None;
+    }
+    let pinned = |name: &String| shape(name).and_then(<[Dim]>::first) == Some(&Dim::Known(fixed));
+    let names = Names { written, of: node.output() };
+    let mut change = names.count_of(all, rank);
+    let mut spread = node.clone();
+    for (at, name) in node.inputs.iter().enumerate().filter(|(_, name)| pinned(name)) {
+        let one = if fixed == 1 { name.clone() } else { names.row(&mut change, at, inferred.tensor(name)?)? };
+        spread.inputs[at] = names.spread(&mut change, at, &one);
+    }
+    change.node = spread;
+    (change.node.inputs != node.inputs).then_some(change)
+}
+
+/// Names after the value that is joined.
+struct Names<'a> {
+    written: &'a Written<'a>,
+    of: &'a str,
+}
+
+impl Names<'_> {
+    fn free(&self, what: &str) -> String {
+        self.written.free_name(&format!("{}/{what}", self.of))
+    }
+
+    /// [number of images, 1, 1, …] as `…/sizes`, counted on this value of that many dimensions.
+    fn count_of(&self, value: &str, rank: usize) -> Change {
+        let ints =
+            |what: &str, values: &[i64]| (self.free(what), Arc::new(TensorData::from_i64(&[values.len()], values)));
+        let constants = vec![ints("zero", &[0]), ints("ones", &vec![1; rank - 1])];
+        let [shape, images, sizes] = ["shape", "images", "sizes"].map(|what| self.free(what));
+        let (zero, ones) = (constants[0].0.as_str(), constants[1].0.as_str());
+        let mut joined = made("Concat", &[&images, ones], &sizes);
+        joined.attrs.set("axis", Attribute::Int(0));
+        let before = vec![made("Shape", &[value], &shape), made("Gather", &[&shape, zero], &images), joined];
+        Change { node: Node::default(), before, constants }
+    }
+
+    /// The first row of a constant whose rows are all alike.
+    fn row(&self, change: &mut Change, at: usize, tensor: &TensorData) -> Option<String> {
+        let rows = *tensor.dims.first()?;
+        let mut chunks = tensor.bytes.chunks(tensor.bytes.len().checked_div(rows)?.max(1));
+        let first = chunks.next()?;
+        let dims = std::iter::once(1).chain(tensor.dims[1..].iter().copied()).collect();
+        let row = TensorData { dtype: tensor.dtype, dims, bytes: first.to_vec().into() };
+        let alike = chunks.all(|chunk| chunk == first);
+        change.constants.push((self.free(&format!("row_{at}")), Arc::new(row)));
+        alike.then(|| change.constants.last().map(|(name, _)| name.clone()))?
+    }
+
+    fn spread(&self, change: &mut Change, at: usize, value: &str) -> String {
+        let name = self.free(&format!("spread_{at}"));
+        change.before.push(made("Expand", &[value, &self.free("sizes")], &name));
+        name
+    }
+}
+
+fn made(op: &str, inputs: &[&str], output: &str) -> Node {
+    let inputs = inputs.iter().map(|name| (*name).to_owned()).collect();
+    Node { name: output.into(), op: op.into(), inputs, outputs: vec![output.into()], ..Node::default() }
+}
