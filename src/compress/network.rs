@@ -187,9 +187,8 @@ fn answers(graph: &Graph) -> Result<Vec<ValueInfo>, CompressError> {
     let tree = Dominators::new(graph);
     let changed = graph.outputs.iter().filter(|output| tree.is_changed_by_images(&output.name));
     let answers: Vec<ValueInfo> = changed.cloned().collect();
-    let rows = |dims: &Vec<Dim>| matches!(dims.first(), Some(Dim::Unknown)) || dims.first() == Some(&batch());
-    let refused =
-        answers.iter().find_map(|output| Some((output, graph.shape(&output.name).filter(|dims| !rows(dims))?)));
+    let other = |output: &ValueInfo| graph.shape(&output.name).filter(|dims| !has_rows(dims));
+    let refused = answers.iter().find_map(|output| Some((output, other(output)?)));
     if let Some((output, dims)) = refused {
         let dims: Vec<String> = dims.iter().map(dim_text).collect();
         return Err(CompressError::ModelInterface(format!(
@@ -204,8 +203,13 @@ fn answers(graph: &Graph) -> Result<Vec<ValueInfo>, CompressError> {
     Ok(answers)
 }
 
+/// True of (N, …), or where it cannot be told.
+pub(super) fn has_rows(dims: &[Dim]) -> bool {
+    dims.first().is_some_and(|first| *first == Dim::Unknown || *first == batch())
+}
+
 /// The first dimension of what there is one of for each image.
-pub(super) fn batch() -> Dim {
+fn batch() -> Dim {
     Dim::Symbol("N".into())
 }
 

@@ -10,7 +10,7 @@ use crate::graph::{Graph, Node, ValueInfo};
 
 use super::block::Block;
 use super::dominators::{Dominators, data_inputs};
-use super::network::batch;
+use super::network::has_rows;
 
 /// The values that the student has to match.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,10 +86,10 @@ impl Search<'_> {
         (vec![output.to_owned()], format!("the output itself: {why}"))
     }
 
-    /// True where there are values, each (N, …).
+    /// True where there are values, and none is known to be anything but (N, …).
     fn has_rows(&self, values: &[&str]) -> bool {
-        let rows = |value: &&str| self.graph.shape(value).is_some_and(|dims| dims.first() == Some(&batch()));
-        !values.is_empty() && values.iter().all(rows)
+        let shape = |value: &&str| self.graph.shape(value);
+        !values.is_empty() && values.iter().filter_map(shape).all(|dims| has_rows(&dims))
     }
 
     /// True where no block that may be dropped stands between these values and an output that comes from them.

@@ -254,9 +254,22 @@ fn what_is_there_for_each_image_alike_is_spread_over_all() {
 }
 
 #[test]
+fn what_is_added_to_each_image_alike_is_added_once() {
+    for last in [2.0, 3.0] {
+        let mut graph = Graph { inputs: vec![value("x", &[2, 3])], outputs: vec![value("y", &[2, 3])], ..opset(18) };
+        let shift = TensorData::from_f32(&[2, 3], &[0.5, 1.0, 2.0, 0.5, 1.0, last]);
+        graph.initializers.insert("shift".into(), Arc::new(shift));
+        graph.initializers.insert("sizes".into(), Arc::new(TensorData::from_i64(&[2], &[2, 3])));
+        graph.nodes.push(node("Add", &["x", "shift"], "z"));
+        graph.nodes.push(node("Expand", &["z", "sizes"], "y"));
+        assert_eq!(free_batch(&graph).inputs[0].ty.shape.as_ref().expect("known")[0] == n(), last == 2.0);
+    }
+}
+
+#[test]
 fn a_network_that_cannot_do_with_another_batch_comes_back_as_it_is() {
     let mut graph = Graph { inputs: vec![value("x", &[2, 3])], outputs: vec![value("y", &[2, 3])], ..opset(18) };
-    graph.initializers.insert("per_image".into(), Arc::new(TensorData::from_f32(&[2, 3], &[0.0; 6])));
+    graph.initializers.insert("per_image".into(), Arc::new(TensorData::from_f32(&[2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0])));
     graph.nodes.push(node("Add", &["x", "per_image"], "y"));
     assert_eq!(free_batch(&graph).inputs, graph.inputs);
     let free = TinyResNet::default().graph();

@@ -1,16 +1,14 @@
 //! Frees the batch of a network that was exported for a fixed one, so that it can be run on many images at once.
 
 mod spread;
+mod target;
 
 use std::sync::Arc;
 
-use super::attrs::Attribute;
 use super::fold::InputShapes;
 use super::infer::{Effort, Inferred, Walk};
-use super::model::{Dim, Graph, Node, Shape, TensorData, ValueType, Written};
+use super::model::{Dim, Graph, Node, TensorData, ValueType};
 use super::order;
-use super::shape::fact::Item;
-use super::shape::symbol;
 
 /// The network with a free first dimension in place of a fixed batch: inputs, outputs and intermediate types say so,
 /// Reshape targets that spell the batch out copy it instead, and what is there for one image is spread over all where it is
@@ -34,8 +32,7 @@ fn freed(graph: &Graph) -> Option<Graph> {
     let (written, mut freed) = (result.written(), Vec::new());
     // Freeing one target frees the values behind it, which shows the next one.
     for (i, node) in order.into_iter().map(|i| (i, &result.nodes[i])) {
-        let target = pinned_target(node, walk.inferred(), fixed, &batch);
-        let change = target.map(|target| with_target(&written, node, target));
+        let change = target::free(&written, node, walk.inferred(), fixed, &batch);
         let spread =
             || spread::spread(&written, node, walk.inferred(), fixed, &batch).filter(|_| result.opset() >= EXPAND);
         let Some(change) = change.or_else(spread) else {
@@ -87,62 +84,6 @@ fn starts_with(ty: &ValueType, size: usize) -> bool {
     ty.shape.as_ref().and_then(|shape| shape.first()) == Some(&Dim::Known(size))
 }
 
-/// The target of a Reshape that turns a free batch back into the fixed one, with a copy in its place, or what is left where the
-/// batch is joined with other dimensions (the windows of Swin) or taken apart from them.
-fn pinned_target(node: &Node, inferred: &Inferred, fixed: usize, batch: &Dim) -> Option<Vec<i64>> {
-    if !node.is("Reshape") {
-        return None;
-    }
-    let from = inferred.fact(node.input(0)?)?.shape.as_ref()?;
-    let mut target = match node.attrs.ints("shape") {
-        Some(target) => target.to_vec(),
-        None => inferred.tensor(node.input(1)?)?.to_i64()?,
-    };
-    let zero_is_zero = node.attrs.int("allowzero", 0) != 0;
-    if from.first() != Some(batch) || target.first().map(|size| Item::Int(*size).dim()) != Some(Dim::Known(fixed)) {
-        return joined_target(from, target, zero_is_zero, fixed, batch);
-    }
-    // A real 0 in the target could not be told from a copy.
-    if zero_is_zero && target[1..].contains(&0) {
-        return None;
-    }
-    target[0] = 0;
-    Some(target)
-}
-
-/// The same where the first size of the target is a multiple of the fixed batch, and all of them together are as many elements
-/// as that has.
-fn joined_target(
-    from: &Shape,
-    mut target: Vec<i64>,
-    zero_is_zero: bool,
-    fixed: usize,
-    batch: &Dim,
-) -> Option<Vec<i64>> {
-    if target.first() == Some(&-1) {
-        return None;
-    }
-    let of_one = symbol::quotient(&symbol::product(from), batch).known()?;
-    let whole = i64::try_from(of_one.checked_mul(fixed)?).ok()?;
-    for (at, size) in target.iter_mut().enumerate().filter(|(_, size)| **size == 0 && !zero_is_zero) {
-        *size = i64::try_from(from.get(at)?.known()?).ok()?;
-    }
-    let given = target.iter().filter(|size| **size != -1).try_fold(1i64, |all, size| all.checked_mul(*size))?;
-    if given <= 0 || whole % given != 0 {
-        return None;
-    }
-    if let Some(open) = target.iter().position(|size| *size == -1) {
-        target[open] = whole / given;
-    } else if whole != given {
-        return None;
-    }
-    if *target.first()? % i64::try_from(fixed).ok()? != 0 {
-        return None;
-    }
-    target[0] = -1;
-    Some(target)
-}
-
 /// Since when there is `Expand`.
 const EXPAND: i64 = 8;
 
@@ -156,27 +97,6 @@ struct Change {
 
 /// A constant by its name.
 type Constant = (String, Arc<TensorData>);
-
-/// The node with another target, and the constant that it reads it from. 0 copies a size unless `allowzero` says otherwise, in
-/// which case the batch is what is left, or `allowzero` goes.
-fn with_target(written: &Written, node: &Node, mut target: Vec<i64>) -> Change {
-    let mut node = node.clone();
-    if node.attrs.int("allowzero", 0) != 0 {
-        match target.contains(&-1) {
-            true => node.attrs.set("allowzero", Attribute::Int(0)),
-            false => target[0] = -1,
-        }
-    }
-    if node.attrs.ints("shape").is_some() {
-        node.attrs.set("shape", Attribute::Ints(target));
-        return Change { node, before: Vec::new(), constants: Vec::new() };
-    }
-    // Other nodes may read the same constant.
-    let name = written.free_name(&format!("{}_target", node.output()));
-    node.inputs[1].clone_from(&name);
-    let target = (name, Arc::new(TensorData::from_i64(&[target.len()], &target)));
-    Change { node, before: Vec::new(), constants: vec![target] }
-}
 
 fn set_types(graph: &mut Graph, inferred: &Inferred) {
     let outputs = graph.outputs.iter_mut().map(|output| (&output.name, &mut output.ty));

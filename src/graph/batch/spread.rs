@@ -7,8 +7,15 @@ use crate::graph::attrs::Attribute;
 use crate::graph::infer::Inferred;
 use crate::graph::model::{Dim, Node, TensorData, Written};
 
-/// A `Concat` of values of all images with some that are there for `fixed` images, all alike: those are spread first.
+/// Operators that broadcast a first dimension of 1 by themselves.
+const BROADCAST: [&str; 9] = ["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Expand"];
+
+/// A node that takes values of all images with some that are there for `fixed` images, all alike: in a `Concat` those are spread
+/// first, elsewhere one of them is enough, and an `Expand` to the fixed batch leaves the batch as it is.
 pub(super) fn spread(written: &Written, node: &Node, inferred: &Inferred, fixed: usize, batch: &Dim) -> Option<Change> {
+    if BROADCAST.contains(&node.op.as_str()) {
+        return broadcast(written, node, inferred, fixed, batch);
+    }
     if !node.is("Concat") {
         return None;
     }
@@ -32,7 +39,33 @@ pub(super) fn spread(written: &Written, node: &Node, inferred: &Inferred, fixed:
     (change.node.inputs != node.inputs).then_some(change)
 }
 
-/// Names after the value that is joined.
+fn broadcast(written: &Written, node: &Node, inferred: &Inferred, fixed: usize, batch: &Dim) -> Option<Change> {
+    let first = |name: &str| inferred.fact(name)?.shape.as_ref()?.first();
+    if fixed == 1 || !node.inputs.iter().any(|name| first(name) == Some(batch)) {
+        return None;
+    }
+    let names = Names { written, of: node.output() };
+    let mut change = Change { node: node.clone(), before: Vec::new(), constants: Vec::new() };
+    if node.is("Expand") {
+        let mut target = inferred.tensor(node.input(1)?)?.to_i64()?;
+        (target.first() == Some(&i64::try_from(fixed).ok()?)).then_some(())?;
+        target[0] = 1;
+        let name = names.free("target");
+        change.constants.push((name.clone(), Arc::new(TensorData::from_i64(&[target.len()], &target))));
+        change.node.inputs[1] = name;
+        return Some(change);
+    }
+    let rank = node.inputs.iter().filter_map(|name| Some(inferred.fact(name)?.shape.as_ref()?.len())).max()?;
+    for (at, name) in node.inputs.iter().enumerate() {
+        let Some(tensor) = inferred.tensor(name).filter(|tensor| tensor.dims.len() == rank) else { continue };
+        if first(name) == Some(&Dim::Known(fixed)) {
+            change.node.inputs[at] = names.row(&mut change, at, tensor)?;
+        }
+    }
+    (change.node.inputs != node.inputs).then_some(change)
+}
+
+/// Names after the value that is made.
 struct Names<'a> {
     written: &'a Written<'a>,
     of: &'a str,
