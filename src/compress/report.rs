@@ -368,6 +368,9 @@ pub struct CostReport {
     pub teacher_forwards: u64,
     /// Seconds by phase.
     pub phases: BTreeMap<Phase, f64>,
+    /// Scores that an earlier job on the same network and images had left; their seconds are not in `phases`.
+    #[serde(default)]
+    pub reused_scores: usize,
 }
 
 /// Something the customer should know.

@@ -40,7 +40,7 @@ pub const INVARIANTS: &[Invariant] = &[
         sentence: "A task is begun three times at most, each time under a new lease.",
         query: "select 'task ' || id as subject, 'attempt ' || attempt || ', lease ' || lease as detail
                 from task where attempt not between 0 and 3 or lease < attempt
-                   or (state in ('running', 'done', 'failed') and attempt = 0)",
+                   or (state in ('running', 'done', 'failed') and attempt = 0 and not reused)",
     },
     Invariant {
         name: "live_job_goes_on",

@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod keys;
 pub mod models;
 pub mod page;
+pub mod scores;
 pub mod tasks;
 mod types;
 pub mod workers;

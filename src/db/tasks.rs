@@ -6,6 +6,7 @@
 use serde_json::Value;
 use sqlx::FromRow;
 
+use super::scores::ScoreRow;
 use super::{Connection, DbError, TaskKind, TaskState};
 use crate::ids::{JobId, TaskId, WorkerId};
 
@@ -30,6 +31,8 @@ pub struct TaskRow {
     pub result: Option<Value>,
     /// Seconds that the attempt that succeeded took.
     pub seconds: Option<f64>,
+    /// Whether its result was there before its job came.
+    pub reused: bool,
 }
 
 /// What a claim brings.
@@ -62,6 +65,21 @@ pub async fn insert(conn: &mut Connection, job: JobId, kind: TaskKind, blocks: &
          select id, $1, $2, block from unnest($3::uuid[], $4::text[]) as given (id, block)",
     );
     insert.bind(job).bind(kind).bind(ids).bind(blocks).execute(conn).await?;
+    Ok(())
+}
+
+/// Inserts the tasks of scores that are there already.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn insert_reused(conn: &mut Connection, job: JobId, scores: &[ScoreRow]) -> Result<(), DbError> {
+    for score in scores {
+        let insert = sqlx::query(
+            "insert into task (id, job, kind, block, state, result, reused, finished_at)
+             values ($1, $2, 'score', $3, 'done', $4, true, now())",
+        );
+        insert.bind(TaskId::new()).bind(job).bind(&score.block).bind(&score.result).execute(&mut *conn).await?;
+    }
     Ok(())
 }
 
@@ -204,7 +222,7 @@ pub async fn any_held(conn: &mut Connection, job: JobId) -> Result<bool, DbError
 /// As [`DbError`].
 pub async fn of_job(conn: &mut Connection, job: JobId) -> Result<Vec<TaskRow>, DbError> {
     let tasks = sqlx::query_as(
-        "select id, job, kind, block, state, attempt, lease, result,
+        "select id, job, kind, block, state, attempt, lease, result, reused,
                 extract(epoch from finished_at - started_at)::double precision as seconds
          from task where job = $1 order by kind, id",
     );
@@ -217,7 +235,7 @@ pub async fn of_job(conn: &mut Connection, job: JobId) -> Result<Vec<TaskRow>, D
 /// As [`DbError`].
 pub async fn exhausted(conn: &mut Connection, max_attempts: i32) -> Result<Vec<TaskRow>, DbError> {
     let tasks = sqlx::query_as(
-        "select id, job, kind, block, state, attempt, lease, result, null::double precision as seconds
+        "select id, job, kind, block, state, attempt, lease, result, reused, null::double precision as seconds
          from task where state = 'running' and lease_until < now() and attempt >= $1",
     );
     Ok(tasks.bind(max_attempts).fetch_all(conn).await?)

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::claim::Claim;
 use super::flow::{self, Next};
-use super::{JobsError, cancel, listen, lock_unfinished, store};
+use super::{JobsError, cancel, listen, lock_unfinished, scores, store};
 use crate::db::artifacts::{self, ArtifactRow};
 use crate::db::jobs::{Ending, JobRow};
 use crate::db::{Connection, Db, JobOutcome, JobStatus, TaskKind, admin, commit, events, jobs, tasks};
@@ -68,6 +68,9 @@ pub async fn complete(db: &Db, claim: &Claim, done: &Done) -> Result<Completion,
     }
     if !tasks::complete(&mut tx, claim.task, claim.lease, &done.result).await? {
         return Err(JobsError::LeaseLost);
+    }
+    if let Some(block) = &claim.block {
+        scores::keep(&mut tx, &job, block, &done.result).await?;
     }
     for (name, sha256) in &blobs.between {
         tasks::insert_blob(&mut tx, claim.task, name, sha256).await?;

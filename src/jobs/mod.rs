@@ -14,6 +14,7 @@ pub mod lease;
 pub mod listen;
 pub mod private_postgres;
 pub mod rescue;
+pub mod scores;
 pub mod store;
 pub mod submit;
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{CANCEL_PATIENCE, JobsError, MAX_ATTEMPTS, cancel, fail, listen};
 use crate::db::tasks::TaskRow;
-use crate::db::{Db, JobStatus, admin, blobs, commit, events, jobs, keys, tasks, workers};
+use crate::db::{Db, JobStatus, admin, blobs, commit, events, jobs, keys, scores, tasks, workers};
 use crate::ids::{JobId, WorkerId};
 use crate::problem::{Code, Problem};
 
@@ -96,7 +96,8 @@ pub async fn worker_died(db: &Db, worker: WorkerId) -> Result<u64, JobsError> {
     Ok(expired)
 }
 
-/// Deletes what nobody needs any more: bytes between the tasks of jobs that are done, blobs without an owner, old answers.
+/// Deletes what nobody needs any more: bytes between the tasks of jobs that are done, blobs without an owner, old answers, scores
+/// of models that are gone.
 ///
 /// # Errors
 /// As [`JobsError`].
@@ -105,5 +106,6 @@ pub async fn tidy(db: &Db) -> Result<(), JobsError> {
     tasks::delete_blobs_of_done_jobs(&mut conn).await?;
     blobs::delete_orphans(&mut conn).await?;
     keys::delete_old(&mut conn).await?;
+    scores::delete_of_gone_models(&mut conn).await?;
     Ok(())
 }

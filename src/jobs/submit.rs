@@ -2,22 +2,30 @@
 
 use serde_json::json;
 
-use super::{JobsError, listen};
+use super::{JobsError, listen, scores};
 use crate::compress::observer::Phase;
 use crate::db::jobs::NewJob;
 use crate::db::{Connection, TaskKind, admin, events, jobs, tasks};
 
-/// Inserts a job that measures its model and scores each of `blocks`. Durable once the caller commits.
+/// Inserts a job that measures its model and scores each of `blocks`, short of those that an earlier job has scored. Durable once the caller commits.
 ///
 /// # Errors
 /// As [`JobsError`]; the constraints `job_uses_model_fkey` and `job_uses_images_fkey` where an input was deleted meanwhile.
 pub async fn submit(conn: &mut Connection, job: &NewJob<'_>, blocks: &[&str]) -> Result<(), JobsError> {
     jobs::insert(conn, job).await?;
     tasks::insert(conn, job.id, TaskKind::Measure, &[None]).await?;
-    let scored: Vec<Option<&str>> = blocks.iter().copied().map(Some).collect();
-    tasks::insert(conn, job.id, TaskKind::Score, &scored).await?;
     jobs::set_phase(conn, job.id, Phase::Measure, 0, 1).await?;
     events::append(conn, job.id, "queued", &json!({ "blocks": blocks })).await?;
+    let row = jobs::get(conn, job.id).await?.ok_or(JobsError::NoSuchJob(job.id))?;
+    let known = scores::known(conn, &row, blocks).await?;
+    let is_known = |block: &&str| known.iter().any(|score| score.block == *block);
+    let (reused, new): (Vec<&str>, Vec<&str>) = blocks.iter().partition(|block| is_known(block));
+    let scored: Vec<Option<&str>> = new.into_iter().map(Some).collect();
+    tasks::insert(conn, job.id, TaskKind::Score, &scored).await?;
+    tasks::insert_reused(conn, job.id, &known).await?;
+    if !reused.is_empty() {
+        events::append(conn, job.id, "scores_reused", &json!({ "blocks": reused })).await?;
+    }
     admin::notify(conn, listen::TASKS, "").await?;
     Ok(())
 }

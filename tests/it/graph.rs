@@ -269,7 +269,9 @@ fn what_is_added_to_each_image_alike_is_added_once() {
 #[test]
 fn a_network_that_cannot_do_with_another_batch_comes_back_as_it_is() {
     let mut graph = Graph { inputs: vec![value("x", &[2, 3])], outputs: vec![value("y", &[2, 3])], ..opset(18) };
-    graph.initializers.insert("per_image".into(), Arc::new(TensorData::from_f32(&[2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0])));
+    graph
+        .initializers
+        .insert("per_image".into(), Arc::new(TensorData::from_f32(&[2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0])));
     graph.nodes.push(node("Add", &["x", "per_image"], "y"));
     assert_eq!(free_batch(&graph).inputs, graph.inputs);
     let free = TinyResNet::default().graph();

@@ -40,6 +40,15 @@ pub struct JobConfig {
     pub seed: u64,
 }
 
+impl JobConfig {
+    /// All that a block's score depends on beside the network and the images, as text: equal texts, equal scores.
+    pub fn scoring(&self) -> String {
+        let Self { preprocess, inputs, recoverability, seed, .. } = self;
+        let wishes = (env!("CARGO_PKG_VERSION"), preprocess, inputs, recoverability, seed);
+        serde_json::to_string(&wishes).unwrap_or_default()
+    }
+}
+
 /// When to stop dropping blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

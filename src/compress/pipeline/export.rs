@@ -41,6 +41,8 @@ pub struct Exported {
 pub struct Costs {
     /// Seconds by phase; taken from the steps' own results where absent.
     pub phases: BTreeMap<Phase, f64>,
+    /// Scores among them that were there before.
+    pub reused_scores: usize,
 }
 
 /// Everything that the earlier steps found out.
@@ -197,6 +199,7 @@ fn cost(bench: &Bench, found: &Found, costs: &Costs, verify: f64) -> CostReport 
         wall_seconds: phases.values().sum(),
         teacher_forwards: scoring + found.summary.teacher_forwards + measuring,
         phases,
+        reused_scores: costs.reused_scores,
     }
 }
 

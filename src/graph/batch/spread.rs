@@ -95,7 +95,7 @@ impl Names<'_> {
         let mut chunks = tensor.bytes.chunks(tensor.bytes.len().checked_div(rows)?.max(1));
         let first = chunks.next()?;
         let dims = std::iter::once(1).chain(tensor.dims[1..].iter().copied()).collect();
-        let row = TensorData { dtype: tensor.dtype, dims, bytes: first.to_vec().into() };
+        let row = TensorData { dtype: tensor.dtype, dims, bytes: first.to_vec() };
         let alike = chunks.all(|chunk| chunk == first);
         change.constants.push((self.free(&format!("row_{at}")), Arc::new(row)));
         alike.then(|| change.constants.last().map(|(name, _)| name.clone()))?

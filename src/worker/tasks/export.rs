@@ -47,7 +47,8 @@ fn costs(before: &[TaskRow]) -> Costs {
             *phases.entry(task.kind.phase()).or_default() += seconds;
         }
     }
-    Costs { phases }
+    let reused_scores = before.iter().filter(|task| task.reused).count();
+    Costs { phases, reused_scores }
 }
 
 pub(super) fn run(bench: &Bench, input: &Input, obs: &dyn Observer) -> Result<Done, Failure> {

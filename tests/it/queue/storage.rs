@@ -7,7 +7,7 @@ use practised::jobs::complete::complete;
 use practised::jobs::{cancel, rescue, store};
 use serde_json::{Value, json};
 
-use super::{brings, job, take};
+use super::{brings, event_kinds, job, take};
 use crate::support::database::Database;
 
 #[tokio::test]
@@ -94,5 +94,60 @@ async fn results_and_bytes_wait_for_the_tasks_that_follow() {
     let student = tasks::blob(&mut conn, id, TaskKind::Finetune, "student").await.expect("read").expect("there");
     assert_eq!(store::read(db, &student).await.expect("stored").len(), 3 << 20);
     drop(conn);
+    base.stop().await;
+}
+
+/// The tasks of a job that are done before any worker came.
+async fn reused(base: &Database, id: practised::ids::JobId) -> Vec<String> {
+    let mut conn = base.db.connection().await.expect("a connection");
+    let tasks = practised::db::tasks::of_job(&mut conn, id).await.expect("read");
+    tasks.into_iter().filter(|task| task.reused).filter_map(|task| task.block).collect()
+}
+
+#[tokio::test]
+async fn scores_are_kept_for_the_next_job_on_the_same_model_and_images() {
+    let base = Database::start().await;
+    let (db, worker) = (&base.db, base.worker().await);
+    let (model, images) = (base.model(b"a model").await, base.image_set(b"images").await);
+    let wishes = |seed: u64| json!({ "finetune": null, "seed": seed });
+    let first = base.job_on(model, Some(images), wishes(1), &["a", "b"]).await;
+    assert!(reused(&base, first).await.is_empty());
+    // One score, and then its job is cancelled: it was computed all the same.
+    let measure = take(db, worker).await;
+    let score = take(db, worker).await;
+    complete(db, &score, &brings(score.kind)).await.expect("stored");
+    practised::jobs::cancel::request(db, first).await.expect("asked");
+    practised::jobs::cancel::acknowledge(db, &measure).await.expect("cancelled");
+
+    let second = base.job_on(model, Some(images), wishes(1), &["a", "b"]).await;
+    let scored = score.block.expect("a block");
+    assert_eq!(reused(&base, second).await, [scored.clone()]);
+    let kinds = event_kinds(db, second).await;
+    assert_eq!(kinds, ["queued", "scores_reused"]);
+    let mut claimed = Vec::new();
+    while let Some(claim) = practised::jobs::claim::claim(db, worker).await.expect("claims") {
+        claimed.extend(claim.block.clone());
+        complete(db, &claim, &brings(claim.kind)).await.expect("stored");
+    }
+    assert_eq!(claimed.len(), 1, "only what was missing");
+    assert_ne!(claimed[0], scored);
+    assert_eq!(job(db, second).await.status, practised::db::JobStatus::Succeeded);
+
+    // All of it is there now; not for other images, another seed, another model.
+    let third = base.job_on(model, Some(images), wishes(1), &["a", "b", "c"]).await;
+    assert_eq!(reused(&base, third).await.len(), 2);
+    let same_archive = base.image_set(b"images").await;
+    let again = base.job_on(model, Some(same_archive), wishes(1), &["a"]).await;
+    assert_eq!(reused(&base, again).await.len(), 1);
+    let (others, other) = (base.image_set(b"other images").await, base.model(b"another model").await);
+    for id in [
+        base.job_on(model, Some(others), wishes(1), &["a"]).await,
+        base.job_on(model, None, wishes(1), &["a"]).await,
+        base.job_on(model, Some(images), wishes(2), &["a"]).await,
+        base.job_on(other, Some(images), wishes(1), &["a"]).await,
+    ] {
+        assert!(reused(&base, id).await.is_empty());
+    }
+    assert!(super::doctor::broken(db).await.is_empty());
     base.stop().await;
 }

@@ -49,6 +49,22 @@ async fn a_network_goes_in_and_comes_back_smaller_with_a_report() {
     let student = app.get(&format!("/v1/jobs/{id}/artifacts/student.onnx")).await;
     let uploaded = app.post_bytes("/v1/models", "application/octet-stream", student.bytes).await;
     assert_eq!(uploaded.status, 201, "the student is a model like any other: {uploaded:?}");
+
+    // A second wish about the same network and images is not scored again.
+    job["target"] = json!({"blocks": 2});
+    let second = app.submit(&job).await;
+    assert_eq!(app.finished(&second, Duration::from_secs(240)).await["status"], "succeeded");
+    let again = app.get(&format!("/v1/jobs/{second}/report")).await.json();
+    let scored = |report: &Value| -> Vec<Value> {
+        let blocks = report["blocks"].as_array().expect("a list").iter();
+        blocks.map(|block| block["recoverability"].clone()).filter(|score| !score.is_null()).collect()
+    };
+    assert_eq!(scored(&again), scored(&report));
+    assert_eq!(
+        (&report["cost"]["reused_scores"], &again["cost"]["reused_scores"]),
+        (&json!(0), &json!(scored(&report).len()))
+    );
+    assert!(app.event_kinds(&second).await.contains(&"scores_reused".to_owned()));
 }
 
 #[tokio::test]

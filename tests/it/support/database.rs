@@ -62,11 +62,21 @@ impl Database {
         let id = JobId::new();
         let model = self.model(id.to_string().as_bytes()).await;
         let images = Some(self.image_set(format!("images of {id}").as_bytes()).await);
+        self.submit(NewJob { id, model, images, config: &config, metadata: &json!({}), deadline_seconds }, blocks).await
+    }
+
+    /// A job on what is there.
+    pub async fn job_on(&self, model: ModelId, images: Option<ImageSetId>, config: Value, blocks: &[&str]) -> JobId {
+        let (id, metadata) = (JobId::new(), json!({}));
+        let job = NewJob { id, model, images, config: &config, metadata: &metadata, deadline_seconds: 3600.0 };
+        self.submit(job, blocks).await
+    }
+
+    async fn submit(&self, job: NewJob<'_>, blocks: &[&str]) -> JobId {
         let mut tx = self.db.begin().await.expect("begins");
-        let job = NewJob { id, model, images, config: &config, metadata: &json!({}), deadline_seconds };
         submit::submit(&mut tx, &job, blocks).await.expect("submitted");
         commit(tx).await.expect("committed");
-        id
+        job.id
     }
 
     /// A registered worker.

@@ -1,0 +1,53 @@
+//! Scores outlive their jobs: what was computed once for a model, its images and the same wishes is not computed again.
+
+use crate::compress::config::JobConfig;
+use crate::db::jobs::JobRow;
+use crate::db::scores::{self, ScoreKey, ScoreRow};
+use crate::db::{Connection, image_sets};
+
+use super::JobsError;
+use super::store::sha256_hex;
+
+/// What the scores of a job belong to; `None` where its wishes are of another version and cannot be read.
+async fn key(conn: &mut Connection, job: &JobRow) -> Result<Option<ScoreKey>, JobsError> {
+    let Ok(config) = serde_json::from_value::<JobConfig>(job.config.clone()) else { return Ok(None) };
+    let images_sha256 = match job.images {
+        None => String::new(),
+        Some(id) => match image_sets::get(conn, id).await? {
+            Some(images) => images.sha256,
+            None => return Ok(None),
+        },
+    };
+    Ok(Some(ScoreKey { model: job.model, images_sha256, wishes: sha256_hex(config.scoring().as_bytes()) }))
+}
+
+/// The scores of these blocks that earlier jobs have left for one like this.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn known(conn: &mut Connection, job: &JobRow, blocks: &[&str]) -> Result<Vec<ScoreRow>, JobsError> {
+    let Some(key) = key(conn, job).await? else { return Ok(Vec::new()) };
+    let mut known = scores::find(conn, &key, blocks).await?;
+    for score in &mut known {
+        // What it cost, another job has paid.
+        score.result["seconds"] = 0.0.into();
+        score.result["teacher_forwards"] = 0.into();
+    }
+    Ok(known)
+}
+
+/// Keeps a score that this job has computed.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn keep(
+    conn: &mut Connection,
+    job: &JobRow,
+    block: &str,
+    result: &serde_json::Value,
+) -> Result<(), JobsError> {
+    match key(conn, job).await? {
+        Some(key) => Ok(scores::insert(conn, &key, block, result, job.id).await?),
+        None => Ok(()),
+    }
+}
