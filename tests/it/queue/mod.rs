@@ -2,6 +2,7 @@
 
 mod ends;
 mod leases;
+mod model;
 mod storage;
 
 use practised::db::{Db, JobOutcome, TaskKind, events, jobs};
