@@ -2,9 +2,11 @@
 
 use stateright::Property;
 
-use super::action::{Action, Answer, Event, Rules, Step};
+use super::action::{Action, Answer};
 use super::explore::LeaseModel;
+use super::rules::Rules;
 use super::state::{Role, State, Status, TASKS, Task, TaskState};
+use super::step::{Event, Step};
 
 /// What a step can do wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,8 +2,8 @@
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use super::action::Rules;
 use super::explore::LeaseModel;
+use super::rules::Rules;
 use super::state::Bounds;
 
 /// What is taken away.

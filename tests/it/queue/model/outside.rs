@@ -1,8 +1,10 @@
 //! What happens to a job from outside its workers: `cancel::request`, `rescue::{sweep, worker_died}`, and how a job ends.
 
-use super::action::{Answer, Event, Rules, Step};
+use super::action::Answer;
 use super::mutants::Mutant;
+use super::rules::Rules;
 use super::state::{State, Status, TaskState, Worker};
+use super::step::{Event, Step};
 
 impl Rules {
     pub(super) fn worker_died(&self, step: &mut Step, worker: usize) {

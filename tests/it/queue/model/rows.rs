@@ -2,11 +2,10 @@
 
 use practised::db::{Db, TaskKind};
 use practised::ids::{JobId, TaskId};
-use practised::jobs::{cancel, rescue};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::action::{Answer, Event};
+use super::action::Answer;
 use super::state::{EXPORT, FINETUNE, Job, SELECT, Status, TASKS, Task, TaskState};
 
 /// A job and its tasks as the model has them.
@@ -33,15 +32,7 @@ pub async fn read(db: &Db, id: JobId) -> (Job, [Task; TASKS]) {
 
 fn job(row: &PgRow) -> Job {
     Job {
-        status: match row.get("status") {
-            "queued" => Status::Queued,
-            "running" => Status::Running,
-            "succeeded" => Status::Succeeded,
-            "failed" => Status::Failed,
-            "cancelled" => Status::Cancelled,
-            "expired" => Status::Expired,
-            other => panic!("no status is called {other}"),
-        },
+        status: Status::ALL.into_iter().find(|status| status.name() == row.get::<&str, _>("status")).expect("known"),
         cancel_requested: row.get("cancel_requested"),
         late: row.get("late"),
         reports: row.get::<i64, _>("reports") as u8,
@@ -74,24 +65,6 @@ pub fn places(kinds: impl Iterator<Item = TaskKind>) -> impl Iterator<Item = usi
         TaskKind::Finetune => FINETUNE,
         TaskKind::Export => EXPORT,
     })
-}
-
-pub fn event_kind(event: Event) -> &'static str {
-    match event {
-        Event::Queued => "queued",
-        Event::Started => "started",
-        Event::TaskStarted => "task_started",
-        Event::TaskRescued => "task_rescued",
-        Event::Said => "said",
-        Event::TaskDone => "task_done",
-        Event::TaskFailed => "task_failed",
-        Event::TaskReleased => "task_released",
-        Event::CancelRequested => "cancel_requested",
-        Event::Succeeded => "succeeded",
-        Event::Failed => "failed",
-        Event::Cancelled => "cancelled",
-        Event::Expired => "expired",
-    }
 }
 
 /// The database's clock, in seconds.
@@ -134,11 +107,4 @@ pub async fn stretch_wait(db: &Db, task: TaskId, failed_after: f64) {
     let touched =
         stretch.bind(task.uuid()).bind(failed_after).execute(&mut *conn).await.expect("asked").rows_affected();
     assert_eq!(touched, 1, "a task that failed waits before it is claimed again");
-}
-
-/// Ends a job so that no later claim or sweep meets it.
-pub async fn end(db: &Db, job: JobId) {
-    cancel::request(db, job).await.expect("asked");
-    end_patience(db, job).await;
-    rescue::sweep(db).await.expect("swept");
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::action::{Answer, Step, Transaction};
+use super::action::{Answer, Transaction};
 use super::state::{State, Status, TASKS, Task, TaskState};
+use super::step::Step;
 
 /// Where a task stands in the diagram: its state in the database, with leases that ran out apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +19,18 @@ pub enum Stand {
 }
 
 impl Stand {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "[*]",
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::RanOut => "ran_out",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     fn of(task: &Task) -> Self {
         match task.state {
             TaskState::Absent => Self::Absent,

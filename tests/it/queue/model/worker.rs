@@ -1,8 +1,10 @@
 //! What a worker's calls do: `jobs::{claim, lease, complete, fail}` and `cancel::acknowledge`.
 
-use super::action::{Answer, Event, Rules, Step, Transaction};
+use super::action::{Answer, Transaction};
 use super::mutants::Mutant;
+use super::rules::Rules;
 use super::state::{EXPORT, FINETUNE, Role, SELECT, State, Status, TASKS, Task, TaskState, Worker};
+use super::step::{Event, Step};
 
 impl Rules {
     /// Whether `tasks::claim` may take a task. Rows that others are busy with are skipped, so it may be any of these.
@@ -38,7 +40,7 @@ impl Rules {
             return step.answer(Answer::NotBegun);
         }
         if !step.state.holds(worker) && !self.lack(Mutant::BeginWithoutFence) {
-            return refuse(step, worker, Answer::NotBegun);
+            return leave(step, worker, Answer::NotBegun);
         }
         if job.status == Status::Queued {
             step.state.job.status = Status::Running;
@@ -61,7 +63,7 @@ impl Rules {
 
     pub(super) fn look(&self, step: &mut Step, worker: usize) {
         if !step.state.holds(worker) {
-            return refuse(step, worker, Answer::Lost);
+            return leave(step, worker, Answer::Lost);
         }
         step.answer(if step.state.job.cancel_requested { Answer::CancelRequested } else { Answer::Held });
     }
@@ -79,14 +81,14 @@ impl Rules {
 
     pub(super) fn complete(&self, step: &mut Step, worker: usize) {
         if step.state.job.status.is_done() {
-            return refuse(step, worker, Answer::LeaseLost);
+            return leave(step, worker, Answer::LeaseLost);
         }
         if step.state.job.cancel_requested && !self.lack(Mutant::CompleteIgnoresCancel) {
             return self.give_in(step, worker);
         }
         let is_running = step.state.task_of(worker).state == TaskState::Running;
         if !(step.state.holds(worker) || is_running && self.lack(Mutant::CompleteWithoutFence)) {
-            return refuse(step, worker, Answer::LeaseLost);
+            return leave(step, worker, Answer::LeaseLost);
         }
         step.state.task_of(worker).leave(TaskState::Done);
         step.event(Event::TaskDone);
@@ -114,13 +116,13 @@ impl Rules {
 
     pub(super) fn fail(&self, step: &mut Step, worker: usize, may_pass: bool) {
         if step.state.job.status.is_done() {
-            return refuse(step, worker, Answer::LeaseLost);
+            return leave(step, worker, Answer::LeaseLost);
         }
         if step.state.job.cancel_requested && !self.lack(Mutant::FailIgnoresCancel) {
             return self.give_in(step, worker);
         }
         if !step.state.holds(worker) {
-            return refuse(step, worker, Answer::LeaseLost);
+            return leave(step, worker, Answer::LeaseLost);
         }
         step.event(Event::TaskFailed);
         // The worker compares the attempt of its claim, which is the row's as long as it holds the lease.
@@ -139,7 +141,7 @@ impl Rules {
 
     pub(super) fn release(&self, step: &mut Step, worker: usize) {
         if !step.state.holds(worker) {
-            return refuse(step, worker, Answer::LeaseLost);
+            return leave(step, worker, Answer::LeaseLost);
         }
         let task = step.state.task_of(worker);
         task.leave(TaskState::Ready);
@@ -161,7 +163,7 @@ impl Rules {
         let is_running = step.state.task_of(worker).state == TaskState::Running;
         let held = step.state.holds(worker) || is_running && self.lack(Mutant::AcknowledgeWithoutFence);
         if step.state.job.status.is_done() || !held {
-            return refuse(step, worker, Answer::LeaseLost);
+            return leave(step, worker, Answer::LeaseLost);
         }
         step.state.task_of(worker).leave(TaskState::Cancelled);
         self.end_where_nobody_works(step);
@@ -169,11 +171,7 @@ impl Rules {
     }
 }
 
-/// Nothing is written; the worker knows now and takes something else.
-fn refuse(step: &mut Step, worker: usize, answer: Answer) {
-    leave(step, worker, answer);
-}
-
+/// The worker knows what it was told and takes something else. Where the lease is lost that is all that happens.
 fn leave(step: &mut Step, worker: usize, answer: Answer) {
     step.state.workers[worker] = Worker::IDLE;
     step.answer(answer);
