@@ -10,7 +10,7 @@ cargo = LIBTORCH=$(libtorch) cargo
 # Tests work on networks of a few kilobytes, where a second thread per operator only gets in the way.
 one_thread = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test bench conformance zoo fuzz lint build setup clean
+.PHONY: demo test bench conformance zoo model fuzz lint build setup clean
 
 ## Sets up, builds, and runs one job through the HTTP service on the example network.
 demo: build
@@ -36,6 +36,10 @@ conformance: build
 zoo: build
 	scripts/with_wheels keras scripts/keras --folder "$(target_dir)/keras"
 	scripts/with_wheels zoo scripts/zoo --keras "$(target_dir)/keras"
+
+## Explores the lease protocol with as many attempts as the queue allows, and walks it longer beside the code. See docs/reliability.md.
+model: setup
+	MODEL_ATTEMPTS=3 MODEL_TRACES=1000 $(cargo) test --locked --test it queue::model -- --nocapture
 
 ## Gives hostile bytes to what reads a customer's files, FUZZ_SECONDS (60) for each target; finds become tests. See docs/fuzzing.md.
 fuzz: setup

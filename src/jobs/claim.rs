@@ -38,8 +38,12 @@ pub async fn claim(db: &Db, worker: WorkerId) -> Result<Option<Claim>, JobsError
     Ok(begin(db, &claim, rescued).await?.then_some(claim))
 }
 
-/// The job's side of a claim. False where the job ended, or was asked to, between the two.
-async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, JobsError> {
+/// The job's side of a claim. False where the job ended, or was asked to, or the lease moved on between the two. Public so
+/// that a test can stop between the two.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, JobsError> {
     let mut tx = db.begin().await?;
     let job = lock(&mut tx, claim.job).await?;
     if job.status.is_done() || job.cancel_requested_at.is_some() {
@@ -49,6 +53,10 @@ async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, JobsError>
             Ok(()) | Err(JobsError::LeaseLost) => Ok(false),
             Err(error) => Err(error),
         };
+    }
+    // A worker that was away for longer than its lease has nothing to begin with, and nothing to say.
+    if tasks::look(&mut tx, claim.task, claim.lease).await?.is_none() {
+        return Ok(false);
     }
     if jobs::start(&mut tx, claim.job).await? {
         events::append(&mut tx, claim.job, "started", &json!({})).await?;

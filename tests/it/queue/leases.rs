@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use practised::compress::observer::Phase;
-use practised::db::{JobOutcome, JobStatus, TaskKind, artifacts, jobs};
+use practised::db::{JobOutcome, JobStatus, TaskKind, artifacts, jobs, tasks};
 use practised::jobs::cancel;
-use practised::jobs::claim::{Claim, claim};
+use practised::jobs::claim::{Claim, begin, claim};
 use practised::jobs::complete::{Completion, complete};
 use practised::jobs::fail::{Verdict, fail};
 use practised::jobs::lease::{self, Standing};
-use practised::jobs::{JobsError, rescue, store};
+use practised::jobs::{JobsError, LEASE, MAX_ATTEMPTS, rescue, store};
 use practised::problem::{Code, Problem};
 use serde_json::json;
 
@@ -129,6 +129,26 @@ async fn a_worker_that_comes_back_from_the_dead_changes_nothing() {
     assert_eq!(job(db, id).await.progress_done, 3);
     complete(db, &heir, &brings(heir.kind)).await.expect("stored");
     assert!(event_kinds(db, id).await.contains(&"task_rescued".to_owned()));
+    base.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_was_away_in_the_middle_of_its_claim_begins_nothing() {
+    let base = Database::start().await;
+    let (db, first, second) = (&base.db, base.worker().await, base.worker().await);
+    let id = base.job(json!({ "finetune": null }), &["a"]).await;
+    let mut conn = db.connection().await.expect("a connection");
+    let row = tasks::claim(&mut conn, first, LEASE.as_secs_f64(), MAX_ATTEMPTS).await.expect("claims").expect("a task");
+    let_leases_run_out(db, first).await;
+    let heir = take(db, second).await;
+    assert_eq!(heir.task, row.id);
+
+    let before = event_kinds(db, id).await;
+    let tasks::ClaimRow { id: task, job, kind, block, attempt, lease, rescued } = row;
+    let zombie = Claim { task, job, kind, block, attempt, lease };
+    assert!(!begin(db, &zombie, rescued).await.expect("asked"));
+    assert_eq!(event_kinds(db, id).await, before);
+    drop(conn);
     base.stop().await;
 }
 

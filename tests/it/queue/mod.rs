@@ -3,6 +3,7 @@
 pub mod doctor;
 mod ends;
 mod leases;
+mod model;
 mod storage;
 
 use practised::db::{Db, JobOutcome, TaskKind, events, jobs};
