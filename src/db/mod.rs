@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod artifacts;
 pub mod blobs;
+mod commit;
 mod error;
 pub mod events;
 pub mod image_sets;
@@ -28,6 +29,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
 
+pub use commit::{CommitPoint, commit};
 pub use error::DbError;
 pub use page::{Order, Page};
 pub use types::{JobOutcome, JobStatus, TaskKind, TaskState};
@@ -88,12 +90,4 @@ impl Db {
     pub async fn close(&self) {
         self.pool.close().await;
     }
-}
-
-/// Commits, with this layer's error.
-///
-/// # Errors
-/// Where the commit did not happen, or nobody can tell because the connection broke.
-pub async fn commit(transaction: Transaction<'_, Postgres>) -> Result<(), DbError> {
-    Ok(transaction.commit().await?)
 }

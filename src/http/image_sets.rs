@@ -17,7 +17,7 @@ use super::upload::{check_length, form, is_form, next_field, read_field, spool_b
 use super::{App, HttpError};
 use crate::db::image_sets as rows;
 use crate::db::image_sets::{ImageRow, ImageSetRow, RefusalRow};
-use crate::db::{Connection, commit};
+use crate::db::{CommitPoint, Connection, commit};
 use crate::ids::ImageSetId;
 use crate::problem::{Code, Problem};
 use crate::service::image_sets::{self, Upload};
@@ -114,7 +114,7 @@ async fn upload(State(app): State<App>, headers: HeaderMap, request: Request) ->
     if let Some(key) = &key {
         key.remember(&mut tx, 201, Some(&location), &body).await?;
     }
-    commit(tx).await?;
+    commit(tx, CommitPoint::ImageSet).await?;
     Ok((StatusCode::CREATED, [(LOCATION, location)], idempotency::json(body)).into_response())
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::claim::Claim;
 use super::{JobsError, listen, lock, lock_unfinished};
 use crate::db::jobs::{Ending, JobRow};
-use crate::db::{Connection, Db, JobStatus, TaskState, admin, commit, events, jobs, tasks};
+use crate::db::{CommitPoint, Connection, Db, JobStatus, TaskState, admin, commit, events, jobs, tasks};
 use crate::ids::JobId;
 
 /// What a request to cancel found.
@@ -35,7 +35,7 @@ pub async fn request(db: &Db, id: JobId) -> Result<Cancelling, JobsError> {
         admin::notify(&mut tx, listen::CANCEL, &id.to_string()).await?;
     }
     let ended = end_where_nobody_works(&mut tx, &job).await?;
-    commit(tx).await?;
+    commit(tx, CommitPoint::CancelRequest).await?;
     Ok(if ended { Cancelling::Cancelled } else { Cancelling::Requested })
 }
 
@@ -50,7 +50,7 @@ pub async fn acknowledge(db: &Db, claim: &Claim) -> Result<(), JobsError> {
         return Err(JobsError::LeaseLost);
     }
     end_where_nobody_works(&mut tx, &job).await?;
-    Ok(commit(tx).await?)
+    Ok(commit(tx, CommitPoint::CancelAcknowledge).await?)
 }
 
 /// Ends a job that is to be cancelled unless a worker still holds one of its tasks.

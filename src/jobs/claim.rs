@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{JobsError, LEASE, MAX_ATTEMPTS, cancel, lock};
-use crate::db::{Db, TaskKind, commit, events, jobs, tasks};
+use crate::db::{CommitPoint, Db, TaskKind, commit, events, jobs, tasks};
 use crate::ids::{JobId, TaskId, WorkerId};
 
 /// A task with the lease that its holder names in every write.
@@ -63,7 +63,7 @@ pub async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, JobsEr
     }
     let kind = if rescued { "task_rescued" } else { "task_started" };
     events::append(&mut tx, claim.job, kind, &claim.detail()).await?;
-    commit(tx).await?;
+    commit(tx, CommitPoint::Begin).await?;
     Ok(true)
 }
 

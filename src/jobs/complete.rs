@@ -8,7 +8,7 @@ use super::flow::{self, Next};
 use super::{JobsError, cancel, listen, lock_unfinished, scores, store};
 use crate::db::artifacts::{self, ArtifactRow};
 use crate::db::jobs::{Ending, JobRow};
-use crate::db::{Connection, Db, JobOutcome, JobStatus, TaskKind, admin, commit, events, jobs, tasks};
+use crate::db::{CommitPoint, Connection, Db, JobOutcome, JobStatus, TaskKind, admin, commit, events, jobs, tasks};
 
 /// What a task brings.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ pub async fn complete(db: &Db, claim: &Claim, done: &Done) -> Result<Completion,
     }
     events::append(&mut tx, claim.job, "task_done", &claim.detail()).await?;
     go_on(&mut tx, claim, &job, done.last.as_ref(), &blobs.artifacts).await?;
-    commit(tx).await?;
+    commit(tx, CommitPoint::Complete).await?;
     Ok(Completion::Stored)
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::claim::Claim;
 use super::{JobsError, MAX_ATTEMPTS, cancel, lock_unfinished, to_json};
 use crate::db::jobs::Ending;
-use crate::db::{Connection, Db, JobStatus, TaskState, commit, events, jobs, tasks};
+use crate::db::{CommitPoint, Connection, Db, JobStatus, TaskState, commit, events, jobs, tasks};
 use crate::ids::JobId;
 use crate::problem::{Code, Problem};
 
@@ -43,7 +43,7 @@ pub async fn fail(db: &Db, claim: &Claim, problem: &Problem, may_pass: bool) -> 
         }
         detail["again_in_seconds"] = wait.into();
         events::append(&mut tx, claim.job, "task_failed", &detail).await?;
-        commit(tx).await?;
+        commit(tx, CommitPoint::Retry).await?;
         return Ok(Verdict::Retried);
     }
     if !tasks::end(&mut tx, claim.task, claim.lease, TaskState::Failed).await? {
@@ -51,7 +51,7 @@ pub async fn fail(db: &Db, claim: &Claim, problem: &Problem, may_pass: bool) -> 
     }
     events::append(&mut tx, claim.job, "task_failed", &detail).await?;
     end_job(&mut tx, claim.job, JobStatus::Failed, &last_word(claim, problem, may_pass)).await?;
-    commit(tx).await?;
+    commit(tx, CommitPoint::Fail).await?;
     Ok(Verdict::JobFailed)
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::claim::Claim;
 use super::{JobsError, LEASE, lock};
 use crate::compress::observer::Phase;
-use crate::db::{Db, TaskKind, commit, events, jobs, tasks};
+use crate::db::{CommitPoint, Db, TaskKind, commit, events, jobs, tasks};
 
 /// What a look at the lease tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,6 @@ pub async fn release(db: &Db, claim: &Claim) -> Result<bool, JobsError> {
     }
     events::append(&mut tx, claim.job, "task_released", &claim.detail()).await?;
     crate::db::admin::notify(&mut tx, super::listen::TASKS, "").await?;
-    commit(tx).await?;
+    commit(tx, CommitPoint::Release).await?;
     Ok(true)
 }

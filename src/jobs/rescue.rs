@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{CANCEL_PATIENCE, JobsError, MAX_ATTEMPTS, cancel, fail, listen};
 use crate::db::tasks::TaskRow;
-use crate::db::{Db, JobStatus, admin, blobs, commit, events, jobs, keys, scores, tasks, workers};
+use crate::db::{CommitPoint, Db, JobStatus, admin, blobs, commit, events, jobs, keys, scores, tasks, workers};
 use crate::ids::{JobId, WorkerId};
 use crate::problem::{Code, Problem};
 
@@ -44,7 +44,7 @@ async fn fail_crashed(db: &Db, task: &TaskRow) -> Result<bool, JobsError> {
         events::append(&mut tx, task.job, "task_failed", &detail).await?;
         fail::end_job(&mut tx, task.job, JobStatus::Failed, &problem).await?;
     }
-    commit(tx).await?;
+    commit(tx, CommitPoint::FailCrashed).await?;
     tracing::warn!(job = %task.job, task = task.kind.as_str(), "a task lost its worker on the last attempt: the job failed");
     Ok(true)
 }
@@ -77,7 +77,7 @@ async fn end_overdue(db: &Db, id: JobId) -> Result<bool, JobsError> {
     } else {
         return Ok(false);
     }
-    commit(tx).await?;
+    commit(tx, CommitPoint::EndOverdue).await?;
     Ok(true)
 }
 
@@ -92,7 +92,7 @@ pub async fn worker_died(db: &Db, worker: WorkerId) -> Result<u64, JobsError> {
     if expired > 0 {
         admin::notify(&mut tx, listen::TASKS, "").await?;
     }
-    commit(tx).await?;
+    commit(tx, CommitPoint::WorkerDied).await?;
     Ok(expired)
 }
 

@@ -10,7 +10,7 @@ use zip::write::SimpleFileOptions;
 use super::spool::{Spool, Spooled};
 use super::{Context, ServiceError, faults, refuse};
 use crate::db::image_sets::{self, ImageRow, ImageSetRow, RefusalRow};
-use crate::db::{Connection, commit};
+use crate::db::{CommitPoint, Connection, commit};
 use crate::ids::ImageSetId;
 use crate::images::{ImageError, ImageSet};
 use crate::jobs::store;
@@ -96,7 +96,7 @@ impl Registration {
     pub async fn store_alone(&self, context: &Context) -> Result<ImageSetRow, ServiceError> {
         let mut tx = context.db.begin().await?;
         let row = self.store(&mut tx).await?;
-        commit(tx).await?;
+        commit(tx, CommitPoint::ImageSet).await?;
         Ok(row)
     }
 }

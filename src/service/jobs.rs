@@ -7,7 +7,7 @@ use super::submission::Submission;
 use super::{Context, ServiceError, refuse};
 use crate::db::jobs::{self, JobRow, NewJob};
 use crate::db::keys::AnswerRow;
-use crate::db::{Connection, DbError, commit};
+use crate::db::{CommitPoint, Connection, DbError, commit};
 use crate::ids::JobId;
 use crate::jobs::cancel::{self, Cancelling};
 use crate::jobs::{JobsError, submit as queue};
@@ -43,7 +43,7 @@ pub async fn submit(
     if let Some(key) = key {
         key.remember(&mut tx, 202, Some(&format!("/v1/jobs/{}", row.id)), &answer(&row)).await?;
     }
-    commit(tx).await?;
+    commit(tx, CommitPoint::Submit).await?;
     Ok(Submitted::Job(Box::new(row)))
 }
 

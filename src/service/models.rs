@@ -3,8 +3,8 @@
 use super::spool::Spooled;
 use super::{Context, ServiceError, faults, refuse};
 use crate::compress::analyse::{Analysis, analyse};
-use crate::db::commit;
 use crate::db::models::{self, ModelRow};
+use crate::db::{CommitPoint, commit};
 use crate::ids::ModelId;
 use crate::jobs::store;
 use crate::problem::Code;
@@ -29,7 +29,7 @@ pub async fn register(
     let inserted = models::insert(&mut tx, ModelId::new(), &upload.sha256, name, upload.size as i64, &analysis).await?;
     match inserted {
         Some(row) => {
-            commit(tx).await?;
+            commit(tx, CommitPoint::Model).await?;
             Ok((row, true))
         }
         // The same bytes came in twice at once.

@@ -137,7 +137,7 @@ async fn a_blob_that_nobody_names_is_deleted_or_found() {
     let base = Database::start().await;
     let mut tx = base.db.begin().await.expect("begins");
     practised::jobs::store::put_bytes(&mut tx, b"nobody's").await.expect("stored");
-    practised::db::commit(tx).await.expect("committed");
+    tx.commit().await.expect("committed");
     let found = practised::db::invariants::breaches(&base.db).await.expect("looked");
     assert_eq!(found.iter().map(|(invariant, _)| invariant.name).collect::<Vec<_>>(), ["blob_has_an_owner"]);
     assert!(broken(&base.db).await.is_empty(), "deleted first");

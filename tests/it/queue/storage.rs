@@ -60,7 +60,7 @@ async fn bytes_come_back_as_they_went_and_are_kept_once() {
     let mut tx = db.begin().await.expect("begins");
     let sha256 = store::put_bytes(&mut tx, &bytes).await.expect("stored");
     store::put_file(&mut tx, &path, &sha256, bytes.len() as u64).await.expect("there already");
-    practised::db::commit(tx).await.expect("committed");
+    tx.commit().await.expect("committed");
     assert_eq!(store::read(db, &sha256).await.expect("read"), bytes);
     let mut conn = db.connection().await.expect("a connection");
     assert_eq!(practised::db::blobs::size(&mut conn, &sha256).await.expect("read"), Some(bytes.len() as i64));

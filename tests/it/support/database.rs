@@ -1,7 +1,7 @@
 //! A private PostgreSQL for one test, and rows to start from.
 
 use practised::db::jobs::NewJob;
-use practised::db::{Db, commit, image_sets, models};
+use practised::db::{Db, image_sets, models};
 use practised::ids::{ImageSetId, JobId, ModelId, WorkerId};
 use practised::jobs::private_postgres::{self, PrivatePostgres};
 use practised::jobs::{store, submit};
@@ -26,6 +26,11 @@ impl Database {
         Self { db, dir, postgres: Some(postgres) }
     }
 
+    /// For another process.
+    pub fn url(&self) -> String {
+        self.postgres.as_ref().map(PrivatePostgres::url).unwrap_or_default()
+    }
+
     pub async fn stop(mut self) {
         self.db.close().await;
         if let Some(postgres) = self.postgres.take() {
@@ -40,7 +45,7 @@ impl Database {
         let id = ModelId::new();
         let row = models::insert(&mut tx, id, &sha256, Some("tiny.onnx"), bytes.len() as i64, &json!({})).await;
         row.expect("inserted").expect("new");
-        commit(tx).await.expect("committed");
+        tx.commit().await.expect("committed");
         id
     }
 
@@ -49,7 +54,7 @@ impl Database {
         let sha256 = store::put_bytes(&mut tx, bytes).await.expect("stored");
         let id = ImageSetId::new();
         image_sets::insert(&mut tx, id, &sha256, None, bytes.len() as i64).await.expect("inserted");
-        commit(tx).await.expect("committed");
+        tx.commit().await.expect("committed");
         id
     }
 
@@ -75,7 +80,7 @@ impl Database {
     async fn submit(&self, job: NewJob<'_>, blocks: &[&str]) -> JobId {
         let mut tx = self.db.begin().await.expect("begins");
         submit::submit(&mut tx, &job, blocks).await.expect("submitted");
-        commit(tx).await.expect("committed");
+        tx.commit().await.expect("committed");
         job.id
     }
 

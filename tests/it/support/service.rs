@@ -50,14 +50,19 @@ impl TestApp {
     pub async fn start(args: &[&str]) -> Self {
         let dir = cluster::data_dir("data").await;
         let mark = uuid::Uuid::now_v7().to_string();
-        let (serve, url) = launch(dir.path(), &mark, args);
+        let (serve, url) = launch(dir.path(), &mark, args, &[]);
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { url, http, dir, mark, serve }
     }
 
     /// Starts the service again, on the same data.
     pub fn restart(&mut self, args: &[&str]) {
-        (self.serve, self.url) = launch(self.dir.path(), &self.mark, args);
+        self.restart_with(args, &[]);
+    }
+
+    /// The same with variables in its environment.
+    pub fn restart_with(&mut self, args: &[&str], environment: &[(&str, &str)]) {
+        (self.serve, self.url) = launch(self.dir.path(), &self.mark, args, environment);
     }
 
     pub fn log(&self) -> String {
@@ -228,7 +233,7 @@ impl Drop for TestApp {
 }
 
 /// A running `practised serve` and where it listens.
-fn launch(dir: &Path, mark: &str, args: &[&str]) -> (Child, String) {
+fn launch(dir: &Path, mark: &str, args: &[&str], environment: &[(&str, &str)]) -> (Child, String) {
     let log = File::options().create(true).append(true).open(dir.join("serve.log")).expect("a log");
     // A temporary folder of its own: the lock on the host for measuring is there, and tests do not wait for each other.
     let temporary = dir.join("tmp");
@@ -239,6 +244,7 @@ fn launch(dir: &Path, mark: &str, args: &[&str]) -> (Child, String) {
         .arg(dir.join("data"))
         .args(args)
         .env(MARK, mark)
+        .envs(environment.iter().copied())
         .env_remove("DATABASE_URL")
         .env("PRACTISED_LOG", "info,sqlx=warn")
         .stdin(Stdio::null())
