@@ -3,4 +3,6 @@
 mod bad_input;
 mod faults;
 mod jobs;
+mod outages;
 mod resources;
+mod zombies;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use practised::db::Db;
+use practised::jobs::{doctor, private_postgres};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -63,6 +65,23 @@ impl TestApp {
     /// The same with variables in its environment.
     pub fn restart_with(&mut self, args: &[&str], environment: &[(&str, &str)]) {
         (self.serve, self.url) = launch(self.dir.path(), &self.mark, args, environment);
+    }
+
+    /// The service's own database.
+    pub async fn database(&self) -> Db {
+        let url = private_postgres::running(&self.data()).await.expect("the database runs");
+        Db::connect(&url, 4).await.expect("it takes connections")
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Asserts that `practised doctor` finds nothing.
+    pub async fn examine(&self) {
+        let found = doctor::examine(&self.database().await).await.expect("looked over");
+        assert!(found.findings.is_empty(), "{found:?}");
     }
 
     pub fn log(&self) -> String {
