@@ -55,6 +55,8 @@ pub struct ImageInput {
     pub size: Option<(usize, usize)>,
     /// Batch where the file fixes it.
     pub batch: Option<usize>,
+    /// All sizes as the file has them, in its order.
+    pub dims: [Dim; 4],
 }
 
 /// Order of an image input's dimensions.
@@ -274,9 +276,9 @@ impl ImageInput {
             return Err(format!("input \"{name}\" is {:?}; export the network with a float32 input", input.ty.dtype));
         }
         let shape = input.ty.shape.clone().unwrap_or_default();
-        let [batch, second, third, last] = shape.as_slice() else {
-            return Err(format!("input \"{name}\" has {} dimensions; images are (N, C, H, W)", shape.len()));
-        };
+        let dims = <[Dim; 4]>::try_from(shape)
+            .map_err(|shape| format!("input \"{name}\" has {} dimensions; images are (N, C, H, W)", shape.len()))?;
+        let [batch, second, third, last] = &dims;
         let (layout, channels, height, width) = match (colours(second), colours(last)) {
             (Some(channels), _) => (Layout::Nchw, channels, third, last),
             (None, Some(channels)) => (Layout::Nhwc, channels, second, third),
@@ -291,8 +293,8 @@ impl ImageInput {
             Layout::Nchw => name.clone(),
             Layout::Nhwc => graph.free_name(&format!("{name}/nchw")),
         };
-        let size = height.known().zip(width.known());
-        Ok(Self { name: in_graph, file_name: name.clone(), layout, channels, size, batch: batch.known() })
+        let (size, batch) = (height.known().zip(width.known()), batch.known());
+        Ok(Self { name: in_graph, file_name: name.clone(), layout, channels, size, batch, dims })
     }
 
     /// What images have to come out as.
