@@ -215,7 +215,20 @@ pub(super) fn batch() -> Dim {
 fn obstacles(graph: &Graph) -> Vec<CompressError> {
     let unsupported = exec::unsupported(graph);
     let unsupported = (!unsupported.is_empty()).then_some(CompressError::Unsupported(unsupported));
-    half_precision(graph).into_iter().chain(unsupported).collect()
+    half_precision(graph).into_iter().chain(huge_value(graph)).chain(unsupported).collect()
+}
+
+/// The first value, in graph order, that is larger than any that a network is run with.
+fn huge_value(graph: &Graph) -> Option<CompressError> {
+    // 8 GiB of float32.
+    const MOST: usize = 1 << 31;
+    let inputs = graph.inputs.iter().map(|input| (None, &input.name));
+    let written = graph.nodes.iter().flat_map(|node| node.outputs.iter().map(move |value| (Some(node), value)));
+    inputs.chain(written).find_map(|(node, value)| {
+        let elements = graph.elements(value).filter(|elements| *elements > MOST)?;
+        let node = node.map(|node| node.label().to_owned());
+        Some(CompressError::HugeValue { value: value.clone(), node, elements, limit: MOST })
+    })
 }
 
 /// A refusal together with everything else that stands in the way of the same file, so that one more export is enough.
