@@ -92,7 +92,7 @@ impl Block {
     }
 }
 
-/// Bytes that the names in all branches may take, one after the other. Branches are short and stand side by side; additions made
+/// Bytes that the names in all branches may take, one after the other, and what their nodes read. Branches are short and stand side by side; additions made
 /// to hold all the ones before them would take the square of their number.
 const MOST_IN_BRANCHES: usize = 32 << 20;
 
@@ -166,16 +166,20 @@ impl<'g> Search<'_, 'g> {
     }
 
     /// Takes from what may be looked at; false where nothing is left.
-    fn pay(&self, name: &str) -> bool {
-        self.left.set(self.left.get().saturating_sub(size_of::<String>() + name.len()));
+    fn pay(&self, bytes: usize) -> bool {
+        self.left.set(self.left.get().saturating_sub(bytes));
         self.left.get() > 0
+    }
+
+    fn pay_name(&self, name: &str) -> bool {
+        self.pay(size_of::<String>() + name.len())
     }
 
     /// The value behind `Identity` and `Dropout`, which change nothing at inference.
     fn through_identities(&self, mut value: &'g str) -> &'g str {
         while let Some(node) = self.tree.producer(value).map(|index| &self.graph.nodes[index]) {
             let unchanged = node.is("Identity") || node.is("Dropout");
-            if !unchanged || self.graph.initializers.contains_key(&node.inputs[0]) || !self.pay(value) {
+            if !unchanged || self.graph.initializers.contains_key(&node.inputs[0]) || !self.pay_name(value) {
                 break;
             }
             value = &node.inputs[0];
@@ -211,8 +215,10 @@ impl<'g> Search<'_, 'g> {
         while let Some(value) = open.pop() {
             let behind = |index: &usize| value != entry && *index >= first;
             let Some(index) = self.tree.producer(value).filter(behind) else { continue };
-            if nodes.insert(index) && self.pay(value) {
-                open.extend(self.graph.nodes[index].inputs.iter().map(String::as_str));
+            if nodes.insert(index) && self.pay_name(value) {
+                // One node may read as much as all others together.
+                let inputs = self.graph.nodes[index].inputs.iter().map(String::as_str);
+                open.extend(inputs.take_while(|_| self.pay(size_of::<&str>())));
             }
         }
         only_behind(self.graph, entry, nodes)

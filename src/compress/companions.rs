@@ -15,6 +15,7 @@ use crate::graph::model::Written;
 use crate::graph::{Attribute, Attributes, DataType, Dim, Graph, Node, TensorData, ValueInfo};
 
 use super::CompressError;
+use super::analyse::dim_text;
 use super::latency::Input;
 use super::network::{self, ImageInput, Layout};
 use super::onnxruntime::Elements;
@@ -78,7 +79,18 @@ pub fn find(graph: &Graph, image: &ImageInput, given: &Given) -> Result<Vec<Comp
             graph.opset()
         ));
     }
-    others.into_iter().map(|info| Companion::of(info, graph, image, given.get(&info.name))).collect()
+    let mut images = Images { input: image, left: MOST_ELEMENTS };
+    others.into_iter().map(|info| Companion::of(info, &mut images, given.get(&info.name))).collect()
+}
+
+/// Elements that all inputs together may have for one image. Beyond this they are no settings of a network.
+const MOST_ELEMENTS: usize = 1 << 20;
+
+/// What the other inputs stand beside.
+struct Images<'a> {
+    input: &'a ImageInput,
+    /// What is left of [`MOST_ELEMENTS`].
+    left: usize,
 }
 
 /// An input that a job does not feed, or feeds what it does not take.
@@ -134,7 +146,7 @@ fn refuse<T>(detail: String) -> Result<T, CompressError> {
 }
 
 impl Companion {
-    fn of(info: &ValueInfo, graph: &Graph, image: &ImageInput, given: Option<&Value>) -> Result<Self, CompressError> {
+    fn of(info: &ValueInfo, images: &mut Images, given: Option<&Value>) -> Result<Self, CompressError> {
         let name = &info.name;
         if ![DataType::Float32, DataType::Int64].contains(&info.ty.dtype) {
             return refuse(format!(
@@ -145,21 +157,18 @@ impl Companion {
         let Some(shape) = &info.ty.shape else {
             return refuse(format!("input \"{name}\" has no shape; export the network with it"));
         };
-        let batched = match shape.first() {
-            Some(Dim::Known(first)) => shape.len() > 1 && image.batch == Some(*first),
-            first => first.is_some(),
-        };
-        let colours = if batched { colours(info, graph, image) } else { None };
+        let colours = images.colours(info);
+        let batched = images.batched(name, shape, colours.is_some())?;
         let rest = if batched { &shape[1..] } else { shape.as_slice() };
         let dims: Option<Vec<usize>> = rest.iter().map(Dim::known).collect();
         let feed = match (given, &dims) {
-            (None, _) if let Some(channels) = colours => {
-                Feed::Mirrored(image.layout, (channels != image.channels).then_some(channels))
+            (None, _) if let Some(channels) = colours.filter(|_| batched) => {
+                Feed::Mirrored(images.input.layout, (channels != images.input.channels).then_some(channels))
             }
             (_, None) => {
                 return refuse(format!("input \"{name}\" leaves a size free; export the network with it fixed"));
             }
-            (given, Some(dims)) => Feed::Value(elements(name, given, dims)?),
+            (given, Some(dims)) => Feed::Value(images.elements(name, given, dims)?),
         };
         Ok(Self { name: name.clone(), dtype: info.ty.dtype, dims: dims.unwrap_or_default(), batched, feed })
     }
@@ -239,31 +248,64 @@ impl Companion {
     }
 }
 
-/// Channels of an input that takes images: float, in the images' order of dimensions and in their sizes, with 1 or 3 channels.
-fn colours(info: &ValueInfo, graph: &Graph, image: &ImageInput) -> Option<usize> {
-    let of_image = graph.inputs.iter().find(|input| input.name == image.file_name)?;
-    let four = |info: &ValueInfo| <[Dim; 4]>::try_from(info.ty.shape.clone()?).ok();
-    let (ours, theirs) = (image.layout.as_nchw(&four(info)?), image.layout.as_nchw(&four(of_image)?));
-    let fits = |(ours, theirs): (&Dim, &Dim)| match (ours.known(), theirs.known()) {
-        (Some(ours), Some(theirs)) => ours == theirs,
-        (ours, theirs) => ours.is_none() && theirs.is_none(),
-    };
-    let channels = network::colours(&ours[1])?;
-    (info.ty.dtype == DataType::Float32 && ours[2..].iter().zip(&theirs[2..]).all(fits)).then_some(channels)
+impl Images<'_> {
+    /// Whether an input's first dimension is the batch: one of the images' size, or a free one that can be meant by theirs.
+    fn batched(&self, name: &str, shape: &[Dim], takes_images: bool) -> Result<bool, CompressError> {
+        let [batch, ..] = &self.input.dims;
+        match shape.first() {
+            None => Ok(false),
+            Some(Dim::Known(first)) => Ok(shape.len() > 1 && self.input.batch == Some(*first)),
+            // What takes images has one in each row, whatever it calls them.
+            Some(first) if takes_images || may_be_one_size(first, batch) => Ok(true),
+            Some(first) => refuse(format!(
+                "input \"{name}\" leaves its first size free as {}, and the images' batch is {}: export the network with both \
+                 named alike, or with that size fixed",
+                dim_text(first),
+                dim_text(batch)
+            )),
+        }
+    }
+
+    /// Channels of an input that takes images: float, in the images' order of dimensions and in their sizes, with 1 or 3 channels.
+    fn colours(&self, info: &ValueInfo) -> Option<usize> {
+        let layout = self.input.layout;
+        let ours = layout.as_nchw(&<[Dim; 4]>::try_from(info.ty.shape.clone()?).ok()?);
+        let theirs = layout.as_nchw(&self.input.dims);
+        let fits = |(ours, theirs): (&Dim, &Dim)| match (ours.known(), theirs.known()) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            (ours, theirs) => ours.is_none() && theirs.is_none(),
+        };
+        let channels = network::colours(&ours[1])?;
+        (info.ty.dtype == DataType::Float32 && ours[2..].iter().zip(&theirs[2..]).all(fits)).then_some(channels)
+    }
+
+    /// What an input of these sizes is fed for one image.
+    fn elements(&mut self, name: &str, given: Option<&Value>, dims: &[usize]) -> Result<Vec<f64>, CompressError> {
+        let count = dims.iter().try_fold(1usize, |all, size| all.checked_mul(*size));
+        let Some((count, left)) = count.and_then(|count| Some((count, self.left.checked_sub(count)?))) else {
+            return refuse(format!(
+                "input \"{name}\" and the other ones beside the images have more than {MOST_ELEMENTS} elements for one image: \
+                 export the network with them as constants"
+            ));
+        };
+        self.left = left;
+        Ok(match given {
+            Some(Value::All(value)) => vec![*value; count],
+            Some(Value::Each(values)) if values.len() == count => values.clone(),
+            _ => vec![0.0; count],
+        })
+    }
 }
 
-fn elements(name: &str, given: Option<&Value>, dims: &[usize]) -> Result<Vec<f64>, CompressError> {
-    /// Beyond this an input is no setting of a network.
-    const MOST: usize = 1 << 20;
-    let count = dims.iter().try_fold(1usize, |all, size| all.checked_mul(*size)).filter(|count| *count <= MOST);
-    let Some(count) = count else {
-        return refuse(format!("input \"{name}\" has more than {MOST} elements for one image"));
-    };
-    Ok(match given {
-        Some(Value::All(value)) => vec![*value; count],
-        Some(Value::Each(values)) if values.len() == count => values.clone(),
-        _ => vec![0.0; count],
-    })
+/// False only for two free sizes with names that tell them apart, and for a free one beside a fixed one. tf2onnx numbers the free
+/// sizes of all inputs through.
+fn may_be_one_size(size: &Dim, batch: &Dim) -> bool {
+    let numbered = |name: &str| name.strip_prefix("unk__").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
+    match (size, batch) {
+        (Dim::Unknown, _) | (_, Dim::Unknown) => true,
+        (Dim::Symbol(a), Dim::Symbol(b)) => a == b || numbered(a) && numbered(b),
+        _ => false,
+    }
 }
 
 /// The graph with the image input alone, as (N, C, H, W): the other inputs, and images in another order, are written by nodes. None

@@ -3,7 +3,7 @@
 //! A value d dominates a value v when every path from the network's inputs to v runs through d. Blocks and the feature
 //! tap are both found with it, so neither needs to know any architecture.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::graph::{Graph, Node};
 
@@ -24,6 +24,11 @@ struct Value<'g> {
     producer: usize,
     /// Immediate dominator; `None` stands for the root (the graph inputs).
     parent: Option<usize>,
+    /// Dominators from here to the root, this value among them.
+    depth: usize,
+    /// Some dominator farther up, at a depth that only `depth` decides: from any value it takes a logarithmic number of steps up
+    /// to any depth (Myers, "An applicative random-access stack", 1983).
+    jump: Option<usize>,
 }
 
 /// The inputs of a node that carry data to its output: not constants, and not the shape arithmetic that some exports
@@ -47,12 +52,13 @@ impl<'g> Dominators<'g> {
             if inputs.is_empty() || node.is("Shape") || node.is("Size") {
                 tree.fixed.extend(node.outputs.iter().map(String::as_str));
             }
-            let mut inputs = inputs.into_iter().map(|name| tree.numbers.get(name).copied());
-            let first = inputs.next().flatten();
-            let parent = inputs.fold(first, |common, next| tree.common(common, next));
+            let parents: BTreeSet<Option<usize>> =
+                inputs.into_iter().map(|name| tree.numbers.get(name).copied()).collect();
+            let parent = parents.into_iter().reduce(|common, next| tree.common(common, next)).flatten();
+            let (depth, jump) = (tree.depth(parent) + 1, tree.jump_below(parent));
             for name in node.outputs.iter().filter(|name| !name.is_empty()) {
                 tree.numbers.insert(name, tree.values.len());
-                tree.values.push(Value { name, producer, parent });
+                tree.values.push(Value { name, producer, parent, depth, jump });
             }
         }
         tree
@@ -88,18 +94,51 @@ impl<'g> Dominators<'g> {
         std::iter::successors(first, |number| self.values[*number].parent).map(|number| self.values[number].producer)
     }
 
-    /// Values are numbered in topological order, so a dominator always has the smaller number.
-    fn common(&self, mut a: Option<usize>, mut b: Option<usize>) -> Option<usize> {
+    fn common(&self, a: Option<usize>, b: Option<usize>) -> Option<usize> {
+        let depth = self.depth(a).min(self.depth(b));
+        let (mut a, mut b) = (self.up(a, depth), self.up(b, depth));
         while a != b {
-            let (x, y) = (a?, b?);
-            if x > y { a = self.values[x].parent } else { b = self.values[y].parent }
+            let above = (self.jump(a), self.jump(b));
+            // Where the jumps meet, what the two have in common may be nearer.
+            (a, b) = if above.0 == above.1 { (self.parent(a), self.parent(b)) } else { above };
         }
         a
+    }
+
+    /// The dominator of a value at this depth, which is at most its own.
+    fn up(&self, mut value: Option<usize>, depth: usize) -> Option<usize> {
+        while self.depth(value) > depth {
+            let above = self.jump(value);
+            value = if self.depth(above) < depth { self.parent(value) } else { above };
+        }
+        value
+    }
+
+    /// Where what has this parent jumps to: twice as far as the parent where the parent's two jumps are equally long, else to it.
+    fn jump_below(&self, parent: Option<usize>) -> Option<usize> {
+        let (near, far) = (self.jump(parent), self.jump(self.jump(parent)));
+        let [own, near_depth, far_depth] = [parent, near, far].map(|value| self.depth(value));
+        if own - near_depth == near_depth - far_depth { far } else { parent }
+    }
+
+    fn depth(&self, value: Option<usize>) -> usize {
+        value.map_or(0, |number| self.values[number].depth)
+    }
+
+    fn parent(&self, value: Option<usize>) -> Option<usize> {
+        self.values[value?].parent
+    }
+
+    fn jump(&self, value: Option<usize>) -> Option<usize> {
+        self.values[value?].jump
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
     use crate::graph::{DataType, ValueInfo, ValueType};
 
@@ -150,6 +189,27 @@ mod tests {
         let tree = Dominators::new(&g);
         assert_eq!(tree.common_value("f", "b"), Some("b"));
         assert_eq!(tree.common_value("f", "a"), Some("in"), "what comes from one part does not come from the other");
+    }
+
+    /// In a random network, as many steps up from either value.
+    #[test]
+    fn the_common_value_is_the_one_that_a_walk_finds() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let names: Vec<String> = (0..600).map(|at| format!("v{at}")).collect();
+        let mut g = graph(&[]);
+        for (at, name) in names.iter().enumerate() {
+            let near = |random: &mut ChaCha8Rng| random.random_range(at.saturating_sub(9)..=at);
+            let inputs = [near(&mut random), if at % 3 == 0 { near(&mut random) } else { at }];
+            let name_of = |at: usize| if at == 0 { "in" } else { names[at - 1].as_str() };
+            g.nodes.extend(graph(&[("Add", &inputs.map(name_of), name)]).nodes);
+        }
+        let tree = Dominators::new(&g);
+        for _ in 0..10_000 {
+            let [a, b] = [0, 0].map(|_| names[random.random_range(0..names.len())].as_str());
+            let above_a: Vec<usize> = tree.chain(a).collect();
+            let walked = tree.chain(b).find(|node| above_a.contains(node)).map_or("in", |node| names[node].as_str());
+            assert_eq!(tree.common_value(a, b), Some(walked), "{a}, {b}");
+        }
     }
 
     #[test]

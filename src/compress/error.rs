@@ -47,6 +47,13 @@ pub enum CompressError {
          and convert the student"
     )]
     HalfPrecision { tensor: String, count: usize, dtype: DataType },
+    /// A value that no memory holds: to run the network would end the process.
+    #[error(
+        "value \"{value}\"{} has {elements} elements for one image, more than the limit of {limit}; export the network for smaller \
+         images, or without what makes it",
+        node.as_ref().map(|node| format!(", which node \"{node}\" makes,")).unwrap_or_default()
+    )]
+    HugeValue { value: String, node: Option<String>, elements: usize, limit: usize },
     /// The network has no block that could be dropped; the text says what was looked at.
     #[error("no block of this network can be dropped: {0}")]
     NoDroppableBlock(String),
@@ -112,9 +119,8 @@ impl CompressError {
             Self::Onnx(_) | Self::Graph(_) | Self::Images(_) | Self::Unsupported(_) | Self::NoDroppableBlock(_) => {
                 Fault::Input
             }
-            Self::ModelInterface(_) | Self::UnknownBlock { .. } | Self::NotFinite(_) | Self::HalfPrecision { .. } => {
-                Fault::Input
-            }
+            Self::ModelInterface(_) | Self::UnknownBlock { .. } | Self::NotFinite(_) => Fault::Input,
+            Self::HalfPrecision { .. } | Self::HugeValue { .. } => Fault::Input,
             Self::Exec(_)
             | Self::Latency(_)
             | Self::Runtime(_)
@@ -167,6 +173,7 @@ impl CompressError {
             Self::Unsupported(nodes) if nodes.iter().all(Unsupported::is_control_flow) => "control_flow_unsupported",
             Self::Unsupported(_) => "operators_unsupported",
             Self::HalfPrecision { .. } => "tensor_unsupported",
+            Self::HugeValue { .. } => "model_too_complex",
             Self::NoDroppableBlock(_) => "no_droppable_block",
             Self::ModelInterface(_) => "model_interface_unsupported",
             Self::UnknownBlock { .. } => "unknown_block",

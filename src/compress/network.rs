@@ -55,6 +55,8 @@ pub struct ImageInput {
     pub size: Option<(usize, usize)>,
     /// Batch where the file fixes it.
     pub batch: Option<usize>,
+    /// All sizes as the file has them, in its order.
+    pub dims: [Dim; 4],
 }
 
 /// Order of an image input's dimensions.
@@ -217,7 +219,20 @@ fn batch() -> Dim {
 fn obstacles(graph: &Graph) -> Vec<CompressError> {
     let unsupported = exec::unsupported(graph);
     let unsupported = (!unsupported.is_empty()).then_some(CompressError::Unsupported(unsupported));
-    half_precision(graph).into_iter().chain(unsupported).collect()
+    half_precision(graph).into_iter().chain(huge_value(graph)).chain(unsupported).collect()
+}
+
+/// The first value, in graph order, that is larger than any that a network is run with.
+fn huge_value(graph: &Graph) -> Option<CompressError> {
+    // 8 GiB of float32.
+    const MOST: usize = 1 << 31;
+    let inputs = graph.inputs.iter().map(|input| (None, &input.name));
+    let written = graph.nodes.iter().flat_map(|node| node.outputs.iter().map(move |value| (Some(node), value)));
+    inputs.chain(written).find_map(|(node, value)| {
+        let elements = graph.elements(value).filter(|elements| *elements > MOST)?;
+        let node = node.map(|node| node.label().to_owned());
+        Some(CompressError::HugeValue { value: value.clone(), node, elements, limit: MOST })
+    })
 }
 
 /// A refusal together with everything else that stands in the way of the same file, so that one more export is enough.
@@ -292,9 +307,9 @@ impl ImageInput {
             return Err(format!("input \"{name}\" is {:?}; export the network with a float32 input", input.ty.dtype));
         }
         let shape = input.ty.shape.clone().unwrap_or_default();
-        let [batch, second, third, last] = shape.as_slice() else {
-            return Err(format!("input \"{name}\" has {} dimensions; images are (N, C, H, W)", shape.len()));
-        };
+        let dims = <[Dim; 4]>::try_from(shape)
+            .map_err(|shape| format!("input \"{name}\" has {} dimensions; images are (N, C, H, W)", shape.len()))?;
+        let [batch, second, third, last] = &dims;
         let (layout, channels, height, width) = match (colours(second), colours(last)) {
             (Some(channels), _) => (Layout::Nchw, channels, third, last),
             (None, Some(channels)) => (Layout::Nhwc, channels, second, third),
@@ -309,8 +324,8 @@ impl ImageInput {
             Layout::Nchw => name.clone(),
             Layout::Nhwc => graph.free_name(&format!("{name}/nchw")),
         };
-        let size = height.known().zip(width.known());
-        Ok(Self { name: in_graph, file_name: name.clone(), layout, channels, size, batch: batch.known() })
+        let (size, batch) = (height.known().zip(width.known()), batch.known());
+        Ok(Self { name: in_graph, file_name: name.clone(), layout, channels, size, batch, dims })
     }
 
     /// What images have to come out as.

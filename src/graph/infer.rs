@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::{EXPORT_AGAIN, MOST_PROBLEMS, Problem};
 use super::fold::InputShapes;
 use super::model::{DataType, Dim, Graph, Node, Shape, TensorData, ValueType};
-use super::shape::context::{Context, Trouble, show};
+use super::shape::context::{Context, Trouble, show, too_many_dims};
 use super::shape::dims::may_equal;
 use super::shape::fact::{Fact, Item, Known, MOST_ITEMS};
 use super::shape::{MOST_DIMS, ops};
@@ -171,7 +171,7 @@ impl<'a> Walk<'a> {
         };
         let mut outputs = infer(c)?;
         if outputs.iter().any(|fact| fact.shape.as_ref().is_some_and(|shape| shape.len() > MOST_DIMS)) {
-            return Err(format!("makes a tensor of more than {MOST_DIMS} dimensions").into());
+            return Err(too_many_dims());
         }
         let Some(evaluate) = value::evaluate(&c.node.op) else { return Ok((outputs, Cost::default())) };
         let Some(cost) = self.affordable(c, &outputs)? else { return Ok((outputs, Cost::default())) };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::attrs::Attributes;
+use super::shape::symbol;
 
 /// An ONNX graph, independent of protobuf.
 ///
@@ -194,8 +195,14 @@ impl Graph {
         if let Some(tensor) = self.initializers.get(value) {
             return Some(tensor.dims.iter().copied().map(Dim::Known).collect());
         }
-        let declared = self.inputs.iter().chain(&self.outputs).find(|info| info.name == value).map(|info| &info.ty);
-        self.values.get(value).or(declared).and_then(|ty| ty.shape.clone())
+        let declared = || self.inputs.iter().chain(&self.outputs).find(|info| info.name == value).map(|info| &info.ty);
+        self.values.get(value).or_else(declared).and_then(|ty| ty.shape.clone())
+    }
+
+    /// Elements that a value has for one image: with a batch of 1, and every other size that is not known counted as 1.
+    pub fn elements(&self, value: &str) -> Option<usize> {
+        let shape = self.shape(value)?;
+        Some(shape.iter().fold(1, |all: usize, size| all.saturating_mul(symbol::at_one(size))))
     }
 
     /// `wanted`, or with a number behind it where something has that name: for values that a patch adds.

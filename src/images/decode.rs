@@ -27,6 +27,12 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Rgb8, String> {
         .unwrap_or_else(|_| Err("the decoder failed on it; save the image anew".to_owned()))
 }
 
+/// Width × height by the header alone; 0 where [`decode`] refuses the file for what stands there.
+pub(super) fn pixels(bytes: &[u8], max_pixels: u64) -> u64 {
+    let opened = catch_unwind(AssertUnwindSafe(|| open(bytes, max_pixels).map(|decoder| decoder.dimensions())));
+    opened.ok().and_then(Result::ok).map_or(0, |(width, height)| u64::from(width) * u64::from(height))
+}
+
 /// As a bitmap, which [`decode`] gives back exactly.
 pub(super) fn encode(image: &Rgb8) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
@@ -37,13 +43,23 @@ pub(super) fn encode(image: &Rgb8) -> Vec<u8> {
 }
 
 fn decode_upright(bytes: &[u8], max_pixels: u64) -> Result<Rgb8, String> {
+    let mut decoder = open(bytes, max_pixels)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    image.apply_orientation(orientation);
+    let rgb = image.into_rgb8();
+    Ok(Rgb8 { width: rgb.width(), height: rgb.height(), pixels: rgb.into_raw() })
+}
+
+/// Reads the header, which has to be that of an image of as many pixels at most.
+fn open(bytes: &[u8], max_pixels: u64) -> Result<impl ImageDecoder, String> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
     check_format(reader.format(), bytes)?;
     let mut limits = image::Limits::default();
     // A 16-bit RGBA image takes eight bytes a pixel, and the decoder needs about as much again.
     limits.max_alloc = Some(max_pixels.saturating_mul(16));
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(broken)?;
+    let decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
         return Err("the image has no pixels".to_owned());
@@ -51,11 +67,7 @@ fn decode_upright(bytes: &[u8], max_pixels: u64) -> Result<Rgb8, String> {
     if u64::from(width) * u64::from(height) > max_pixels {
         return Err(format!("{width}×{height} pixels are more than the limit of {max_pixels}; send it smaller"));
     }
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
-    image.apply_orientation(orientation);
-    let rgb = image.into_rgb8();
-    Ok(Rgb8 { width: rgb.width(), height: rgb.height(), pixels: rgb.into_raw() })
+    Ok(decoder)
 }
 
 fn check_format(format: Option<ImageFormat>, bytes: &[u8]) -> Result<(), String> {

@@ -16,6 +16,9 @@ pub struct Limits {
     pub ratio: u64,
     /// Width × height of one image, decoded or resized.
     pub pixels: u64,
+    /// Width × height of all images together, as their headers have it: they are decoded one after the other, and a file of a few
+    /// kilobytes may hold as many pixels as one image may have.
+    pub set_pixels: u64,
     /// Bytes of a labels file.
     pub labels_bytes: u64,
     /// Bytes of the float tensor that a set may become.
@@ -36,6 +39,7 @@ impl Default for Limits {
             total_bytes: 1 << 30,
             ratio: 100,
             pixels: 50_000_000,
+            set_pixels: 10_000_000_000,
             labels_bytes: 8 << 20,
             tensor_bytes: 4 << 30,
         }

@@ -122,6 +122,7 @@ impl ImageSet {
         if let Some(pair) = files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(ImageError::DuplicateName(pair[0].0.clone()));
         }
+        check_pixels(&files, limits)?;
         let mut images = Vec::new();
         for (name, bytes) in files {
             // Decoded once here, so that a set that was accepted is known to be usable.
@@ -211,6 +212,20 @@ impl Image {
     pub fn encoded(&self) -> &[u8] {
         &self.encoded
     }
+}
+
+/// Before one of them is decoded.
+fn check_pixels(files: &[(String, Vec<u8>)], limits: &Limits) -> Result<(), ImageError> {
+    let pixels = files.iter().map(|(_, bytes)| decode::pixels(bytes, limits.pixels)).sum();
+    if pixels <= limits.set_pixels {
+        return Ok(());
+    }
+    Err(ImageError::TooLarge {
+        what: "pixels of all images together:".to_owned(),
+        found: pixels,
+        limit: limits.set_pixels,
+        way_out: "scale them down or send fewer",
+    })
 }
 
 fn first_reasons(refused: &[Refused]) -> String {

@@ -124,6 +124,19 @@ fn limits_hold() {
 }
 
 #[test]
+fn more_pixels_in_all_than_a_set_may_have_are_refused_before_any_is_decoded() {
+    // The header is whole, the pixels are not: what is decoded says that it is broken.
+    let three = zip(|z| (0..3).for_each(|i| put(z, &format!("{i}.png"), &png(16, 16, i)[..50])));
+    let error = |set_pixels| {
+        let limits = Limits { set_pixels, ..Limits::default() };
+        ImageSet::from_zip_bytes(&three, &limits).expect_err("no set").to_string()
+    };
+    assert!(error(3 * 256).contains("no usable image"), "{}", error(3 * 256));
+    let said = error(3 * 256 - 1);
+    assert!(said.contains("all images together: 768 and the limit is 767") && said.contains("send fewer"), "{said}");
+}
+
+#[test]
 fn a_directory_of_nothing_but_entries_is_refused_unread() {
     let limits = Limits { entries: 10, ..Limits::default() };
     // No end of a directory: what is refused here has been counted, and not read as a zip.

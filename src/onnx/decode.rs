@@ -25,6 +25,16 @@ const MOST_NODES: usize = 100_000;
 /// Each is looked up by walking them all.
 const MOST_OUTPUTS: usize = 1000;
 
+/// Each is walked past as well. Weights that old exporters list among the inputs are not counted.
+const MOST_INPUTS: usize = 1000;
+
+/// What all nodes read and write, one name after the other; real networks have a few for each node.
+const MOST_NAMES: usize = 1_000_000;
+
+/// Numbers in the attributes of all nodes, tensors left out. A byte of the file is eight in memory, several times over, and what is
+/// long in a network is a tensor.
+const MOST_NUMBERS: usize = 1 << 20;
+
 /// Deep enough for any network; only nested types and subgraphs nest at all.
 const MAX_DEPTH: u32 = 64;
 
@@ -78,10 +88,7 @@ fn refuse_unreadable(bytes: &[u8], proto: &ModelProto) -> Result<(), OnnxError> 
     if proto.opset_import.is_empty() {
         return Err(OnnxError::NoOpset);
     }
-    let counted = [("nodes", proto.graph.node.len(), MOST_NODES), ("outputs", proto.graph.output.len(), MOST_OUTPUTS)];
-    if let Some((what, count, most)) = counted.into_iter().find(|(_, count, most)| count > most) {
-        return Err(OnnxError::TooComplex { detail: format!("it has {count} {what}, more than the limit of {most}") });
-    }
+    refuse_too_many(&proto.graph)?;
     if !proto.functions.is_empty() {
         let names = proto.functions.iter().filter_map(|function| function.name.clone()).take(5).collect();
         return Err(OnnxError::Functions { names });
@@ -91,6 +98,23 @@ fn refuse_unreadable(bytes: &[u8], proto: &ModelProto) -> Result<(), OnnxError> 
         return Err(OnnxError::UnsupportedTensor { tensor, kind: "a sparse tensor" });
     }
     refuse_external_data(&proto.graph)
+}
+
+fn refuse_too_many(graph: &GraphProto) -> Result<(), OnnxError> {
+    let names = graph.node.iter().map(|node| node.input.len() + node.output.len());
+    let attributes = graph.node.iter().flat_map(|node| &node.attribute);
+    let numbers = attributes.map(|attribute| attribute.ints.len() + attribute.floats.len());
+    at_most("nodes", graph.node.len(), MOST_NODES)?;
+    at_most("outputs", graph.output.len(), MOST_OUTPUTS)?;
+    at_most("inputs and outputs of nodes", names.sum(), MOST_NAMES)?;
+    at_most("numbers in the lists of attributes (long ones belong into tensors)", numbers.sum(), MOST_NUMBERS)
+}
+
+fn at_most(what: &str, count: usize, most: usize) -> Result<(), OnnxError> {
+    if count <= most {
+        return Ok(());
+    }
+    Err(OnnxError::TooComplex { detail: format!("it has {count} {what}, more than the limit of {most}") })
 }
 
 fn refuse_external_data(graph: &GraphProto) -> Result<(), OnnxError> {
@@ -154,8 +178,9 @@ fn graph(model: &ModelProto, nodes: Vec<Node>, tensors: &[(String, Arc<TensorDat
         }
     }
     // Old exporters list every initializer among the inputs as well.
-    let inputs =
+    let inputs: Vec<_> =
         proto.input.iter().map(types::value_info).filter(|input| !initializers.contains_key(&input.name)).collect();
+    at_most("inputs", inputs.len(), MOST_INPUTS)?;
     let outputs: Vec<_> = proto.output.iter().map(types::value_info).collect();
     let names: BTreeSet<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
     if names.len() != outputs.len() {

@@ -28,7 +28,8 @@ pub struct Context {
     pub spool: PathBuf,
     /// What is too much.
     pub limits: Limits,
-    /// Bounds how many uploads are decoded at once: each may take as much memory as its file.
+    /// Bounds how many uploads are decoded at once: a network of weights takes as much memory as its file and a little more, a
+    /// file made to take much some twenty times as much.
     pub decoding: Arc<Semaphore>,
 }
 

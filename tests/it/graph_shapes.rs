@@ -110,8 +110,10 @@ fn what_does_not_fit_is_refused_with_its_shapes() {
     refuse("Softmax axis=4", &[x], "axis 4 does not exist in a tensor of 4 dimensions");
     refuse("Squeeze", &[x, Ints(&[1])], "which is not 1");
     refuse("MatMul", &[Value("N 4"), Weight(&[5, 6])], "do not multiply");
-    refuse("Unsqueeze", &[x, Ints(&[0; 20])], "twice");
+    refuse("Unsqueeze", &[x, Ints(&[0; 2])], "twice");
     refuse("Unsqueeze", &[x, Ints(&(0..40).collect::<Vec<_>>())], "more than 16 dimensions");
+    refuse("Pad", &[Floats(&[1.0; 8]), Ints(&[i64::MIN, i64::MAX])], "cannot pad by -9223372036854775808");
+    refuse("Pad", &[Floats(&[1.0; 8]), Ints(&[0, 1 << 41])], "cannot pad by 2199023255552");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use buffa::{Message, UnknownField, UnknownFieldData};
 use practised::compress::analyse::analyse;
-use practised::graph::{Attribute, DataType, Dim, Graph, InputShapes, Node, Patch, TensorData, check, fold};
+use practised::graph::{Attribute, DataType, Dim, Graph, InputShapes, Node, Patch, TensorData, ValueInfo, check, fold};
 use practised::onnx::proto::{
     AttributeProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto, attribute_proto,
 };
@@ -247,6 +247,41 @@ fn a_bomb_of_empty_nodes_or_deep_nesting_is_refused_quickly() {
         assert!(matches!(error, OnnxError::TooComplex { .. }), "{name}: {error:?}");
     }
     assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn more_of_anything_than_a_network_has_is_refused_with_its_number() {
+    let made = |change: &dyn Fn(&mut Graph)| {
+        let mut graph = TinyResNet::default().graph();
+        change(&mut graph);
+        practised::onnx::encode_graph(&graph, 8).expect("encodes")
+    };
+    let inputs = |count: usize| {
+        made(&|graph| {
+            let other = graph.inputs[0].clone();
+            graph.inputs.extend((1..count).map(|at| ValueInfo { name: format!("other {at}"), ..other.clone() }));
+        })
+    };
+    let reads = made(&|graph| graph.nodes[0].inputs.resize(1_000_000, String::new()));
+    let writes = made(&|graph| graph.nodes[0].outputs.resize(1_000_000, String::new()));
+    let list = |count: usize| made(&|graph| graph.nodes[0].attrs.set("list", Attribute::Ints(vec![1; count])));
+    // All lists are counted together.
+    let lists = made(&|graph| {
+        graph.nodes[0].attrs.set("list", Attribute::Ints(vec![1; 1 << 19]));
+        graph.nodes[1].attrs.set("list", Attribute::Floats(vec![1.0; 1 << 19]));
+    });
+    for (bytes, words) in [
+        (inputs(1001), "1001 inputs, more than the limit of 1000"),
+        (reads, "inputs and outputs of nodes, more than the limit of 1000000"),
+        (writes, "inputs and outputs of nodes, more than the limit of 1000000"),
+        (list(1 << 20), "belong into tensors), more than the limit of 1048576"),
+        (lists, "belong into tensors), more than the limit of 1048576"),
+    ] {
+        let error = decode(&bytes).expect_err(words);
+        assert!(error.code() == "model_too_complex" && error.to_string().contains(words), "{error}");
+    }
+    decode(&inputs(1000)).expect("a thousand inputs are read");
+    decode(&list(1 << 19)).expect("so is a list of half a million");
 }
 
 #[test]

@@ -204,6 +204,58 @@ fn images_with_their_channels_last_are_fed_as_the_file_takes_them() {
     );
 }
 
+/// The default network with inputs of these sizes beside its own, whose batch has this name.
+fn beside(batch: Dim, others: &[(&str, Vec<Dim>)]) -> Result<Network, String> {
+    let mut graph: Graph = TinyResNet::default().graph();
+    graph.inputs[0].ty.shape.as_mut().expect("a shape")[0] = batch;
+    let of = |(name, shape): &(&str, Vec<Dim>)| ValueInfo {
+        name: (*name).to_owned(),
+        ty: ValueType { dtype: DataType::Float32, shape: Some(shape.clone()) },
+    };
+    graph.inputs.extend(others.iter().map(of));
+    Network::load(&onnx::encode_graph(&graph, 8).expect("encodes")).map_err(|error| error.to_string())
+}
+
+fn named(name: &str) -> Dim {
+    Dim::Symbol(name.to_owned())
+}
+
+#[test]
+fn a_free_size_counts_as_the_batch_only_where_it_can_be_meant() {
+    let (n, pixels) = (named("N"), Dim::Known(TinyResNet::default().pixels));
+    let elements = |batch: Dim, first: Dim| {
+        beside(batch, &[("k", vec![first, Dim::Known(4)])]).map(|net| net.analysis().other_inputs[0].elements)
+    };
+    for (batch, first) in [
+        (n.clone(), n.clone()),
+        (n.clone(), Dim::Unknown),
+        (Dim::Unknown, named("T")),
+        (named("unk__7"), named("unk__8")),
+        (Dim::Known(1), Dim::Known(1)),
+    ] {
+        assert_eq!(elements(batch.clone(), first.clone()), Ok(4), "{batch:?}, {first:?}");
+    }
+    for (batch, first) in [(n.clone(), named("T")), (named("unk__7"), named("unk__T")), (Dim::Known(1), named("T"))] {
+        let said = elements(batch, first).expect_err("refused");
+        assert!(said.contains("\"k\" leaves its first size free as") && said.contains("named alike"), "{said}");
+    }
+    let images = vec![named("other"), Dim::Known(3), pixels.clone(), pixels];
+    assert!(!beside(n, &[("right", images)]).expect("loads").analysis().other_inputs[0].needs_value);
+}
+
+#[test]
+fn inputs_that_claim_more_numbers_together_than_settings_have_are_refused() {
+    let claims = |sizes: &[usize]| {
+        let names: Vec<String> = (0..sizes.len()).map(|at| format!("k{at}")).collect();
+        let others: Vec<(&str, Vec<Dim>)> =
+            names.iter().zip(sizes).map(|(name, size)| (name.as_str(), vec![named("N"), Dim::Known(*size)])).collect();
+        beside(named("N"), &others)
+    };
+    claims(&[1 << 19, 1 << 19]).expect("a million in all are taken");
+    let said = claims(&[1 << 19, 1 << 19, 1]).err().expect("refused");
+    assert!(said.contains("input \"k2\" and the other ones") && said.contains("as constants"), "{said}");
+}
+
 #[test]
 fn an_input_that_cannot_be_fed_is_listed_with_every_operator_in_the_way() {
     let mut graph: Graph = TinyResNet::default().graph();

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::super::kernel::{Built, Call, Cause, Spec, one, refuse};
-use super::window::{Window, pad, spatial, symmetric};
+use super::window::{Window, pad, spatial, symmetric, within_reach};
 
 pub(super) fn conv(spec: &Spec) -> Built {
     let window = Window::of(spec, kernel_of_weight(spec))?;
@@ -58,6 +58,16 @@ pub(super) fn conv_transpose(spec: &Spec) -> Built {
     if output_padding.len() != axes || output_shape.as_ref().is_some_and(|sizes| sizes.len() != axes) {
         return refuse("output_padding or output_shape does not fit the kernel's axes");
     }
+    within_reach("output_padding", &output_padding)?;
+    within_reach("output_shape", output_shape.as_deref().unwrap_or_default())?;
+    // ONNX asks for as many elements as strides reach over, ONNX Runtime gives those that the kernel reaches.
+    let reaches = (0..axes).all(|axis| window.extent(axis) >= window.strides[axis]);
+    if window.is_same() && output_shape.is_none() && !reaches {
+        return refuse(
+            "auto_pad \"SAME_…\" with a kernel smaller than the stride is not supported (ONNX and ONNX Runtime differ)",
+        )
+        .map_err(|refusal| refusal.hint("export with pads"));
+    }
     one(move |call| transposed(call, &window, groups, &output_padding, output_shape.as_deref()))
 }
 
@@ -95,6 +105,10 @@ fn crops(window: &Window, sizes: &[i64], output_padding: &[i64], output_shape: O
     let full = |axis: usize| (sizes[axis] - 1) * window.strides[axis] + window.extent(axis) + output_padding[axis];
     let crop = |axis: usize, target: i64| {
         let total = full(axis) - target;
+        // What the kernel does not reach is behind, as ONNX Runtime has it.
+        if total < 0 {
+            return (0, total);
+        }
         let (small, large) = (total.div_euclid(2), total - total.div_euclid(2));
         if window.is_same_upper() { (small, large) } else { (large, small) }
     };

@@ -73,6 +73,20 @@ fn slice_axis(x: &Tensor, along: i64, start: i64, end: i64, step: i64) -> Result
     pick(x, along, &picks)
 }
 
+/// One number for each of `count` places along an axis that a network makes. Their memory is asked for first: without it a list that
+/// grows ends the process.
+pub(super) fn places<T>(count: i64, numbers: impl Iterator<Item = T>) -> Result<Vec<T>, Cause> {
+    const MOST: usize = 1 << 31;
+    let mut all = Vec::new();
+    match usize::try_from(count) {
+        Ok(count) if count <= MOST && all.try_reserve_exact(count).is_ok() => {
+            all.extend(numbers.take(count));
+            Ok(all)
+        }
+        _ => fail(format!("an axis of {count} elements takes more memory than there is")),
+    }
+}
+
 /// The elements at these places along an axis.
 pub(super) fn pick(x: &Tensor, along: i64, places: &[i64]) -> Result<Tensor, Cause> {
     Ok(x.f_index_select(along, &Tensor::f_from_slice(places)?.f_to_device(x.device())?)?)
@@ -163,8 +177,12 @@ impl Outside {
         if size == 0 {
             return fail("an empty axis has nothing to pad with");
         }
-        let places: Vec<i64> = (-before..size + after).map(|at| self.inside(at, size)).collect();
-        pick(x, along, &places)
+        let ends = before.checked_neg().zip(size.checked_add(after));
+        let ends = ends.and_then(|(from, to)| Some((from, to, to.checked_sub(from)?)));
+        let Some((from, to, count)) = ends else {
+            return fail(format!("cannot pad an axis of {size} by {before} and {after}"));
+        };
+        pick(x, along, &places(count.max(0), (from..to).map(|at| self.inside(at, size)))?)
     }
 
     fn inside(&self, at: i64, size: i64) -> i64 {

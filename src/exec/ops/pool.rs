@@ -56,7 +56,12 @@ impl Pool {
         if spec.node.attrs.ints("kernel_shape").is_none() {
             return refuse("kernel_shape is missing");
         }
-        Ok(Self { window: Window::of(spec, None)?, round_up: spec.node.attrs.int("ceil_mode", 0) != 0 })
+        let window = Window::of(spec, None)?;
+        if window.is_same() && window.is_dilated() {
+            return refuse("auto_pad \"SAME_…\" with dilations is not supported (ONNX and ONNX Runtime differ)")
+                .map_err(|refusal| refusal.hint("export with pads"));
+        }
+        Ok(Self { window, round_up: spec.node.attrs.int("ceil_mode", 0) != 0 })
     }
 
     fn max(&self, call: &Call) -> Result<Tensor, Cause> {

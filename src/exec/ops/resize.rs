@@ -6,7 +6,7 @@
 use tch::Tensor;
 
 use super::super::kernel::{Built, Call, Cause, Floats, Ints, Refusal, Spec, axis, fail, one, refuse};
-use super::index::pick;
+use super::index::{pick, places};
 
 pub(super) fn resize(spec: &Spec) -> Built {
     let attrs = &spec.node.attrs;
@@ -135,15 +135,15 @@ impl Resize {
 
     fn one_axis(&self, x: &Tensor, along: &Along) -> Result<Tensor, Cause> {
         let last = along.from - 1;
-        let places = (0..along.to).map(|at| self.place.original(at as f32, along));
+        let originals = (0..along.to).map(|at| self.place.original(at as f32, along));
         if !self.linear {
-            let picks: Vec<i64> = places.map(|at| self.round.apply(at, along.scale).clamp(0, last)).collect();
-            return pick(x, along.axis, &picks);
+            let picks = originals.map(|at| self.round.apply(at, along.scale).clamp(0, last));
+            return pick(x, along.axis, &places(along.to, picks)?);
         }
-        let inside: Vec<f32> = places.map(|at| at.clamp(0.0, last as f32)).collect();
-        let below: Vec<i64> = inside.iter().map(|at| (at.floor() as i64).min(last)).collect();
-        let above: Vec<i64> = below.iter().map(|at| (at + 1).min(last)).collect();
-        let weights: Vec<f32> = inside.iter().zip(&below).map(|(at, below)| at - *below as f32).collect();
+        let inside = places(along.to, originals.map(|at| at.clamp(0.0, last as f32)))?;
+        let below = places(along.to, inside.iter().map(|at| (at.floor() as i64).min(last)))?;
+        let above = places(along.to, below.iter().map(|at| (at + 1).min(last)))?;
+        let weights = places(along.to, inside.iter().zip(&below).map(|(at, below)| at - *below as f32))?;
         let mut shape = vec![1; x.dim()];
         shape[along.axis as usize] = along.to;
         let weights =

@@ -37,6 +37,10 @@ impl Window {
             if values.len() != kernel.len() || values.iter().any(|value| *value < 1) {
                 return refuse(format!("{name} {values:?} does not fit a window over {} axes", kernel.len()));
             }
+            within_reach(name, values)?;
+        }
+        for (kernel, dilation) in kernel.iter().zip(&dilations) {
+            within_reach("dilated kernel_shape", &[(kernel - 1) * dilation + 1])?;
         }
         Ok(Self { kernel, strides, dilations, padding })
     }
@@ -65,6 +69,11 @@ impl Window {
         matches!(self.padding, Padding::Same { upper: true })
     }
 
+    /// True where the window has gaps along some axis.
+    pub(super) fn is_dilated(&self) -> bool {
+        self.dilations.iter().any(|dilation| *dilation > 1)
+    }
+
     fn same(&self, axis: usize, size: i64, upper: bool) -> (i64, i64) {
         let steps = (size + self.strides[axis] - 1) / self.strides[axis];
         let total = ((steps - 1) * self.strides[axis] + self.extent(axis) - size).max(0);
@@ -85,7 +94,17 @@ impl Padding {
         if pads.len() != 2 * axes {
             return refuse(format!("pads {pads:?} does not fit a window over {axes} axes"));
         }
+        within_reach("pads", &pads)?;
         Ok(Self::Explicit((0..axes).map(|axis| (pads[axis], pads[axes + axis])).collect()))
+    }
+}
+
+/// Refuses what no window reaches over, so that products of two such numbers and a few sums of them are numbers still.
+pub(super) fn within_reach(name: &str, values: &[i64]) -> Result<(), Refusal> {
+    const MOST: u64 = 1 << 31;
+    match values.iter().find(|value| value.unsigned_abs() > MOST) {
+        Some(value) => refuse(format!("{name} has {value}, more than the limit of {MOST}")),
+        None => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::MOST_DIMS;
 use super::fact::{Fact, Items, MOST_ITEMS};
 use crate::graph::error::EXPORT_AGAIN;
 use crate::graph::model::{DataType, Dim, Node, Shape};
@@ -115,6 +116,11 @@ impl<'a> Context<'a> {
 /// An input that decides a shape is computed while the network runs.
 #[derive(Debug)]
 pub(crate) struct NotConstant;
+
+/// What is said of a node that makes more than [`MOST_DIMS`].
+pub(crate) fn too_many_dims() -> Trouble {
+    format!("makes a tensor of more than {MOST_DIMS} dimensions").into()
+}
 
 /// A shape as people write it: `(N, 3, 32, ?)`.
 pub(crate) fn show(shape: &[Dim]) -> String {

@@ -64,6 +64,26 @@ pub(crate) fn ceil_divide(size: &Dim, divisor: i64) -> Dim {
     }
 }
 
+/// The size where every free size that it holds is 1, or close to that: `4*N+2` gives 6, and `ceil(H/2)` gives 1.
+pub(crate) fn at_one(size: &Dim) -> usize {
+    match size {
+        Dim::Known(size) => *size,
+        Dim::Symbol(text) => usize::try_from(text_at_one(text)).unwrap_or(1).max(1),
+        Dim::Unknown => 1,
+    }
+}
+
+fn text_at_one(text: &str) -> i64 {
+    if let Some((factor, base)) = coefficient(text) {
+        let inner = base.strip_prefix('(').and_then(|base| base.strip_suffix(')'));
+        return factor.saturating_mul(inner.map_or(1, text_at_one));
+    }
+    match offset(text) {
+        (_, 0) => 1,
+        (base, amount) => text_at_one(base).saturating_add(amount),
+    }
+}
+
 /// Product of sizes; symbolic where at most one of them is.
 pub(crate) fn product(sizes: &[Dim]) -> Dim {
     if sizes.iter().any(|size| size.known() == Some(0)) {
@@ -170,6 +190,13 @@ mod tests {
         assert_eq!(quotient(&windows, &h()), Dim::Known(64));
         assert_eq!(exact("64*(H+1)", 64), Some(Dim::Symbol("H+1".into())));
         assert_eq!(quotient(&windows, &Dim::Known(0)), Dim::Unknown);
+    }
+
+    #[test]
+    fn a_size_at_one_is_what_stands_beside_the_free_ones() {
+        let at_one = |text: &str| at_one(&Dim::Symbol(text.into()));
+        assert_eq!(["N", "4*N", "4*N+2", "4*(N+2)", "N-7", "ceil(N/2)"].map(at_one), [1, 4, 6, 12, 1, 1]);
+        assert_eq!(at_one(&format!("N+{}", i64::MAX)), usize::try_from(i64::MAX).expect("64 bits"));
     }
 
     #[test]

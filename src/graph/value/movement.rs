@@ -116,7 +116,7 @@ pub(super) fn pad(c: &Context, _: &[Fact]) -> Values {
     };
     let positions = dims.iter().zip(pads).map(|(size, (begin, end))| {
         let inside = |at: i64| usize::try_from(at).ok().filter(|at| at < size).unwrap_or(FILL);
-        (-begin..(*size as i64).saturating_add(end)).map(inside).collect()
+        (begin.saturating_neg()..(*size as i64).saturating_add(end)).map(inside).collect()
     });
     Ok(vec![known.select(&dims, positions.collect(), Some(fill))])
 }

@@ -79,7 +79,62 @@ fn one_node() -> Vec<(String, Graph)> {
         made("Einsum", vec![], vec![("equation".into(), Attribute::String("i".repeat(4096).into_bytes()))]),
         made("GroupNormalization", vec![floats(&[1.0]), floats(&[1.0])], vec![int("num_groups", i64::MAX)]),
         made("Unsqueeze", vec![whole(&vec![0; 1 << 20])], vec![]),
+        made("Unsqueeze", vec![], vec![ints("axes", &(0..1 << 20).collect::<Vec<_>>())]),
     ]
+}
+
+/// An operator that makes more of a small axis than any memory holds, in a way that the executor computes element by element.
+pub fn growing() -> Vec<(String, Graph)> {
+    let floats = |values: &[f32]| TensorData::from_f32(&[values.len()], values);
+    let whole = |values: &[i64]| TensorData::from_i64(&[values.len()], values);
+    let text = |name: &str, value: &str| (name.to_owned(), Attribute::String(value.as_bytes().to_vec()));
+    let resized = |mode: &str, sizes: [i64; 4]| {
+        made("Resize", vec![floats(&[]), floats(&[]), whole(&sizes)], vec![text("mode", mode)])
+    };
+    vec![
+        resized("nearest", [1, 3, HUGE, 8]),
+        resized("linear", [1, 3, 8, HUGE]),
+        made("Resize", vec![floats(&[]), floats(&[1.0, 1.0, 3e10, 1.0])], vec![]),
+        made("Pad", vec![whole(&[0, 0, HUGE, 0, 0, 0, HUGE, 0])], vec![text("mode", "edge")]),
+        made("Pad", vec![whole(&[0, 0, 0, 0, 0, HUGE, 0, 0])], vec![text("mode", "wrap")]),
+    ]
+}
+
+/// Amounts that a network is refused for, where something else has loaded it.
+pub fn overflowing() -> Vec<(String, Graph)> {
+    let edges = [(i64::MIN, i64::MAX), (i64::MIN, 0), (0, i64::MAX), (i64::MAX, i64::MAX), (-i64::MAX, -i64::MAX)];
+    let padded = edges.map(|(before, after)| {
+        let pads = TensorData::from_i64(&[8], &[0, 0, before, 0, 0, 0, after, 0]);
+        made("Pad", vec![pads], vec![("mode".into(), Attribute::String(b"edge".to_vec()))])
+    });
+    padded.into()
+}
+
+/// Of as many nodes, reads and inputs as are taken.
+pub fn large_networks() -> Vec<(String, Vec<u8>)> {
+    const CHAIN: usize = 45_000;
+    let name = |at: usize| if at == 0 { "x".to_owned() } else { format!("v{at}") };
+    let chain = (0..CHAIN).map(|at| node("Relu", &[&name(at)], &name(at + 1)));
+    let last = name(CHAIN);
+    let sums = (0..CHAIN).map(|at| node("Add", &[&last, "v1"], &format!("s{at}")));
+    let far = graph(chain.clone().chain(sums).chain([node("Relu", &["s0"], "y")]).collect());
+    let ends: Vec<&str> = [last.as_str(), "v1"].repeat(400_000);
+    let read = graph(chain.chain([node("Sum", &ends, "s"), node("Relu", &["s"], "y")]).collect());
+    let wide = node("Sum", &vec!["a"; 400_000], "b");
+    let around = (0..800).map(|at| node("Add", &["b", "a"], &format!("s{at}")));
+    let wide = [node("Relu", &["x"], "a"), wide].into_iter().chain(around);
+    let wide = graph(wide.chain([node("Relu", &["s0"], "y")]).collect());
+    let mut claims = graph(vec![node("Relu", &["x"], "y")]);
+    let sizes = || Some(vec![Dim::Symbol("N".into()), Dim::Known(1 << 20)]);
+    claims.inputs.extend((1..1_000).map(|at| value(&format!("k{at}"), sizes())));
+    [
+        ("sums of the two ends of a chain", far),
+        ("one sum that reads the two ends of a chain over and over", read),
+        ("branches that read one value over and over", wide),
+        ("inputs of a million numbers each", claims),
+    ]
+    .map(|(name, graph)| (name.to_owned(), onnx::encode_graph(&graph, 8).expect("a network is written")))
+    .into()
 }
 
 /// Constants that grow: from a shape, from one another, or again and again from the same large one.

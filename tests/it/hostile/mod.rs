@@ -11,7 +11,11 @@ mod made;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use practised::compress::network::Network;
+use practised::exec::{Device, Executor, Params, RunOptions};
 use practised::images::Limits;
+use practised::onnx;
+use tch::{Kind, Tensor};
 
 /// Says to a process that it is the confined one.
 const CONFINED: &str = "PRACTISED_TEST_CONFINED";
@@ -43,6 +47,45 @@ fn networks_made_to_ask_for_too_much_do_no_worse_than_an_error() {
             println!("{name}: {} bytes", bytes.len());
             doors::decode(&bytes);
             doors::check(&bytes);
+        }
+    });
+}
+
+#[test]
+fn networks_too_long_or_too_wide_to_look_at_twice_do_no_worse_than_an_error() {
+    confined("networks_too_long_or_too_wide_to_look_at_twice_do_no_worse_than_an_error", || {
+        for (name, bytes) in made::large_networks() {
+            println!("{name}: {} bytes", bytes.len());
+            doors::check(&bytes);
+        }
+    });
+}
+
+#[test]
+fn values_that_no_memory_holds_are_refused_with_what_makes_them() {
+    for (name, graph) in made::growing() {
+        let bytes = onnx::encode_graph(&graph, 8).expect("a network is written");
+        let error = Network::load(&bytes).err().expect("refused");
+        let said = error.to_string();
+        assert_eq!(error.code(), "model_too_complex", "{name}: {said}");
+        assert!(
+            said.contains("value \"b\", which node \"b\" makes, has") && said.contains("smaller"),
+            "{name}: {said}"
+        );
+    }
+}
+
+/// What was not known before a network runs, or whatever loaded it.
+#[test]
+fn values_that_no_memory_holds_do_no_worse_than_an_error_where_they_are_computed() {
+    confined("values_that_no_memory_holds_do_no_worse_than_an_error_where_they_are_computed", || {
+        let image = Tensor::ones([1, 3, 8, 8], (Kind::Float, tch::Device::Cpu));
+        for (name, graph) in made::growing().into_iter().chain(made::overflowing()) {
+            println!("{name}");
+            let executor = Executor::new(&graph, &["x"], &["y"]).expect("is planned");
+            let params = Params::from_graph(&graph, Device::Cpu).expect("constants");
+            let error = executor.run(&params, &[("x", &image)], &RunOptions::default()).expect_err("an error");
+            assert!(!error.to_string().is_empty());
         }
     });
 }

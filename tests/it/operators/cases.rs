@@ -43,6 +43,10 @@ pub fn transposed_convolutions() -> Vec<Case> {
         deconv().ints("strides", &[2, 2]).text("auto_pad", "SAME_UPPER"),
         deconv().ints("strides", &[2, 2]).text("auto_pad", "SAME_LOWER"),
         deconv().ints("dilations", &[2, 2]),
+        deconv().weight(&[3], 13).ints("strides", &[4, 5]).ints("output_shape", &[29, 31]),
+        deconv().ints("strides", &[4, 5]).ints("output_shape", &[29, 31]).text("auto_pad", "SAME_UPPER"),
+        deconv().ints("strides", &[2, 2]).ints("output_shape", &[13, 11]).ints("output_padding", &[1, 0]),
+        deconv().ints("strides", &[4, 4]).ints("output_shape", &[30, 26]).ints("output_padding", &[1, 1]),
         case("ConvTranspose", &[image(11)]).weight(&[4, 2, 2, 2], 12).int("group", 2).ints("strides", &[2, 2]),
         case("ConvTranspose", &[noise(&[1, 2, 5], 14)]).weight(&[2, 3, 4], 15).ints("strides", &[2]),
     ]

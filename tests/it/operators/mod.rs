@@ -257,3 +257,41 @@ fn resizes_that_are_not_supported_say_so() {
         reason(resize().text("coordinate_transformation_mode", "tf_crop_and_resize")).contains("tf_crop_and_resize")
     );
 }
+
+#[test]
+fn windows_that_onnx_runtime_computes_otherwise_are_refused_by_name() {
+    let reasons =
+        |case: Case| exec::unsupported(&case.graph()).iter().map(|node| node.reason.clone()).collect::<String>();
+    let image = noise(&[1, 4, 7, 6], 160);
+    for op in ["MaxPool", "AveragePool"] {
+        let pool = || case(op, &[image.shallow_clone()]).ints("kernel_shape", &[3, 3]).opset(19);
+        let dilated = pool().ints("dilations", &[1, 2]);
+        assert!(reasons(dilated.text("auto_pad", "SAME_LOWER")).contains("with dilations"), "{op}");
+        assert_eq!(reasons(pool().ints("dilations", &[1, 2])), "");
+        assert_eq!(reasons(pool().text("auto_pad", "SAME_UPPER")), "");
+    }
+    let deconv = || case("ConvTranspose", &[image.shallow_clone()]).weight(&[4, 3, 2, 2], 161).ints("strides", &[3, 3]);
+    for side in ["SAME_UPPER", "SAME_LOWER"] {
+        assert!(reasons(deconv().text("auto_pad", side)).contains("smaller than the stride"), "{side}");
+        assert_eq!(reasons(deconv().text("auto_pad", side).ints("dilations", &[2, 2])), "");
+    }
+}
+
+#[test]
+fn windows_beyond_any_input_are_refused_before_they_run() {
+    let huge = (1 << 31) + 1;
+    let pool = || case("MaxPool", &[noise(&[1, 1, 4], 162)]).ints("kernel_shape", &[2]);
+    let deconv = || case("ConvTranspose", &[noise(&[1, 1, 4], 163)]).weight(&[1, 1, 2], 164);
+    for case in [
+        pool().ints("kernel_shape", &[huge]),
+        pool().ints("strides", &[huge]),
+        pool().ints("dilations", &[huge]),
+        pool().ints("dilations", &[1 << 31]).ints("kernel_shape", &[1 << 31]),
+        pool().ints("pads", &[0, i64::MAX]),
+        deconv().ints("output_padding", &[i64::MAX]),
+        deconv().ints("output_shape", &[i64::MIN]),
+    ] {
+        let found = exec::unsupported(&case.graph());
+        assert!(found.first().is_some_and(|node| node.reason.contains("limit of 2147483648")), "{}", case.describe());
+    }
+}

@@ -1,7 +1,7 @@
 //! Flatten, Reshape, Squeeze, Unsqueeze, Transpose, DepthToSpace, SpaceToDepth (ONNX operators, opsets 1–21).
 
 use super::super::MOST_DIMS;
-use super::super::context::{Context, Outputs, Trouble, show};
+use super::super::context::{Context, Outputs, Trouble, show, too_many_dims};
 use super::super::fact::Item;
 use super::super::{dims, symbol};
 use crate::graph::model::{Dim, Shape};
@@ -96,6 +96,10 @@ pub(super) fn unsqueeze(c: &Context) -> Outputs {
     let Ok(axes) = c.ints_from("axes", 1) else { return c.one(None) };
     let axes = axes.ok_or_else(|| "has no axes".to_owned())?;
     let rank = x.len() + axes.len();
+    // Ahead of a look at each axis beside all others.
+    if rank > MOST_DIMS {
+        return Err(too_many_dims());
+    }
     let axes = c.axes(&axes, rank)?;
     let mut rest = x.iter();
     let shape = (0..rank).map(|i| if axes.contains(&i) { Dim::Known(1) } else { next(&mut rest) });
