@@ -18,6 +18,7 @@ mod onnxruntime;
 mod operators;
 mod poor_input;
 mod private_postgres;
+mod promises;
 mod queries;
 mod queue;
 mod recovery;

@@ -111,7 +111,7 @@ async fn the_same_submission_twice_is_one_job() {
     let app = TestApp::without_workers().await;
     let job = app.quick_job().await;
     let post = |body: &Value| app.post("/v1/jobs").header("idempotency-key", "order-42").json(body);
-    let answers = futures::future::join_all((0..30).map(|_| app.send(post(&job)))).await;
+    let answers = futures::future::join_all((0..50).map(|_| app.send(post(&job)))).await;
     for answer in &answers {
         // One that comes while another is answered is told to come again.
         assert!(answer.status == 202 || answer.status == 409, "{answer:?}");
