@@ -16,6 +16,7 @@ pub mod image_sets;
 pub mod invariants;
 pub mod jobs;
 pub mod keys;
+pub mod metrics;
 pub mod models;
 pub mod page;
 pub mod scores;

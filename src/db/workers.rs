@@ -3,8 +3,8 @@
 use sqlx::FromRow;
 use time::OffsetDateTime;
 
-use super::{Connection, DbError};
-use crate::ids::WorkerId;
+use super::{Connection, DbError, TaskKind, TaskState};
+use crate::ids::{JobId, WorkerId};
 
 /// A row of `worker`.
 #[derive(Debug, Clone, FromRow)]
@@ -23,6 +23,33 @@ pub struct WorkerRow {
     pub started_at: OffsetDateTime,
     /// Its last sign of life.
     pub seen_at: OffsetDateTime,
+}
+
+/// A worker with what it is doing.
+#[derive(Debug, Clone, FromRow)]
+pub struct DeviceRow {
+    /// The worker.
+    pub id: WorkerId,
+    /// Name of its host.
+    pub host: String,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// Version of the program.
+    pub version: String,
+    /// When it began.
+    pub started_at: OffsetDateTime,
+    /// Its last sign of life.
+    pub seen_at: OffsetDateTime,
+    /// True where that is longer ago than a minute.
+    pub silent: bool,
+    /// Of the task whose lease it holds.
+    pub state: Option<TaskState>,
+    /// Its job.
+    pub job: Option<JobId>,
+    /// What it does.
+    pub kind: Option<TaskKind>,
+    /// The block, for a score.
+    pub block: Option<String>,
 }
 
 /// A worker begins.
@@ -59,6 +86,21 @@ pub async fn stopped(conn: &mut Connection, id: WorkerId) -> Result<(), DbError>
     let stopped = sqlx::query("update worker set stopped_at = now() where id = $1 and stopped_at is null");
     stopped.bind(id).execute(conn).await?;
     Ok(())
+}
+
+/// The workers that have not ended, with what they hold; those that were not heard of for an hour are taken for gone.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn devices(conn: &mut Connection) -> Result<Vec<DeviceRow>, DbError> {
+    let devices = sqlx::query_as(
+        "select worker.id, host, device, version, worker.started_at, seen_at,
+                seen_at < now() - interval '60 seconds' as silent, task.state, task.job, task.kind, task.block
+         from worker left join task on task.worker = worker.id and task.state = 'running' and task.lease_until >= now()
+         where stopped_at is null and seen_at > now() - interval '1 hour'
+         order by worker.started_at",
+    );
+    Ok(devices.fetch_all(conn).await?)
 }
 
 /// The workers that gave a sign of life in the last 60 seconds, oldest first.

@@ -9,6 +9,7 @@
 //! | `/v1/jobs/{id}/events` | `events` |
 //! | `/v1/jobs/{id}/blocks`, `/report`, `/artifacts` | `results` |
 //! | `/v1/errors` | `error_pages` |
+//! | `/v1/devices`, `/metrics` | `pool` |
 //! | `/healthz`, `/readyz` | `health` |
 
 mod download;
@@ -23,6 +24,7 @@ mod image_sets;
 mod jobs;
 mod list;
 mod models;
+mod pool;
 mod results;
 mod upload;
 
@@ -94,6 +96,7 @@ pub fn router(app: App) -> Router {
         .merge(events::router())
         .merge(results::router())
         .merge(error_pages::router())
+        .merge(pool::router())
         .merge(health::router())
         .fallback(nothing_here)
         .with_state(app);

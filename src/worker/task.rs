@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::tasks::{Failure, Opening, Work};
 use super::watch::{Reason, Watch};
@@ -36,7 +37,15 @@ pub(super) async fn run(worker: &Worker, claim: &Claim, kept: Option<KeptBench>)
         done.cancel();
         result
     };
-    let ((), (result, bench)) = tokio::join!(beats, computing);
+    let span = tracing::info_span!(
+        "task",
+        job = %claim.job,
+        task = claim.kind.as_str(),
+        block = claim.block,
+        attempt = claim.attempt,
+        device = %worker.device,
+    );
+    let ((), (result, bench)) = async { tokio::join!(beats, computing) }.instrument(span).await;
     let job = claim.job;
     let kind = claim.kind.as_str();
     match end(worker, claim, &watch, result).await {
@@ -64,7 +73,9 @@ async fn compute(worker: &Worker, claim: &Claim, kept: Option<KeptBench>, watch:
         Err(error) => return (Err(error.into()), None),
     };
     let (job, device, probe) = (claim.job, worker.device, worker.probe.clone());
+    let span = tracing::Span::current();
     let computing = tokio::task::spawn_blocking(move || {
+        let _entered = span.enter();
         let bench = match source {
             Source::Kept(bench) => *bench,
             Source::Stored(opening) => match opening.open(device, probe, &*watch) {

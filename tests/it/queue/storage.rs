@@ -121,7 +121,7 @@ async fn scores_are_kept_for_the_next_job_on_the_same_model_and_images() {
 
     let second = base.job_on(model, Some(images), wishes(1), &["a", "b"]).await;
     let scored = score.block.expect("a block");
-    assert_eq!(reused(&base, second).await, [scored.clone()]);
+    assert_eq!(reused(&base, second).await, std::slice::from_ref(&scored));
     let kinds = event_kinds(db, second).await;
     assert_eq!(kinds, ["queued", "scores_reused"]);
     let mut claimed = Vec::new();

@@ -63,6 +63,11 @@ async fn sigterm_ends_everything_in_time_and_spends_no_attempt() {
     let mut app = TestApp::with_worker().await;
     let id = app.submit(&app.long_job().await).await;
     until_it_scores(&app, &id).await;
+    let device = app.get("/v1/devices").await.json()["data"][0].clone();
+    assert_eq!(
+        (&device["state"], &device["task"], &device["job"]),
+        (&"busy".into(), &"score".into(), &id.as_str().into())
+    );
     assert!(app.processes().len() >= 3, "service, worker, PostgreSQL: {:?}", app.processes());
     let asked = Instant::now();
     let status = app.terminate();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use practised::jobs::store::sha256_hex;
 use serde_json::{Value, json};
 
+use crate::support::networks::TinyResNet;
 use crate::support::service::TestApp;
 
 #[tokio::test]
@@ -49,6 +50,25 @@ async fn a_network_goes_in_and_comes_back_smaller_with_a_report() {
     let student = app.get(&format!("/v1/jobs/{id}/artifacts/student.onnx")).await;
     let uploaded = app.post_bytes("/v1/models", "application/octet-stream", student.bytes).await;
     assert_eq!(uploaded.status, 201, "the student is a model like any other: {uploaded:?}");
+
+    // The pool and the queue say what they did.
+    let devices = app.get("/v1/devices").await.json();
+    let device = &devices["data"][0];
+    assert_eq!((&device["device"], &device["state"], &device["job"]), (&"cpu".into(), &"idle".into(), &Value::Null));
+    let metrics = app.get("/metrics").await;
+    assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"), "{metrics:?}");
+    let metrics = String::from_utf8(metrics.bytes).expect("text");
+    let scores = TinyResNet::default().droppable().len();
+    for line in [
+        "practised_jobs{status=\"succeeded\"} 1".to_owned(),
+        "practised_oldest_queued_seconds 0".to_owned(),
+        "practised_workers{state=\"idle\"} 1".to_owned(),
+        "practised_claims_total{task=\"measure\"} 1".to_owned(),
+        format!("practised_tasks_done_total{{task=\"score\"}} {scores}"),
+        "practised_leases_lost_total 0".to_owned(),
+    ] {
+        assert!(metrics.lines().any(|there| there == line), "{line} is not in\n{metrics}");
+    }
 
     // A second wish about the same network and images is not scored again.
     job["target"] = json!({"blocks": 2});

@@ -1,0 +1,110 @@
+//! The pool and the queue, looked at: `/v1/devices` for people and programs, `/metrics` for Prometheus.
+
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::list::List;
+use super::{App, HttpError};
+use crate::db::metrics::{self, Metric, Sample};
+use crate::db::workers::{self, DeviceRow};
+use crate::db::{TaskKind, TaskState};
+use crate::ids::{JobId, WorkerId};
+
+/// The text format that Prometheus scrapes.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) fn router() -> Router<App> {
+    Router::new().route("/v1/devices", get(devices)).route("/metrics", get(figures))
+}
+
+/// A device is what one worker process computes on.
+#[derive(Debug, Serialize)]
+struct Device {
+    object: &'static str,
+    /// The worker.
+    id: WorkerId,
+    host: String,
+    device: String,
+    /// `busy`, `idle`, or `silent` where nothing was heard of it for longer than a minute.
+    state: &'static str,
+    job: Option<JobId>,
+    task: Option<TaskKind>,
+    block: Option<String>,
+    version: String,
+    #[serde(with = "time::serde::rfc3339")]
+    started_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    last_heartbeat: OffsetDateTime,
+}
+
+impl From<DeviceRow> for Device {
+    fn from(row: DeviceRow) -> Self {
+        let state = match (row.silent, row.state) {
+            (true, _) => "silent",
+            (false, Some(TaskState::Running)) => "busy",
+            (false, _) => "idle",
+        };
+        Self {
+            object: "device",
+            id: row.id,
+            host: row.host,
+            device: row.device,
+            state,
+            job: row.job,
+            task: row.kind,
+            block: row.block,
+            version: row.version,
+            started_at: row.started_at,
+            last_heartbeat: row.seen_at,
+        }
+    }
+}
+
+async fn devices(State(app): State<App>) -> Result<Json<List<Device>>, HttpError> {
+    let mut conn = app.context.db.connection().await?;
+    let rows = workers::devices(&mut conn).await?;
+    Ok(Json(List::whole(rows.into_iter().map(Device::from).collect())))
+}
+
+async fn figures(State(app): State<App>) -> Result<impl IntoResponse, HttpError> {
+    let all = metrics::read(&app.context.db).await?;
+    Ok(([(CONTENT_TYPE, TEXT)], all.iter().map(|(metric, samples)| family(metric, samples)).collect::<String>()))
+}
+
+/// Help, type and figures of a family. Labels are names of ours, which need no escape.
+fn family(Metric { name, kind, help, label, .. }: &Metric, samples: &[Sample]) -> String {
+    let mut text = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    for sample in samples {
+        let labels = match (label, &sample.label) {
+            (Some(label), Some(value)) => format!("{{{label}=\"{value}\"}}"),
+            _ => String::new(),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name}{labels} {}", sample.value);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_is_written_as_prometheus_reads_it() {
+        let metric = metrics::METRICS.iter().find(|metric| metric.name == "practised_claims_total").expect("there");
+        let sample = Sample { label: Some("score".into()), value: 12.0 };
+        let text = family(metric, &[sample]);
+        assert!(text.starts_with("# HELP practised_claims_total Tasks begun"), "{text}");
+        assert!(
+            text.ends_with("# TYPE practised_claims_total counter\npractised_claims_total{task=\"score\"} 12\n"),
+            "{text}"
+        );
+    }
+}
