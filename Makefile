@@ -10,7 +10,7 @@ cargo = LIBTORCH=$(libtorch) cargo
 # Tests work on networks of a few kilobytes, where a second thread per operator only gets in the way.
 one_thread = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test bench conformance zoo model fuzz lint build setup clean
+.PHONY: demo test bench conformance zoo model soak fuzz lint build setup clean
 
 ## Sets up, builds, and runs one job through the HTTP service on the example network.
 demo: build
@@ -40,6 +40,12 @@ zoo: build
 ## Explores the lease protocol with as many attempts as the queue allows, and walks it longer beside the code. See docs/reliability.md.
 model: setup
 	MODEL_ATTEMPTS=3 MODEL_TRACES=1000 $(cargo) test --locked --test it queue::model -- --nocapture
+
+## Jobs under random kills, restarts and cancels for SOAK_MINUTES (30), twenty kills at random moments, and SOAK_JOBS (200) over two
+## services and four workers. See docs/reliability.md.
+soak: setup
+	PRACTISED_SOAK_MINUTES=$${SOAK_MINUTES:-30} PRACTISED_SOAK_JOBS=$${SOAK_JOBS:-200} PRACTISED_SOAK_WORKERS=4 PRACTISED_KILLS=20 \
+	    $(cargo) test --locked --test it -- service::soak service::zombies::a_worker_killed --nocapture --test-threads=1
 
 ## Gives hostile bytes to what reads a customer's files, FUZZ_SECONDS (60) for each target; finds become tests. See docs/fuzzing.md.
 fuzz: setup

@@ -37,6 +37,8 @@ pub struct JobRow {
     pub cancel_requested_at: Option<OffsetDateTime>,
     /// When it ends at the latest.
     pub deadline: OffsetDateTime,
+    /// What it may be computed on; `None` is anything.
+    pub device: Option<String>,
     /// When it came.
     pub created_at: OffsetDateTime,
     /// When a worker began.
@@ -62,6 +64,8 @@ pub struct NewJob<'a> {
     pub metadata: &'a Value,
     /// Seconds from now until it ends at the latest.
     pub deadline_seconds: f64,
+    /// What it may be computed on: `cpu`, `cuda`, `cuda:N`, or a part of a GPU's name.
+    pub device: Option<&'a str>,
 }
 
 /// Inserts a job; `job_uses_model_fkey` or `job_uses_images_fkey` refuses where an input was deleted meanwhile.
@@ -70,11 +74,11 @@ pub struct NewJob<'a> {
 /// As [`DbError`].
 pub async fn insert(conn: &mut Connection, job: &NewJob<'_>) -> Result<(), DbError> {
     let insert = sqlx::query(
-        "insert into job (id, model, uses_model, images, uses_images, config, metadata, deadline)
-         values ($1, $2, $2, $3, $3, $4, $5, now() + make_interval(secs => $6))",
+        "insert into job (id, model, uses_model, images, uses_images, config, metadata, deadline, device)
+         values ($1, $2, $2, $3, $3, $4, $5, now() + make_interval(secs => $6), $7)",
     );
     let insert = insert.bind(job.id).bind(job.model).bind(job.images).bind(job.config).bind(job.metadata);
-    insert.bind(job.deadline_seconds).execute(conn).await?;
+    insert.bind(job.deadline_seconds).bind(job.device).execute(conn).await?;
     Ok(())
 }
 
@@ -85,7 +89,7 @@ pub async fn insert(conn: &mut Connection, job: &NewJob<'_>) -> Result<(), DbErr
 pub async fn get(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, DbError> {
     let get = sqlx::query_as(
         "select id, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
-                cancel_requested_at, deadline, created_at, started_at, finished_at, last_event
+                cancel_requested_at, deadline, device, created_at, started_at, finished_at, last_event
          from job where id = $1",
     );
     Ok(get.bind(id).fetch_optional(conn).await?)
@@ -98,7 +102,7 @@ pub async fn get(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, DbE
 pub async fn lock(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, DbError> {
     let lock = sqlx::query_as(
         "select id, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
-                cancel_requested_at, deadline, created_at, started_at, finished_at, last_event
+                cancel_requested_at, deadline, device, created_at, started_at, finished_at, last_event
          from job where id = $1 for update",
     );
     Ok(lock.bind(id).fetch_optional(conn).await?)
@@ -116,7 +120,7 @@ pub async fn list(
 ) -> Result<Vec<JobRow>, DbError> {
     let list = sqlx::query_as(
         "select id, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
-                cancel_requested_at, deadline, created_at, started_at, finished_at, last_event
+                cancel_requested_at, deadline, device, created_at, started_at, finished_at, last_event
          from job
          where ($1::uuid is null or (case when $3 then id < $1 else id > $1 end))
            and ($4::job_status is null or status = $4)

@@ -83,7 +83,8 @@ pub async fn insert_reused(conn: &mut Connection, job: JobId, scores: &[ScoreRow
     Ok(())
 }
 
-/// Takes the earliest task of the oldest job that waits, or whose lease ran out with an attempt left. Never waits: rows
+/// Takes the earliest task of the oldest job that this worker's device may compute, of those that wait or whose lease ran out with an
+/// attempt left. Never waits: rows
 /// that others are busy with are skipped.
 ///
 /// # Errors
@@ -102,6 +103,10 @@ pub async fn claim(
                     or task.state = 'running' and task.lease_until < now())
                and task.attempt < $3
                and job.finished_at is null and job.cancel_requested_at is null and job.deadline > now()
+               and (job.device is null
+                    or exists (select from worker where worker.id = $1
+                               and (worker.device = job.device or split_part(worker.device, ':', 1) = job.device
+                                    or position(lower(job.device) in lower(worker.device_name)) > 0)))
              order by job.created_at, job.id, task.kind, task.id
              limit 1
              for update of task skip locked

@@ -34,6 +34,8 @@ pub struct DeviceRow {
     pub host: String,
     /// `cpu` or `cuda:N`.
     pub device: String,
+    /// A GPU's name.
+    pub device_name: Option<String>,
     /// Version of the program.
     pub version: String,
     /// When it began.
@@ -62,10 +64,12 @@ pub async fn register(
     host: &str,
     pid: i32,
     device: &str,
+    device_name: Option<&str>,
     version: &str,
 ) -> Result<(), DbError> {
-    let register = sqlx::query("insert into worker (id, host, pid, device, version) values ($1, $2, $3, $4, $5)");
-    register.bind(id).bind(host).bind(pid).bind(device).bind(version).execute(conn).await?;
+    let register =
+        sqlx::query("insert into worker (id, host, pid, device, device_name, version) values ($1, $2, $3, $4, $5, $6)");
+    register.bind(id).bind(host).bind(pid).bind(device).bind(device_name).bind(version).execute(conn).await?;
     Ok(())
 }
 
@@ -94,7 +98,7 @@ pub async fn stopped(conn: &mut Connection, id: WorkerId) -> Result<(), DbError>
 /// As [`DbError`].
 pub async fn devices(conn: &mut Connection) -> Result<Vec<DeviceRow>, DbError> {
     let devices = sqlx::query_as(
-        "select worker.id, host, device, version, worker.started_at, seen_at,
+        "select worker.id, host, device, device_name, version, worker.started_at, seen_at,
                 seen_at < now() - interval '60 seconds' as silent, task.state, task.job, task.kind, task.block
          from worker left join task on task.worker = worker.id and task.state = 'running' and task.lease_until >= now()
          where stopped_at is null and seen_at > now() - interval '1 hour'

@@ -21,6 +21,19 @@ pub fn installed() -> bool {
     libtorch_folder().is_some_and(|folder| folder.join("libtorch_cuda.so").exists())
 }
 
+/// The name of the `index`-th GPU in the order of the bus, from the driver's own files; nothing is loaded.
+pub fn name(index: usize) -> Option<String> {
+    name_in(Path::new("/proc/driver/nvidia/gpus"), index)
+}
+
+fn name_in(folder: &Path, index: usize) -> Option<String> {
+    let mut gpus: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
+    gpus.sort();
+    let text = std::fs::read_to_string(gpus.get(index)?.join("information")).ok()?;
+    let name = text.lines().find_map(|line| line.strip_prefix("Model:"))?.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
 fn load_once() -> Result<(), String> {
     let folder = libtorch_folder().ok_or("libtorch_cpu.so is not among this process's libraries")?;
     let library = folder.join("libtorch_cuda.so");
@@ -59,6 +72,18 @@ fn libtorch_folder() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gpu_is_named_by_its_driver() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (bus, model) in [("0000:1b:00.0", "Second"), ("0000:0a:00.0", "First GPU 80GB")] {
+            let gpu = folder.path().join(bus);
+            std::fs::create_dir(&gpu).expect("made");
+            std::fs::write(gpu.join("information"), format!("Model: \t\t {model}\nIRQ: 1\n")).expect("written");
+        }
+        assert_eq!(name_in(folder.path(), 0).as_deref(), Some("First GPU 80GB"));
+        assert_eq!(name_in(folder.path(), 2), None);
+    }
 
     #[test]
     fn libtorch_is_found_among_the_loaded_libraries() {

@@ -42,6 +42,14 @@ impl Device {
         }
     }
 
+    /// A GPU's name as its driver tells it, such as `NVIDIA H100 80GB HBM3`; none for the CPU, or where nobody tells.
+    pub fn name(self) -> Option<String> {
+        match self {
+            Self::Cpu => None,
+            Self::Cuda(index) => cuda::name(index),
+        }
+    }
+
     /// Waits until everything queued on the device is done; nothing to wait for on the CPU.
     pub fn synchronize(self) {
         if let Self::Cuda(index) = self {

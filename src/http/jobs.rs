@@ -50,6 +50,7 @@ struct Job {
     images: Option<ImageSetId>,
     config: Stored<JobConfig>,
     metadata: Value,
+    device: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -97,6 +98,7 @@ impl From<&JobRow> for Job {
             images: row.images,
             config: Stored::from(&row.config),
             metadata: row.metadata.clone(),
+            device: row.device.clone(),
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,

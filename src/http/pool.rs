@@ -32,6 +32,9 @@ struct Device {
     id: WorkerId,
     host: String,
     device: String,
+    /// A GPU's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     /// `busy`, `idle`, or `silent` where nothing was heard of it for longer than a minute.
     state: &'static str,
     job: Option<JobId>,
@@ -56,6 +59,7 @@ impl From<DeviceRow> for Device {
             id: row.id,
             host: row.host,
             device: row.device,
+            name: row.device_name,
             state,
             job: row.job,
             task: row.kind,

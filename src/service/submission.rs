@@ -31,6 +31,8 @@ pub(super) struct Submission {
     pub(super) config: JobConfig,
     pub(super) metadata: Value,
     pub(super) deadline_seconds: u64,
+    /// What it may be computed on.
+    pub(super) device: Option<String>,
 }
 
 impl Submission {
@@ -49,7 +51,8 @@ impl Submission {
         };
         let metadata = metadata(body, &mut faults);
         let deadline_seconds = deadline(body, &mut faults);
-        let config = match config::parse(body, &["model", "images", "metadata", "deadline_seconds"]) {
+        let device = device(body, &mut faults);
+        let config = match config::parse(body, &["model", "images", "metadata", "deadline_seconds", "device"]) {
             Ok(config) => config,
             Err(problems) => {
                 faults.extend(problems);
@@ -63,6 +66,7 @@ impl Submission {
                 config,
                 metadata,
                 deadline_seconds,
+                device,
             }),
             _ => Err(invalid(faults).into()),
         }
@@ -248,6 +252,18 @@ fn metadata(body: &Map<String, Value>, faults: &mut Vec<FieldProblem>) -> Value 
         Some(_) => {
             faults.push(fault("/metadata", "metadata is an object", "for example {\"order\": \"42\"}"));
             json!({})
+        }
+    }
+}
+
+fn device(body: &Map<String, Value>, faults: &mut Vec<FieldProblem>) -> Option<String> {
+    match body.get("device") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) if (1..=64).contains(&text.trim().len()) => Some(text.trim().to_owned()),
+        Some(other) => {
+            let hint = "\"cpu\", \"cuda\", \"cuda:0\", or a part of a GPU's name, such as \"H100\"; null takes any";
+            faults.push(fault("/device", format!("{other} names no device"), hint));
+            None
         }
     }
 }

@@ -117,7 +117,9 @@ async fn register(db: &Db, config: &WorkerConfig) -> anyhow::Result<()> {
     let pid = std::process::id().cast_signed();
     let mut conn = db.connection().await?;
     let device = config.device.to_string();
-    workers::register(&mut conn, config.id, &host, pid, &device, env!("CARGO_PKG_VERSION")).await?;
+    let name = config.device.name();
+    let version = env!("CARGO_PKG_VERSION");
+    workers::register(&mut conn, config.id, &host, pid, &device, name.as_deref(), version).await?;
     Ok(())
 }
 

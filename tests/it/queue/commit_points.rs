@@ -2,7 +2,7 @@
 //! written, and the next process goes on with it.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
 use practised::db::{CommitPoint, Db, JobStatus, TaskKind};
@@ -37,7 +37,7 @@ async fn life(db: &Db, jobs: &[JobId]) {
     let worker = || async {
         let id = WorkerId::new();
         let mut conn = db.connection().await.expect("a connection");
-        practised::db::workers::register(&mut conn, id, "host", 1, "cpu", "0").await.expect("registered");
+        practised::db::workers::register(&mut conn, id, "host", 1, "cpu", None, "0").await.expect("registered");
         id
     };
     let [whole, cancelled, stopped, failing, crashing, _late] = jobs else { panic!("six jobs: {jobs:?}") };
@@ -82,6 +82,15 @@ async fn life_in_a_process_of_its_own() {
     life(&db, &jobs).await;
 }
 
+/// How a process ended that goes through all of it and is told where to die.
+fn dying(base: &Database, jobs: &[JobId], failpoint: &str) -> Output {
+    let list: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+    let mut child = Command::new(std::env::current_exe().expect("this binary"));
+    child.args(["--exact", "queue::commit_points::life_in_a_process_of_its_own", "--nocapture"]);
+    child.env(DATABASE, base.url()).env(JOBS, list.join(",")).env("FAILPOINTS", failpoint);
+    child.output().expect("runs")
+}
+
 /// Whatever is left is ended by the next process.
 async fn go_on(base: &Database, jobs: &[JobId]) {
     let db = &base.db;
@@ -116,11 +125,7 @@ async fn a_process_that_dies_at_a_commit_of_the_queue_leaves_it_whole() {
     for point in CommitPoint::ALL.into_iter().filter(|point| !OF_SERVICE.contains(point)) {
         for moment in ["before", "after"] {
             let jobs = jobs(&base).await;
-            let list: Vec<String> = jobs.iter().map(ToString::to_string).collect();
-            let mut child = Command::new(std::env::current_exe().expect("this binary"));
-            child.args(["--exact", "queue::commit_points::life_in_a_process_of_its_own", "--nocapture"]);
-            child.env(DATABASE, base.url()).env(JOBS, list.join(","));
-            let output = child.env("FAILPOINTS", format!("{point:?}/{moment}=1*return")).output().expect("runs");
+            let output = dying(&base, &jobs, &format!("{point:?}/{moment}=1*return"));
             let aborted = output.status.signal() == Some(Signal::SIGABRT as i32);
             assert!(aborted, "{point:?}/{moment}: {output:?}");
             let found = doctor::broken(&base.db).await;
@@ -142,12 +147,7 @@ async fn a_process_that_dies_with_the_result_of_any_task_leaves_it_whole() {
     for (before, kind) in (0..).zip([Measure, Score, Select, Finetune, Export]) {
         for moment in ["before", "after"] {
             let jobs = jobs(&base).await;
-            let list: Vec<String> = jobs.iter().map(ToString::to_string).collect();
-            let mut child = Command::new(std::env::current_exe().expect("this binary"));
-            child.args(["--exact", "queue::commit_points::life_in_a_process_of_its_own", "--nocapture"]);
-            child.env(DATABASE, base.url()).env(JOBS, list.join(","));
-            let failpoint = format!("Complete/{moment}={before}*off->1*return");
-            let output = child.env("FAILPOINTS", failpoint).output().expect("runs");
+            let output = dying(&base, &jobs, &format!("Complete/{moment}={before}*off->1*return"));
             assert_eq!(output.status.signal(), Some(Signal::SIGABRT as i32), "{kind:?}: {output:?}");
             let mut conn = base.db.connection().await.expect("a connection");
             let tasks = practised::db::tasks::of_job(&mut conn, jobs[0]).await.expect("read");

@@ -227,3 +227,43 @@ async fn a_task_that_is_given_back_costs_no_attempt() {
     }
     base.stop().await;
 }
+
+#[tokio::test]
+async fn a_job_is_claimed_by_a_worker_whose_device_it_asks_for_and_holds_up_nobody_else() {
+    let base = Database::start().await;
+    let db = &base.db;
+    let (cpu, other) = (base.worker().await, base.worker_on("cuda:1", Some("NVIDIA A100-SXM4")).await);
+    let gpu = base.worker_on("cuda:0", Some("NVIDIA H100 80GB HBM3")).await;
+    for (device, takers) in [
+        (Some("cuda"), vec![other, gpu]),
+        (Some("cuda:0"), vec![gpu]),
+        (Some("h100"), vec![gpu]),
+        (Some("cpu"), vec![cpu]),
+        (Some("TPU"), vec![]),
+        (None, vec![cpu, other, gpu]),
+    ] {
+        for worker in [cpu, other, gpu] {
+            let model = base.model(format!("{device:?} {worker}").as_bytes()).await;
+            let (id, config, metadata) = (practised::ids::JobId::new(), json!({ "finetune": null }), json!({}));
+            let job = practised::db::jobs::NewJob {
+                id,
+                model,
+                images: None,
+                config: &config,
+                metadata: &metadata,
+                deadline_seconds: 60.0,
+                device,
+            };
+            base.submit(job, &[]).await;
+            let claimed = claim(db, worker).await.expect("claims").map(|claim| claim.job);
+            assert_eq!(claimed == Some(id), takers.contains(&worker), "{device:?}");
+            cancel::request(db, id).await.expect("asked");
+            sqlx::query("update task set lease_until = now() - interval '1 second' where state = 'running'")
+                .execute(db.pool())
+                .await
+                .expect("time passes");
+            cancel::request(db, id).await.expect("asked again");
+        }
+    }
+    base.stop().await;
+}

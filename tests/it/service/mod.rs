@@ -5,4 +5,5 @@ mod faults;
 mod jobs;
 mod outages;
 mod resources;
+mod soak;
 mod zombies;

@@ -35,11 +35,8 @@ fn kills() -> usize {
 #[tokio::test]
 async fn a_worker_killed_at_any_moment_costs_one_task_and_changes_nothing() {
     let app = TestApp::with_worker().await;
-    let mut job = app.quick_job().await;
-    job.as_object_mut().expect("an object").remove("exclude_blocks");
-    job["target"] = json!({"blocks": 2});
-    // The same blocks go, whatever was measured.
-    job["exclude_blocks"] = json!(crate::support::networks::TinyResNet::default().droppable()[2..]);
+    // One block may go, so the same one goes whatever was measured.
+    let job = app.quick_job().await;
     let db = app.database().await;
     let forget = async || {
         sqlx::query("delete from score").execute(db.pool()).await.expect("forgotten");

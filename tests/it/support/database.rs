@@ -67,28 +67,37 @@ impl Database {
         let id = JobId::new();
         let model = self.model(id.to_string().as_bytes()).await;
         let images = Some(self.image_set(format!("images of {id}").as_bytes()).await);
-        self.submit(NewJob { id, model, images, config: &config, metadata: &json!({}), deadline_seconds }, blocks).await
+        self.submit(
+            NewJob { id, model, images, config: &config, metadata: &json!({}), deadline_seconds, device: None },
+            blocks,
+        )
+        .await
     }
 
     /// A job on what is there.
     pub async fn job_on(&self, model: ModelId, images: Option<ImageSetId>, config: Value, blocks: &[&str]) -> JobId {
         let (id, metadata) = (JobId::new(), json!({}));
-        let job = NewJob { id, model, images, config: &config, metadata: &metadata, deadline_seconds: 3600.0 };
+        let job =
+            NewJob { id, model, images, config: &config, metadata: &metadata, deadline_seconds: 3600.0, device: None };
         self.submit(job, blocks).await
     }
 
-    async fn submit(&self, job: NewJob<'_>, blocks: &[&str]) -> JobId {
+    pub async fn submit(&self, job: NewJob<'_>, blocks: &[&str]) -> JobId {
         let mut tx = self.db.begin().await.expect("begins");
         submit::submit(&mut tx, &job, blocks).await.expect("submitted");
         tx.commit().await.expect("committed");
         job.id
     }
 
-    /// A registered worker.
+    /// A registered worker on the CPU.
     pub async fn worker(&self) -> WorkerId {
+        self.worker_on("cpu", None).await
+    }
+
+    pub async fn worker_on(&self, device: &str, name: Option<&str>) -> WorkerId {
         let id = WorkerId::new();
         let mut conn = self.db.connection().await.expect("a connection");
-        practised::db::workers::register(&mut conn, id, "host", 1, "cpu", "0").await.expect("registered");
+        practised::db::workers::register(&mut conn, id, "host", 1, device, name, "0").await.expect("registered");
         id
     }
 }
