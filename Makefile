@@ -41,9 +41,10 @@ zoo: build
 model: setup
 	MODEL_ATTEMPTS=3 MODEL_TRACES=1000 $(cargo) test --locked --test it queue::model -- --nocapture
 
-## Jobs under random kills, restarts and cancels for SOAK_MINUTES (30), twenty kills at random moments, and SOAK_JOBS (200) over two
-## services and four workers. See docs/reliability.md.
+## Whole jobs of every family of networks; jobs under random kills, restarts and cancels for SOAK_MINUTES (30), twenty kills at random
+## moments, and SOAK_JOBS (200) over two services and four workers. See docs/reliability.md.
 soak: setup
+	PRACTISED_ALL_FAMILIES=1 $(cargo) test --locked --test it families_are_compressed
 	PRACTISED_SOAK_MINUTES=$${SOAK_MINUTES:-30} PRACTISED_SOAK_JOBS=$${SOAK_JOBS:-200} PRACTISED_SOAK_WORKERS=4 PRACTISED_KILLS=20 \
 	    $(cargo) test --locked --test it -- service::soak service::zombies::a_worker_killed --nocapture --test-threads=1
 

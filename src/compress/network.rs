@@ -205,9 +205,13 @@ fn answers(graph: &Graph) -> Result<Vec<ValueInfo>, CompressError> {
     Ok(answers)
 }
 
-/// True of (N, …), or where it cannot be told.
+/// True of (N, …), or where it cannot be told: where inference does not get as far as an output, a file may call its batch anything.
+/// A multiple of it is something else.
 pub(super) fn has_rows(dims: &[Dim]) -> bool {
-    dims.first().is_some_and(|first| *first == Dim::Unknown || *first == batch())
+    match dims.first() {
+        Some(Dim::Symbol(name)) => !name.contains('*'),
+        first => first == Some(&Dim::Unknown),
+    }
 }
 
 /// The first dimension of what there is one of for each image.

@@ -40,7 +40,7 @@ fn every_promise_and_every_fault_has_its_test() {
     let faults = section(&reliability, "## Faults, one by one", "## The checker");
     let named: Vec<&str> = tests_named(&promises).into_iter().chain(tests_named(&faults)).collect();
     assert!(named.len() >= 20, "{named:?}");
-    for name in named.into_iter().filter(|name| !name.starts_with("PRACTISED_")) {
+    for name in named.into_iter().filter(|name| !name.starts_with("PRACTISED_") && !name.contains(' ')) {
         let there = match (name.strip_suffix('…'), name.strip_prefix("queue::")) {
             (Some(begins), _) => sources.contains(&format!("async fn {begins}")),
             (None, Some(module)) => sources.contains(&format!("mod {module};")),
