@@ -92,17 +92,16 @@ impl Block {
     }
 }
 
-/// Bytes that the names in all branches may take, one after the other, and what their nodes read. Branches are short and stand side by side; additions made
-/// to hold all the ones before them would take the square of their number.
+/// Bytes that the names in all branches may take, one after the other, and what their nodes read. Branches are short and stand
+/// side by side; additions made to hold all the ones before them would take the square of their number.
 const MOST_IN_BRANCHES: usize = 32 << 20;
 
-/// Finds the residual additions of a folded, sorted graph, in graph order.
+/// Finds the residual additions of a folded, sorted graph with this tree, in graph order.
 ///
 /// # Errors
 /// Where so many additions lie within the branches of others that no network can be meant.
-pub fn find(graph: &Graph) -> Result<Vec<Block>, GraphError> {
-    let tree = Dominators::new(graph);
-    let search = Search { graph, tree: &tree, consumers: graph.consumers(), left: Cell::new(MOST_IN_BRANCHES) };
+pub fn find(graph: &Graph, tree: &Dominators) -> Result<Vec<Block>, GraphError> {
+    let search = Search { graph, tree, consumers: graph.consumers(), left: Cell::new(MOST_IN_BRANCHES) };
     let mut blocks = Vec::new();
     for node in &graph.nodes {
         blocks.extend(search.residual_addition(node));

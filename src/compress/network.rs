@@ -119,8 +119,9 @@ impl Network {
         let graph = prepared(&model.graph, &input, &companions, size);
         let graph = graph.map_err(|refusal| with_obstacles(refusal, &model.graph))?;
         CompressError::check(obstacles(&graph))?;
-        let (answers, blocks) = (answers(&graph)?, block::find(&graph)?);
-        let tap = tap::find(&graph, &answers, &blocks);
+        let tree = Dominators::new(&graph);
+        let (answers, blocks) = (answers(&graph, &tree)?, block::find(&graph, &tree)?);
+        let tap = tap::find(&graph, &tree, &answers, &blocks);
         Ok(Self { model, graph, input, companions, answers, size, tap, blocks })
     }
 
@@ -185,8 +186,7 @@ impl Network {
 }
 
 /// The outputs that images change; each of them must have a row for each image.
-fn answers(graph: &Graph) -> Result<Vec<ValueInfo>, CompressError> {
-    let tree = Dominators::new(graph);
+fn answers(graph: &Graph, tree: &Dominators) -> Result<Vec<ValueInfo>, CompressError> {
     let changed = graph.outputs.iter().filter(|output| tree.is_changed_by_images(&output.name));
     let answers: Vec<ValueInfo> = changed.cloned().collect();
     let other = |output: &ValueInfo| graph.shape(&output.name).filter(|dims| !has_rows(dims));

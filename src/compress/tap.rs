@@ -24,16 +24,11 @@ pub struct Tap {
 /// Nodes that are looked at behind taps, over all outputs: heads are short.
 const MOST_BEHIND: usize = 1 << 20;
 
-/// Finds the tap of a folded, sorted graph with these blocks for the outputs that images change.
-pub fn find(graph: &Graph, answers: &[ValueInfo], blocks: &[Block]) -> Tap {
+/// Finds the tap of a folded, sorted graph with this tree and these blocks for the outputs that images change.
+pub fn find(graph: &Graph, tree: &Dominators, answers: &[ValueInfo], blocks: &[Block]) -> Tap {
     let droppable = blocks.iter().filter(|block| block.droppable()).map(|block| block.sum.as_str());
-    let mut search = Search {
-        graph,
-        tree: Dominators::new(graph),
-        producers: graph.producers(),
-        droppable: droppable.collect(),
-        left: MOST_BEHIND,
-    };
+    let mut search =
+        Search { graph, tree, producers: graph.producers(), droppable: droppable.collect(), left: MOST_BEHIND };
     let mut values = Vec::new();
     let mut reasons = Vec::new();
     for output in answers {
@@ -54,7 +49,7 @@ pub fn find(graph: &Graph, answers: &[ValueInfo], blocks: &[Block]) -> Tap {
 /// A graph with what is looked up in it for every output.
 struct Search<'g> {
     graph: &'g Graph,
-    tree: Dominators<'g>,
+    tree: &'g Dominators<'g>,
     producers: BTreeMap<&'g str, usize>,
     /// Sums of the blocks that may be dropped.
     droppable: HashSet<&'g str>,
@@ -70,9 +65,8 @@ impl Search<'_> {
         let linear = on_the_way.iter().find(|node| node.is("Gemm") || node.is("MatMul"));
         let places = [(pooling, "the input of global pooling"), (linear, "the input of the last linear layer")];
         for (node, what) in places.into_iter().filter_map(|(node, what)| Some((*node?, what))) {
-            let entering: Vec<&str> = data_inputs(graph, node);
-            let entering: Vec<&str> =
-                entering.into_iter().filter(|value| self.tree.is_changed_by_images(value)).collect();
+            let mut entering = data_inputs(graph, node);
+            entering.retain(|value| self.tree.is_changed_by_images(value));
             if self.has_rows(&entering) && self.sees_all(output, &entering) {
                 let entering = entering.into_iter().map(str::to_owned).collect();
                 return (entering, format!("{what} ({})", node.label()));

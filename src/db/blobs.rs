@@ -2,6 +2,18 @@
 
 use super::{Connection, DbError};
 
+/// Condition on a row of `blob`: nobody names it.
+macro_rules! unowned {
+    () => {
+        "not exists (select from model where model.sha256 = blob.sha256)
+           and not exists (select from image_set where image_set.sha256 = blob.sha256)
+           and not exists (select from image_set where image_set.labels_sha256 = blob.sha256)
+           and not exists (select from task_blob where task_blob.sha256 = blob.sha256)
+           and not exists (select from artifact where artifact.sha256 = blob.sha256)"
+    };
+}
+pub(super) use unowned;
+
 /// Size of a chunk in bytes; the last one of a blob may be shorter.
 pub const CHUNK: usize = 1 << 20;
 
@@ -52,13 +64,6 @@ pub async fn chunk(conn: &mut Connection, sha256: &str, position: i32) -> Result
 /// # Errors
 /// As [`DbError`].
 pub async fn delete_orphans(conn: &mut Connection) -> Result<u64, DbError> {
-    let deleted = sqlx::query(
-        "delete from blob
-         where not exists (select from model where model.sha256 = blob.sha256)
-           and not exists (select from image_set where image_set.sha256 = blob.sha256)
-           and not exists (select from image_set where image_set.labels_sha256 = blob.sha256)
-           and not exists (select from task_blob where task_blob.sha256 = blob.sha256)
-           and not exists (select from artifact where artifact.sha256 = blob.sha256)",
-    );
+    let deleted = sqlx::query(concat!("delete from blob where ", unowned!()));
     Ok(deleted.execute(conn).await?.rows_affected())
 }

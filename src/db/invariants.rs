@@ -5,6 +5,7 @@
 
 use sqlx::FromRow;
 
+use super::blobs::unowned;
 use super::{Connection, Db, DbError};
 
 /// One thing that holds always.
@@ -134,13 +135,10 @@ pub const INVARIANTS: &[Invariant] = &[
     Invariant {
         name: "blob_has_an_owner",
         sentence: "Every blob is named by a row.",
-        query: "select 'blob ' || sha256 as subject, size || ' bytes that nobody names' as detail
-                from blob
-                where not exists (select from model where model.sha256 = blob.sha256)
-                  and not exists (select from image_set where image_set.sha256 = blob.sha256)
-                  and not exists (select from image_set where image_set.labels_sha256 = blob.sha256)
-                  and not exists (select from task_blob where task_blob.sha256 = blob.sha256)
-                  and not exists (select from artifact where artifact.sha256 = blob.sha256)",
+        query: concat!(
+            "select 'blob ' || sha256 as subject, size || ' bytes that nobody names' as detail from blob where ",
+            unowned!()
+        ),
     },
 ];
 
@@ -149,7 +147,7 @@ pub const INVARIANTS: &[Invariant] = &[
 /// # Errors
 /// As [`DbError`].
 pub async fn breaches(db: &Db) -> Result<Vec<(&'static Invariant, Vec<Breach>)>, DbError> {
-    let mut tx = db.pool().begin_with("begin isolation level repeatable read, read only").await?;
+    let mut tx = db.snapshot().await?;
     let mut broken = Vec::new();
     for invariant in INVARIANTS {
         let breaches = of(&mut tx, invariant).await?;

@@ -49,6 +49,15 @@ pub struct JobRow {
     pub last_event: i64,
 }
 
+/// All columns of [`JobRow`].
+macro_rules! select_job {
+    () => {
+        "select id, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
+                cancel_requested_at, deadline, device, created_at, started_at, finished_at, last_event
+         from job"
+    };
+}
+
 /// What is inserted for a new job.
 #[derive(Debug, Clone)]
 pub struct NewJob<'a> {
@@ -87,11 +96,7 @@ pub async fn insert(conn: &mut Connection, job: &NewJob<'_>) -> Result<(), DbErr
 /// # Errors
 /// As [`DbError`].
 pub async fn get(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, DbError> {
-    let get = sqlx::query_as(
-        "select id, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
-                cancel_requested_at, deadline, device, created_at, started_at, finished_at, last_event
-         from job where id = $1",
-    );
+    let get = sqlx::query_as(concat!(select_job!(), " where id = $1"));
     Ok(get.bind(id).fetch_optional(conn).await?)
 }
 
@@ -100,11 +105,7 @@ pub async fn get(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, DbE
 /// # Errors
 /// As [`DbError`].
 pub async fn lock(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, DbError> {
-    let lock = sqlx::query_as(
-        "select id, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
-                cancel_requested_at, deadline, device, created_at, started_at, finished_at, last_event
-         from job where id = $1 for update",
-    );
+    let lock = sqlx::query_as(concat!(select_job!(), " where id = $1 for update"));
     Ok(lock.bind(id).fetch_optional(conn).await?)
 }
 
@@ -118,16 +119,14 @@ pub async fn list(
     status: Option<JobStatus>,
     model: Option<ModelId>,
 ) -> Result<Vec<JobRow>, DbError> {
-    let list = sqlx::query_as(
-        "select id, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
-                cancel_requested_at, deadline, device, created_at, started_at, finished_at, last_event
-         from job
-         where ($1::uuid is null or (case when $3 then id < $1 else id > $1 end))
+    let list = sqlx::query_as(concat!(
+        select_job!(),
+        " where ($1::uuid is null or (case when $3 then id < $1 else id > $1 end))
            and ($4::job_status is null or status = $4)
            and ($5::uuid is null or model = $5)
          order by case when $3 then id end desc, id
          limit $2",
-    );
+    ));
     let list = list.bind(page.after).bind(page.limit).bind(page.descending());
     Ok(list.bind(status).bind(model).fetch_all(conn).await?)
 }

@@ -3,6 +3,7 @@
 
 use sqlx::FromRow;
 
+use super::tasks::claimable;
 use super::{Db, DbError};
 
 /// A family of figures.
@@ -29,6 +30,17 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// How many events of some kind there are, by the kind of their task.
+macro_rules! events_by_task {
+    ($condition:literal) => {
+        concat!(
+            "select detail ->> 'task' as label, count(*)::double precision as value from event where ",
+            $condition,
+            " group by 1"
+        )
+    };
+}
+
 /// All of them.
 pub const METRICS: &[Metric] = &[
     Metric {
@@ -44,14 +56,15 @@ pub const METRICS: &[Metric] = &[
         kind: "gauge",
         help: "Tasks that a worker could claim now, by kind.",
         label: Some("task"),
-        query: "select wanted.kind::text as label, count(claimable.id)::double precision as value
-                from unnest(enum_range(null::task_kind)) as wanted (kind)
-                left join (select task.id, task.kind from task join job on job.id = task.job
-                           where (task.state = 'ready' and task.run_after <= now()
-                                  or task.state = 'running' and task.lease_until < now() and task.attempt < 3)
-                             and job.finished_at is null and job.cancel_requested_at is null) as claimable
-                    on claimable.kind = wanted.kind
-                group by wanted.kind",
+        query: concat!(
+            "select wanted.kind::text as label, count(claimable.id)::double precision as value
+             from unnest(enum_range(null::task_kind)) as wanted (kind)
+             left join (select task.id, task.kind from task join job on job.id = task.job
+                        where task.attempt < 3 and ",
+            claimable!(),
+            ") as claimable on claimable.kind = wanted.kind
+             group by wanted.kind"
+        ),
     },
     Metric {
         name: "practised_oldest_queued_seconds",
@@ -79,32 +92,28 @@ pub const METRICS: &[Metric] = &[
         kind: "counter",
         help: "Tasks begun, by kind; again ones too.",
         label: Some("task"),
-        query: "select detail ->> 'task' as label, count(*)::double precision as value
-                from event where kind in ('task_started', 'task_rescued') group by 1",
+        query: events_by_task!("kind in ('task_started', 'task_rescued')"),
     },
     Metric {
         name: "practised_rescues_total",
         kind: "counter",
         help: "Tasks taken over from a worker that was not heard of, by kind.",
         label: Some("task"),
-        query: "select detail ->> 'task' as label, count(*)::double precision as value
-                from event where kind = 'task_rescued' group by 1",
+        query: events_by_task!("kind = 'task_rescued'"),
     },
     Metric {
         name: "practised_retries_total",
         kind: "counter",
         help: "Failures that were put back to be tried again, by kind.",
         label: Some("task"),
-        query: "select detail ->> 'task' as label, count(*)::double precision as value
-                from event where kind = 'task_failed' and detail ? 'again_in_seconds' group by 1",
+        query: events_by_task!("kind = 'task_failed' and detail ? 'again_in_seconds'"),
     },
     Metric {
         name: "practised_releases_total",
         kind: "counter",
         help: "Tasks given back by workers that were asked to end, by kind.",
         label: Some("task"),
-        query: "select detail ->> 'task' as label, count(*)::double precision as value
-                from event where kind = 'task_released' group by 1",
+        query: events_by_task!("kind = 'task_released'"),
     },
     Metric {
         name: "practised_leases_lost_total",
@@ -146,7 +155,7 @@ pub const METRICS: &[Metric] = &[
 /// # Errors
 /// As [`DbError`].
 pub async fn read(db: &Db) -> Result<Vec<(&'static Metric, Vec<Sample>)>, DbError> {
-    let mut tx = db.pool().begin_with("begin isolation level repeatable read, read only").await?;
+    let mut tx = db.snapshot().await?;
     let mut all = Vec::new();
     for metric in METRICS {
         all.push((metric, sqlx::query_as(metric.query).fetch_all(&mut *tx).await?));

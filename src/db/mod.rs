@@ -82,6 +82,14 @@ impl Db {
         Ok(self.pool.begin().await?)
     }
 
+    /// A transaction that sees one state of the database throughout, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Db::connection`].
+    pub async fn snapshot(&self) -> Result<Transaction<'static, Postgres>, DbError> {
+        Ok(self.pool.begin_with("begin isolation level repeatable read, read only").await?)
+    }
+
     /// The pool itself, for listening.
     pub fn pool(&self) -> &PgPool {
         &self.pool

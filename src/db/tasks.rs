@@ -10,6 +10,16 @@ use super::scores::ScoreRow;
 use super::{Connection, DbError, TaskKind, TaskState};
 use crate::ids::{JobId, TaskId, WorkerId};
 
+/// Condition on a task and its job: it can be begun, or begun again, as far as attempts are left.
+macro_rules! claimable {
+    () => {
+        "(task.state = 'ready' and task.run_after <= now()
+          or task.state = 'running' and task.lease_until < now())
+         and job.finished_at is null and job.cancel_requested_at is null and job.deadline > now()"
+    };
+}
+pub(super) use claimable;
+
 /// A task that waits, runs or ended.
 #[derive(Debug, Clone, FromRow)]
 pub struct TaskRow {
@@ -73,13 +83,15 @@ pub async fn insert(conn: &mut Connection, job: JobId, kind: TaskKind, blocks: &
 /// # Errors
 /// As [`DbError`].
 pub async fn insert_reused(conn: &mut Connection, job: JobId, scores: &[ScoreRow]) -> Result<(), DbError> {
-    for score in scores {
-        let insert = sqlx::query(
-            "insert into task (id, job, kind, block, state, result, reused, finished_at)
-             values ($1, $2, 'score', $3, 'done', $4, true, now())",
-        );
-        insert.bind(TaskId::new()).bind(job).bind(&score.block).bind(&score.result).execute(&mut *conn).await?;
-    }
+    let ids: Vec<TaskId> = scores.iter().map(|_| TaskId::new()).collect();
+    let (blocks, results): (Vec<&str>, Vec<&Value>) =
+        scores.iter().map(|score| (score.block.as_str(), &score.result)).unzip();
+    let insert = sqlx::query(
+        "insert into task (id, job, kind, block, state, result, reused, finished_at)
+         select id, $1, 'score', block, 'done', result, true, now()
+         from unnest($2::uuid[], $3::text[], $4::jsonb[]) as given (id, block, result)",
+    );
+    insert.bind(job).bind(ids).bind(blocks).bind(results).execute(conn).await?;
     Ok(())
 }
 
@@ -95,14 +107,13 @@ pub async fn claim(
     lease_seconds: f64,
     max_attempts: i32,
 ) -> Result<Option<ClaimRow>, DbError> {
-    let claim = sqlx::query_as(
+    let claim = sqlx::query_as(concat!(
         "with next as (
              select task.id, task.state = 'running' as rescued
              from task join job on job.id = task.job
-             where (task.state = 'ready' and task.run_after <= now()
-                    or task.state = 'running' and task.lease_until < now())
-               and task.attempt < $3
-               and job.finished_at is null and job.cancel_requested_at is null and job.deadline > now()
+             where ",
+        claimable!(),
+        "      and task.attempt < $3
                and (job.device is null
                     or exists (select from worker where worker.id = $1
                                and (worker.device = job.device or split_part(worker.device, ':', 1) = job.device
@@ -116,7 +127,7 @@ pub async fn claim(
              lease_until = now() + make_interval(secs => $2), started_at = now()
          from next where task.id = next.id
          returning task.id, task.job, task.kind, task.block, task.attempt, task.lease, next.rescued",
-    );
+    ));
     Ok(claim.bind(worker).bind(lease_seconds).bind(max_attempts).fetch_optional(conn).await?)
 }
 

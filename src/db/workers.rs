@@ -6,25 +6,6 @@ use time::OffsetDateTime;
 use super::{Connection, DbError, TaskKind, TaskState};
 use crate::ids::{JobId, WorkerId};
 
-/// A row of `worker`.
-#[derive(Debug, Clone, FromRow)]
-pub struct WorkerRow {
-    /// Primary key.
-    pub id: WorkerId,
-    /// Name of its host.
-    pub host: String,
-    /// Process id there.
-    pub pid: i32,
-    /// `cpu` or `cuda:N`.
-    pub device: String,
-    /// Version of the program.
-    pub version: String,
-    /// When it began.
-    pub started_at: OffsetDateTime,
-    /// Its last sign of life.
-    pub seen_at: OffsetDateTime,
-}
-
 /// A worker with what it is doing.
 #[derive(Debug, Clone, FromRow)]
 pub struct DeviceRow {
@@ -107,15 +88,12 @@ pub async fn devices(conn: &mut Connection) -> Result<Vec<DeviceRow>, DbError> {
     Ok(devices.fetch_all(conn).await?)
 }
 
-/// The workers that gave a sign of life in the last 60 seconds, oldest first.
+/// Those of them that gave a sign of life in the last 60 seconds, oldest first.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn live(conn: &mut Connection) -> Result<Vec<WorkerRow>, DbError> {
-    let live = sqlx::query_as(
-        "select id, host, pid, device, version, started_at, seen_at from worker
-         where stopped_at is null and seen_at > now() - interval '60 seconds'
-         order by started_at",
-    );
-    Ok(live.fetch_all(conn).await?)
+pub async fn live(conn: &mut Connection) -> Result<Vec<DeviceRow>, DbError> {
+    let mut live = devices(conn).await?;
+    live.retain(|worker| !worker.silent);
+    Ok(live)
 }

@@ -7,7 +7,8 @@ use crate::compress::observer::Phase;
 use crate::db::jobs::NewJob;
 use crate::db::{Connection, TaskKind, admin, events, jobs, tasks};
 
-/// Inserts a job that measures its model and scores each of `blocks`, short of those that an earlier job has scored. Durable once the caller commits.
+/// Inserts a job that measures its model and scores each of `blocks`, short of those that an earlier job has scored. Durable once
+/// the caller commits.
 ///
 /// # Errors
 /// As [`JobsError`]; the constraints `job_uses_model_fkey` and `job_uses_images_fkey` where an input was deleted meanwhile.

@@ -12,8 +12,8 @@ use super::order;
 
 /// The network with a free first dimension in place of a fixed batch: inputs, outputs and intermediate types say so,
 /// Reshape targets that spell the batch out copy it instead, and what is there for one image is spread over all where it is
-/// joined with values of all. A network whose batch is free already, or that cannot
-/// do with another one, comes back as it is: look at the first dimension of its input.
+/// joined with values of all. A network whose batch is free already, or that cannot do with another one, comes back as it is:
+/// look at the first dimension of its input.
 pub fn free_batch(graph: &Graph) -> Graph {
     freed(graph).unwrap_or_else(|| graph.clone())
 }

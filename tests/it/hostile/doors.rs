@@ -2,6 +2,7 @@
 //! the same ones. Each takes any bytes at all: it may refuse them, and must not panic or ask for memory that they are not worth.
 
 use practised::compress::CompressError;
+use practised::compress::dominators::Dominators;
 use practised::compress::network::Network;
 use practised::compress::student::drop_patch;
 use practised::compress::{block, macs, tap};
@@ -48,9 +49,10 @@ fn without_a_block(network: &Network) {
 /// What is asked of the nodes of a network, whatever goes in and comes out.
 fn nodes(graph: &Graph) {
     let Ok(folded) = fold(&free_batch(graph), &InputShapes::new()) else { return };
+    let tree = Dominators::new(&folded);
     let _ = (
         exec::unsupported(&folded),
-        block::find(&folded).map(|blocks| tap::find(&folded, &folded.outputs, &blocks)),
+        block::find(&folded, &tree).map(|blocks| tap::find(&folded, &tree, &folded.outputs, &blocks)),
         macs::of_graph(&folded),
     );
 }
