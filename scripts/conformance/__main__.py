@@ -29,32 +29,34 @@ BATCH = 200
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", default=ROOT / "target/release/practised", type=Path)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:N; the page is written for the CPU alone")
     parser.add_argument("--out", default=ROOT / "docs/operators.md", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="practised-conformance-") as folder:
-        suites = {name: run(args.binary, found) for name, found in cases.write_all(folder).items()}
+        suites = {name: run([args.binary, "conformance", "--device", args.device], found) for name, found in cases.write_all(folder).items()}
     known = subprocess.run([args.binary, "conformance", "--operators"], capture_output=True, text=True, check=True)
-    args.out.write_text("\n\n".join(page(suites, known.stdout.split())) + "\n")
+    if args.device == "cpu":
+        args.out.write_text("\n\n".join(page(suites, known.stdout.split())) + "\n")
+        print(f"wrote {args.out}")
     for name, outcomes in suites.items():
         print(f"{name}: {counted(outcomes)}")
     failed = [told for outcomes in suites.values() for told in outcomes if told["outcome"] == "failed"]
     for told in failed:
         print(f"failed: {told['case']}: {told['detail']}", file=sys.stderr)
-    print(f"wrote {args.out}")
     return 1 if failed else 0
 
 
-def run(binary, found):
+def run(command, found):
     outcomes = []
     for at in range(0, len(found), BATCH):
         part = [str(case) for case in found[at : at + BATCH]]
-        done = subprocess.run([binary, "conformance", *part], capture_output=True, text=True)
+        done = subprocess.run([*command, *part], capture_output=True, text=True)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         outcomes += lines
         if len(lines) < len(part):
             name = Path(part[len(lines)]).name
             outcomes.append({"case": name, "operators": [], "outcome": "failed", "detail": f"it ended the process: {done.stderr[-300:]}"})
-            outcomes += run(binary, [Path(case) for case in part[len(lines) + 1 :]])
+            outcomes += run(command, [Path(case) for case in part[len(lines) + 1 :]])
     return outcomes
 
 

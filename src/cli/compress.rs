@@ -80,7 +80,7 @@ fn compress(args: &Args) -> Result<(), Failure> {
         images.as_ref(),
         &config,
         args.device,
-        Probe::current().map_err(crate::compress::CompressError::from)?,
+        Probe::current(args.device).map_err(crate::compress::CompressError::from)?,
         &progress,
     )?;
     let exported = run_steps(&bench, &config, &progress)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::compress::conformance::{Verdict, Wish, outcome};
-use crate::exec;
+use crate::exec::{self, Device};
 
 use super::{failure, files};
 
@@ -29,6 +29,9 @@ pub struct Args {
     /// Runs the network as a job does: with a free batch, constants computed, shapes inferred.
     #[arg(long)]
     folded: bool,
+    /// Where to compute: cpu or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: Device,
 }
 
 /// Runs `practised conformance`, one line of JSON a case: exit code 1 where one fails.
@@ -37,7 +40,8 @@ pub fn run(args: Args) -> ExitCode {
         exec::operators().iter().for_each(|name| println!("{name}"));
         return ExitCode::SUCCESS;
     }
-    let wish = Wish { rtol: args.rtol, atol: args.atol, of_scale: args.of_scale, folded: args.folded };
+    let wish =
+        Wish { rtol: args.rtol, atol: args.atol, of_scale: args.of_scale, folded: args.folded, device: args.device };
     let mut failed = false;
     for case in &args.cases {
         let outcome = outcome(case, &wish);

@@ -44,7 +44,7 @@ fn prune(args: &Args) -> Result<(), Failure> {
     let body: Map<String, Value> = files::read_json(&args.job)?;
     let config = config::parse(&body, &[])?;
     let images = files::read_images(&args.images, None)?;
-    let probe = Probe::current().map_err(crate::compress::CompressError::from)?;
+    let probe = Probe::current(Device::Cpu).map_err(crate::compress::CompressError::from)?;
     exec::set_threads(exec::usual_threads());
     let progress = Progress::new();
     let bench = Bench::open(&model, Some(&images), &config, Device::Cpu, probe, &progress)?;

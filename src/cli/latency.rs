@@ -12,6 +12,7 @@ use crate::compress::latency::{
     Basis, Engine, Exclusive, HostLock, LatencyConfig, LatencyError, Model, Plan, Probe, Samples, Source, measure,
     model_inputs, run_child as serve_one_request,
 };
+use crate::exec::Device;
 
 /// Arguments of `practised latency`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,9 @@ pub struct Args {
     /// What runs the networks
     #[arg(long, value_enum, default_value = "onnxruntime")]
     engine: EngineName,
+    /// Where torch computes: cpu or cuda:N; ONNX Runtime computes on the processor
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Images in one run
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: u32,
@@ -96,7 +100,7 @@ fn measured(args: &Args) -> Result<Samples, LatencyError> {
     let _alone = wait_for_the_host()?;
     let spinner = ProgressBar::new_spinner().with_message("measuring");
     spinner.enable_steady_tick(Duration::from_millis(200));
-    let measured = measure(&Probe::current()?, &models, &config, &plan, &|| false);
+    let measured = measure(&Probe::current(args.device)?, &models, &config, &plan, &|| false);
     spinner.finish_and_clear();
     measured.map_err(|error| with_path(error, args))
 }

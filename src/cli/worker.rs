@@ -1,6 +1,7 @@
 //! `practised worker`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::compress::latency::Probe;
 use crate::exec::Device;
@@ -20,6 +21,9 @@ pub struct Args {
     /// CPU threads for computing; all cores where not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
+    /// Seconds between two checkpoints of fine-tuning, which a later attempt goes on from.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
+    checkpoint_every: f64,
     /// Given by the supervisor, who watches this process under it.
     #[arg(long, hide = true)]
     id: Option<WorkerId>,
@@ -34,9 +38,15 @@ pub fn run(args: Args) -> ExitCode {
             database_url: args.database_url,
             device: args.device,
             threads: args.threads.map_or_else(crate::exec::usual_threads, usize::from),
-            probe: Probe { program: std::env::current_exe()? },
+            probe: Probe::current(args.device)?,
+            keep_every: Duration::from_secs_f64(args.checkpoint_every),
         };
         worker::run(config, shutdown::on_signal()?).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| (0.0..=86_400.0).contains(seconds));
+    seconds.ok_or_else(|| "write seconds from 0 to 86400".to_owned())
 }

@@ -5,6 +5,7 @@
 use tch::Tensor;
 
 use super::CompressError;
+use super::checkpoint::Tensors;
 
 const EPSILON: f64 = 1e-8;
 
@@ -21,6 +22,19 @@ impl Adam {
     /// For a tensor that asks for gradients.
     pub fn new(tensor: &Tensor, decays: (f64, f64)) -> Self {
         Self { decays, first: tensor.detach().zeros_like(), second: tensor.detach().zeros_like(), step: 0 }
+    }
+
+    /// What it remembers.
+    pub fn state(&self) -> [Tensor; 3] {
+        [self.first.shallow_clone(), self.second.shallow_clone(), Tensor::from(i64::from(self.step))]
+    }
+
+    /// Remembers what another one did. False where that was one for another tensor.
+    pub fn restore(&mut self, state: &mut Tensors) -> Result<bool, CompressError> {
+        let step = Tensor::from(0i64);
+        let restored = state.restore_all([&self.first, &self.second, &step])?;
+        self.step = i32::try_from(step.f_int64_value(&[])?).unwrap_or(i32::MAX);
+        Ok(restored)
     }
 
     /// Moves the tensor against its gradient, by about `rate` in every element.

@@ -25,6 +25,8 @@ pub struct Wish {
     pub of_scale: f64,
     /// Whether the network is run as a job does: with a free batch, constants computed, shapes inferred.
     pub folded: bool,
+    /// Where it is computed.
+    pub device: Device,
 }
 
 /// What became of a case.
@@ -86,7 +88,7 @@ fn verdict(case: &Path, graph: Graph, wish: &Wish) -> Verdict {
         true => fold(&free_batch(&graph), &InputShapes::new()).map_err(|error| error.to_string()),
         false => Ok(graph),
     };
-    let planned = match graph.and_then(|graph| Planned::of(&graph)) {
+    let planned = match graph.and_then(|graph| Planned::of(&graph, wish)) {
         Ok(planned) => planned,
         Err(detail) => return Verdict::NotSupported { detail },
     };
@@ -122,7 +124,7 @@ enum Trouble {
 }
 
 impl Planned {
-    fn of(graph: &Graph) -> Result<Self, String> {
+    fn of(graph: &Graph, wish: &Wish) -> Result<Self, String> {
         let inputs: Vec<String> = graph.inputs.iter().map(|input| input.name.clone()).collect();
         let outputs: Vec<String> = graph.outputs.iter().map(|output| output.name.clone()).collect();
         let from: Vec<&str> = inputs.iter().map(String::as_str).collect();
@@ -132,13 +134,14 @@ impl Planned {
             return Err(refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
         }
         let executor = Executor::new(graph, &from, &to).map_err(|error| error.to_string())?;
-        let params = Params::from_graph(graph, Device::Cpu).map_err(|error| error.to_string())?;
+        let params = Params::from_graph(graph, wish.device).map_err(|error| error.to_string())?;
         Ok(Self { executor, params, inputs, outputs })
     }
 
     /// The largest difference from what is expected, as a share of its largest element.
     fn difference(&self, set: &DataSet, wish: &Wish) -> Result<f64, Trouble> {
-        let fed: Vec<Tensor> = set.inputs.iter().map(|file| tensor(file)).collect::<Result<_, _>>()?;
+        let fed: Vec<Tensor> =
+            set.inputs.iter().map(|file| tensor(file, self.params.device())).collect::<Result<_, _>>()?;
         let given: Vec<(&str, &Tensor)> = self.inputs.iter().map(String::as_str).zip(&fed).collect();
         let computed = self.executor.run(&self.params, &given, &RunOptions::INFERENCE);
         let computed = computed.map_err(|error| Trouble::Wrong(error.to_string()))?;
@@ -183,9 +186,11 @@ fn data_sets(case: &Path) -> Result<Vec<DataSet>, String> {
 const ROUNDED_TO_FLOAT16: f64 = 2e-3;
 const ROUNDED_TO_BFLOAT16: f64 = 2e-2;
 
-/// A tensor on the CPU, half precisions widened as the executor computes them.
-fn tensor(file: &Path) -> Result<Tensor, Trouble> {
-    Ok(expected(file)?.0)
+/// A tensor to feed, half precisions widened as the executor computes them; numbers on the device, whatever says where or how
+/// much on the CPU.
+fn tensor(file: &Path, device: tch::Device) -> Result<Tensor, Trouble> {
+    let (tensor, _) = expected(file)?;
+    Ok(if tensor.is_floating_point() { tensor.to_device(device) } else { tensor })
 }
 
 /// The same with what rounding explains.
@@ -209,7 +214,7 @@ fn compare(ours: &Tensor, theirs: &Tensor, wish: &Wish) -> Result<f64, String> {
     if ours.numel() == 0 {
         return Ok(0.0);
     }
-    let (ours, theirs) = (ours.to_kind(Kind::Double), theirs.to_kind(Kind::Double));
+    let (ours, theirs) = (ours.to_device(tch::Device::Cpu).to_kind(Kind::Double), theirs.to_kind(Kind::Double));
     // Infinities and what is no number are where they are expected, or the difference is none that passes.
     let same = ours.eq_tensor(&theirs).logical_or(&ours.isnan().logical_and(&theirs.isnan()));
     let apart = (&ours - &theirs).abs().masked_fill(&same, 0.0);

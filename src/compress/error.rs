@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::exec::memory::{self, Trouble};
 use crate::exec::{ExecError, Unsupported};
 use crate::graph::{DataType, GraphError};
 use crate::images::ImageError;
@@ -77,6 +78,9 @@ pub enum CompressError {
     /// The observer asked to stop.
     #[error("cancelled")]
     Cancelled,
+    /// The device has no room for what was asked for.
+    #[error("memory ran out: {0}")]
+    OutOfMemory(String),
     /// A tensor operation failed in a way that no input should cause.
     #[error("{0}")]
     Tensor(#[from] tch::TchError),
@@ -126,7 +130,16 @@ impl CompressError {
             | Self::Runtime(_)
             | Self::ExportDiffers { .. }
             | Self::MergeDiffers { .. } => Fault::Internal,
-            Self::Cancelled | Self::Tensor(_) => Fault::Internal,
+            Self::Cancelled | Self::Tensor(_) | Self::OutOfMemory(_) => Fault::Internal,
+        }
+    }
+
+    /// What is wrong with the device, where that is what failed.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::OutOfMemory(_) => Some(Trouble::OutOfMemory),
+            Self::Exec(_) | Self::Tensor(_) => memory::trouble(&self.to_string()),
+            _ => None,
         }
     }
 
@@ -181,7 +194,7 @@ impl CompressError {
             Self::MergeDiffers { .. } => "merge_differs",
             Self::NotFinite(_) => "not_finite",
             Self::Cancelled => "cancelled",
-            Self::Tensor(_) => "internal",
+            Self::Tensor(_) | Self::OutOfMemory(_) => "internal",
         }
     }
 }

@@ -8,6 +8,7 @@ use tch::Tensor;
 
 use super::CompressError;
 use super::adam::Adam;
+use super::checkpoint::Tensors;
 
 const MOMENTUM: f64 = 0.9;
 
@@ -40,6 +41,29 @@ impl Muon {
             _ => State::Kernel(tensor.detach().zeros_like()),
         };
         Self { states: parameters.iter().map(state).collect(), parameters }
+    }
+
+    /// What it remembers.
+    pub fn state(&self) -> Vec<Tensor> {
+        let of = |state: &State| match state {
+            State::Kernel(momentum) => vec![momentum.shallow_clone()],
+            State::Vector(adam) => adam.state().into(),
+        };
+        self.states.iter().flat_map(of).collect()
+    }
+
+    /// Remembers what another one did. False where that was one for other tensors.
+    pub fn restore(&mut self, kept: &mut Tensors) -> Result<bool, CompressError> {
+        for state in &mut self.states {
+            let restored = match state {
+                State::Kernel(momentum) => kept.restore(momentum)?,
+                State::Vector(adam) => adam.restore(kept)?,
+            };
+            if !restored {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Forgets the last gradients, has the next ones computed, and moves every tensor.

@@ -4,7 +4,7 @@ use std::thread;
 
 use tch::{Kind, Tensor};
 
-use crate::exec::{self, Executor, Params, RunOptions};
+use crate::exec::{self, Executor, Params, RunOptions, memory};
 
 use super::CompressError;
 use super::cut;
@@ -83,28 +83,25 @@ impl Pair {
 
     /// Adds the gradients of the loss to whatever these weights come from. On the CPU every thread takes a share of the
     /// views: the convolutions of small networks are too small to be shared, and threads that wait for each other within one
-    /// lose all they have won where something else runs on their cores.
+    /// lose all they have won where something else runs on their cores. Where memory ran out, the shares are taken one after
+    /// the other.
     pub fn backward(&self, student: &Params, views: &Tensor, hints: f64) -> Result<(), CompressError> {
-        let threads = if student.device().is_cuda() { 1 } else { exec::threads() as i64 };
-        if threads == 1 || views.size()[0] == 1 {
+        let parts = memory::parts() as i64;
+        let threads = if student.device().is_cuda() || parts > 1 { 1 } else { exec::threads() as i64 };
+        if threads * parts == 1 || views.size()[0] == 1 {
             return Ok(self.loss(student, views, hints)?.f_backward()?);
         }
         let moving: Vec<String> = student.names().filter(|name| moves(student, name)).map(str::to_owned).collect();
         let mut shares = Vec::new();
-        for of_share in views.f_chunk(threads, 0)? {
+        for of_share in views.f_chunk(threads * parts, 0)? {
             let weight = of_share.size()[0] as f64 / views.size()[0] as f64;
             let leaves = leaves(student, &moving)?;
             shares.push(Share { pair: self.shallow_copy(), student: leaves, views: of_share, hints, weight });
         }
-        let gradients = thread::scope(|scope| {
-            let moving = &moving;
-            let running: Vec<_> =
-                shares.into_iter().map(|share| scope.spawn(move || share.gradients(moving))).collect();
-            running.into_iter().map(|share| share.join().expect("computing does not panic")).collect::<Vec<_>>()
-        });
-        // Each has set how many threads MKL takes, which is one number for all.
-        exec::set_threads(threads as usize);
-        let gradients = gradients.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let gradients = match threads {
+            1 => shares.into_iter().map(|share| share.gradients(&moving)).collect::<Result<Vec<_>, _>>()?,
+            _ => side_by_side(shares, &moving)?,
+        };
         pass_on(student, &moving, &gradients)
     }
 
@@ -149,11 +146,26 @@ struct Share {
 impl Share {
     /// Gradients of these weights.
     fn gradients(self, moving: &[String]) -> Result<Vec<Tensor>, CompressError> {
-        exec::set_threads(1);
         let loss = self.pair.loss(&self.student, &self.views, self.hints)? * self.weight;
         loss.f_backward()?;
         Ok(moving.iter().map(|name| self.student.get(name).expect("a name of these").grad()).collect())
     }
+}
+
+/// The gradients of some shares, each on a thread of its own.
+fn side_by_side(shares: Vec<Share>, moving: &[String]) -> Result<Vec<Vec<Tensor>>, CompressError> {
+    let threads = exec::threads();
+    let gradients = thread::scope(|scope| {
+        let alone = |share: Share| {
+            exec::set_threads(1);
+            share.gradients(moving)
+        };
+        let running: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || alone(share))).collect();
+        running.into_iter().map(|share| share.join().expect("computing does not panic")).collect::<Vec<_>>()
+    });
+    // Each has set how many threads MKL takes, which is one number for all.
+    exec::set_threads(threads);
+    gradients.into_iter().collect()
 }
 
 fn moves(params: &Params, name: &str) -> bool {

@@ -4,7 +4,7 @@
 
 use tch::Tensor;
 
-use crate::exec::Device;
+use crate::exec::{Device, memory};
 use crate::graph::Node;
 
 use super::CompressError;
@@ -155,7 +155,7 @@ fn fit(
     let purpose = format!("score/{}", block.name);
     let mut batches = Batches::new(
         &setting.samples.fit,
-        setting.samples.paper_batch(),
+        memory::part_of(setting.samples.paper_batch()),
         stream(setting.seed, &format!("{purpose}/batches")),
     );
     let mut random = stream(setting.seed, &format!("{purpose}/views"));

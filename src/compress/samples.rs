@@ -4,9 +4,11 @@ use std::collections::HashSet;
 
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
+use crate::exec::memory;
 use crate::images::{Batch, Chw, ImageSet, Preprocess};
 
 use super::CompressError;
@@ -198,7 +200,7 @@ impl Samples {
 
     /// Images per run when only measuring.
     pub fn evaluation_batch(&self) -> usize {
-        (EVALUATION_PIXELS / self.pixels()).clamp(1, 256)
+        memory::part_of((EVALUATION_PIXELS / self.pixels()).clamp(1, 256))
     }
 }
 
@@ -231,6 +233,7 @@ fn held_out_count(images: usize) -> usize {
 }
 
 /// Draws batches without replacement, shuffled anew each time all images are used up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Batches {
     indices: Vec<i64>,
     next: usize,

@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use super::CompressError;
+use super::checkpoint::Tensors;
 
 /// Learning rate, momentum and weight decay of the paper's code, for adapters and fine-tuning alike.
 const LEARNING_RATE: f64 = 0.02;
@@ -20,6 +21,28 @@ impl Sgd {
     pub fn new(parameters: Vec<Tensor>) -> Self {
         let velocity = parameters.iter().map(|_| None).collect();
         Self { parameters, velocity }
+    }
+
+    /// What it remembers: of each tensor whether it has moved, and its velocity where it has.
+    pub fn state(&self) -> Vec<Tensor> {
+        let of = |velocity: &Option<Tensor>| {
+            let moved = Tensor::from(i64::from(velocity.is_some()));
+            std::iter::once(moved).chain(velocity.as_ref().map(Tensor::shallow_clone)).collect::<Vec<_>>()
+        };
+        self.velocity.iter().flat_map(of).collect()
+    }
+
+    /// Remembers what another one did. False where that was one for other tensors.
+    pub fn restore(&mut self, kept: &mut Tensors) -> Result<bool, CompressError> {
+        for (velocity, parameter) in self.velocity.iter_mut().zip(&self.parameters) {
+            let moved = Tensor::from(0i64);
+            let its = parameter.detach().zeros_like();
+            if !kept.restore(&moved)? || moved.f_int64_value(&[])? == 1 && !kept.restore(&its)? {
+                return Ok(false);
+            }
+            *velocity = (moved.f_int64_value(&[])? == 1).then_some(its);
+        }
+        Ok(true)
     }
 
     /// Forgets the last gradients, computes those of `loss`, and moves every tensor: `v = 0.9 v + g + 1e-4 w`,

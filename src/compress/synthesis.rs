@@ -136,12 +136,14 @@ impl<'a> Synthesis<'a> {
         observer: &dyn Observer,
     ) -> Result<Tensor, CompressError> {
         // Pixels from 0 to 1, so that one rate fits every preprocessing.
-        let shares = (pictures.f_to_device(self.teacher.params.device())? - &self.black) / &self.span;
+        let device = self.teacher.params.device();
+        let goals = goals.map(|goals| goals.f_to_device(device)).transpose()?;
+        let shares = (pictures.f_to_device(device)? - &self.black) / &self.span;
         let mut shares = shares.f_clamp(0.0, 1.0)?.f_set_requires_grad(true)?;
         let mut adam = Adam::new(&shares, DECAYS);
         for step in 0..STEPS {
             observer.check()?;
-            let (loss, sure) = self.loss(&rolled(&shares, random)?, goals)?;
+            let (loss, sure) = self.loss(&rolled(&shares, random)?, goals.as_ref())?;
             if sure && self.statistics.is_empty() {
                 break;
             }

@@ -58,6 +58,15 @@ pub async fn chunk(conn: &mut Connection, sha256: &str, position: i32) -> Result
     Ok(chunk.bind(sha256).bind(position).fetch_optional(conn).await?)
 }
 
+/// Deletes a blob if nobody owns it. One that gets an owner at this very moment is kept by its foreign key, with an error.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn delete_if_unowned(conn: &mut Connection, sha256: &str) -> Result<(), DbError> {
+    sqlx::query(concat!("delete from blob where sha256 = $1 and ", unowned!())).bind(sha256).execute(conn).await?;
+    Ok(())
+}
+
 /// Deletes the blobs that nobody owns; how many. One that gets an owner at this very moment is kept by its foreign key:
 /// then the statement fails, and the next sweep tries again.
 ///

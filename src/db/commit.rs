@@ -21,6 +21,8 @@ pub enum CommitPoint {
     Retry,
     /// A task that failed ends its job.
     Fail,
+    /// It is kept where a task stands.
+    Checkpoint,
     /// A task is given back.
     Release,
     /// A job's end is asked for.
@@ -37,7 +39,7 @@ pub enum CommitPoint {
 
 impl CommitPoint {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Model,
         Self::ImageSet,
         Self::Submit,
@@ -45,6 +47,7 @@ impl CommitPoint {
         Self::Complete,
         Self::Retry,
         Self::Fail,
+        Self::Checkpoint,
         Self::Release,
         Self::CancelRequest,
         Self::CancelAcknowledge,

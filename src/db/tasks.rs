@@ -291,6 +291,40 @@ pub async fn insert_blob(conn: &mut Connection, task: TaskId, name: &str, sha256
     Ok(())
 }
 
+/// Notes bytes in the place of those that a running task had under this name, and tells the hash of these; the blob is there
+/// already. `None` where the lease is lost: the task's row is held until the transaction ends, so that it cannot be lost after.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn replace_blob(
+    conn: &mut Connection,
+    task: TaskId,
+    lease: i64,
+    name: &str,
+    sha256: &str,
+) -> Result<Option<Option<String>>, DbError> {
+    let held = sqlx::query("select from task where id = $1 and lease = $2 and state = 'running' for update");
+    if held.bind(task).bind(lease).fetch_optional(&mut *conn).await?.is_none() {
+        return Ok(None);
+    }
+    let before = blob_of(conn, task, name).await?;
+    let replace = sqlx::query(
+        "insert into task_blob (task, name, sha256) values ($1, $2, $3)
+         on conflict (task, name) do update set sha256 = excluded.sha256",
+    );
+    replace.bind(task).bind(name).bind(sha256).execute(conn).await?;
+    Ok(Some(before))
+}
+
+/// Hash of the bytes that a task has under this name.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn blob_of(conn: &mut Connection, task: TaskId, name: &str) -> Result<Option<String>, DbError> {
+    let blob = sqlx::query_scalar("select sha256 from task_blob where task = $1 and name = $2");
+    Ok(blob.bind(task).bind(name).fetch_optional(conn).await?)
+}
+
 /// Hash of the bytes that a task of this kind left under this name.
 ///
 /// # Errors

@@ -21,9 +21,29 @@ pub fn installed() -> bool {
     libtorch_folder().is_some_and(|folder| folder.join("libtorch_cuda.so").exists())
 }
 
-/// The name of the `index`-th GPU in the order of the bus, from the driver's own files; nothing is loaded.
+/// The name of the `index`-th GPU that this process sees, from the driver's own files; nothing is loaded.
 pub fn name(index: usize) -> Option<String> {
-    name_in(Path::new("/proc/driver/nvidia/gpus"), index)
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    name_in(Path::new("/proc/driver/nvidia/gpus"), on_the_bus(visible.as_deref(), index)?)
+}
+
+/// Which GPU of the bus is the `index`-th of those that are `visible`; `None` where they are not listed by their numbers.
+fn on_the_bus(visible: Option<&str>, index: usize) -> Option<usize> {
+    match visible {
+        Some(list) => list.split(',').nth(index)?.trim().parse().ok(),
+        None => Some(index),
+    }
+}
+
+/// The driver's version, from its own file; nothing is loaded.
+pub fn driver() -> Option<String> {
+    version_in(&std::fs::read_to_string("/proc/driver/nvidia/version").ok()?)
+}
+
+/// The first word of the driver's line that is a version: `NVRM version: NVIDIA UNIX … Module  580.159.04  Release …`.
+fn version_in(text: &str) -> Option<String> {
+    let numbers = |word: &&str| word.contains('.') && word.split('.').all(|part| part.parse::<u32>().is_ok());
+    text.lines().next()?.split_whitespace().find(numbers).map(str::to_owned)
 }
 
 fn name_in(folder: &Path, index: usize) -> Option<String> {
@@ -72,6 +92,21 @@ fn libtorch_folder() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_driver_tells_its_version() {
+        let text =
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build  (root@b)  Tue\nGCC";
+        assert_eq!(version_in(text).as_deref(), Some("580.159.04"));
+        assert_eq!(version_in(""), None);
+    }
+
+    #[test]
+    fn of_the_visible_gpus_each_has_its_number_on_the_bus() {
+        assert_eq!(on_the_bus(None, 1), Some(1));
+        assert_eq!([0, 1, 2].map(|index| on_the_bus(Some("3, 1"), index)), [Some(3), Some(1), None]);
+        assert_eq!(on_the_bus(Some("GPU-8932f937"), 0), None);
+    }
 
     #[test]
     fn a_gpu_is_named_by_its_driver() {

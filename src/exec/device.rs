@@ -50,6 +50,14 @@ impl Device {
         }
     }
 
+    /// The version of a GPU's driver, such as `580.159.04`; none for the CPU, or where nobody tells.
+    pub fn driver(self) -> Option<String> {
+        match self {
+            Self::Cpu => None,
+            Self::Cuda(_) => cuda::driver(),
+        }
+    }
+
     /// Waits until everything queued on the device is done; nothing to wait for on the CPU.
     pub fn synchronize(self) {
         if let Self::Cuda(index) = self {

@@ -5,6 +5,7 @@
 
 pub mod cuda;
 pub mod device;
+pub mod memory;
 
 mod environment;
 mod error;

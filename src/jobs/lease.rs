@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::claim::Claim;
-use super::{JobsError, LEASE, lock};
+use super::{JobsError, LEASE, lock, store};
 use crate::compress::observer::Phase;
-use crate::db::{CommitPoint, Db, TaskKind, commit, events, jobs, tasks};
+use crate::db::{CommitPoint, Db, TaskKind, blobs, commit, events, jobs, tasks};
 
 /// What a look at the lease tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,40 @@ pub async fn tell_progress(db: &Db, claim: &Claim, phase: Phase, done: u64, tota
 pub async fn tell_event(db: &Db, claim: &Claim, kind: &str, detail: &Value) -> Result<bool, JobsError> {
     let mut conn = db.connection().await?;
     Ok(events::append_fenced(&mut conn, claim.task, claim.lease, kind, detail).await?)
+}
+
+/// Name of the bytes that say where a task stands.
+pub const CHECKPOINT: &str = "checkpoint";
+
+/// Keeps where the task stands, in the place of what was kept before. False where the lease is lost.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn keep_checkpoint(db: &Db, claim: &Claim, bytes: &[u8]) -> Result<bool, JobsError> {
+    let mut tx = db.begin().await?;
+    let sha256 = store::put_bytes(&mut tx, bytes).await?;
+    let Some(before) = tasks::replace_blob(&mut tx, claim.task, claim.lease, CHECKPOINT, &sha256).await? else {
+        return Ok(false);
+    };
+    if let Some(before) = before.filter(|before| *before != sha256) {
+        blobs::delete_if_unowned(&mut tx, &before).await?;
+    }
+    commit(tx, CommitPoint::Checkpoint).await?;
+    Ok(true)
+}
+
+/// Where an earlier attempt at the task stood.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn checkpoint(db: &Db, claim: &Claim) -> Result<Option<Vec<u8>>, JobsError> {
+    let mut conn = db.connection().await?;
+    let sha256 = tasks::blob_of(&mut conn, claim.task, CHECKPOINT).await?;
+    drop(conn);
+    Ok(match sha256 {
+        Some(sha256) => Some(store::read(db, &sha256).await?),
+        None => None,
+    })
 }
 
 /// Gives the task back unharmed, because the worker is asked to end: the attempt does not count. False where the lease

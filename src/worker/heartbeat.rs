@@ -75,13 +75,21 @@ fn judge(standing: Result<Standing, JobsError>, renewed: Instant, watch: &Watch)
     }
 }
 
-/// Carries what the computation said. What the database does not take is lost: it is for people to look at.
+/// Carries what the computation said. What the database does not take is lost: it is for people to look at, or to save time.
 async fn flush(db: &Db, claim: &Claim, watch: &Watch) {
     while let Some((kind, detail)) = watch.take_event() {
         if let Err(error) = lease::tell_event(db, claim, &kind, &detail).await {
             tracing::debug!("an event was lost: {error}");
             return;
         }
+    }
+    if let Some(bytes) = watch.take_checkpoint() {
+        match lease::keep_checkpoint(db, claim, &bytes).await {
+            Ok(true) => tracing::debug!(bytes = bytes.len(), "a checkpoint is kept"),
+            Ok(false) => tracing::debug!("a checkpoint came too late"),
+            Err(error) => tracing::warn!("a checkpoint was lost: {error}"),
+        }
+        watch.carried();
     }
     if let Some((phase, step, steps)) = watch.take_progress()
         && let Err(error) = lease::tell_progress(db, claim, phase, step, steps).await

@@ -24,6 +24,8 @@ use crate::jobs::claim::claim;
 use crate::jobs::listen::{WakeUps, listen};
 use crate::jobs::{HEARTBEAT, POLL, rescue};
 
+use self::task::After;
+
 /// What a worker process is told.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
@@ -37,6 +39,8 @@ pub struct WorkerConfig {
     pub threads: usize,
     /// How latency children are started.
     pub probe: Probe,
+    /// How often fine-tuning keeps where it stands.
+    pub keep_every: Duration,
 }
 
 /// What the parts of a worker share.
@@ -44,6 +48,7 @@ pub(crate) struct Worker {
     pub(crate) db: Db,
     pub(crate) device: Device,
     pub(crate) probe: Probe,
+    pub(crate) keep_every: Duration,
     pub(crate) wake_ups: WakeUps,
     pub(crate) stop: CancellationToken,
 }
@@ -60,23 +65,33 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> anyhow::Resul
         .context("this worker cannot register; was `practised migrate` run on this database?")?;
     let wake_ups = listen(db.clone(), stop.clone());
     let keeping = tokio::spawn(keep_house(db.clone(), config.id, stop.clone()));
-    let mut worker = Worker { db, device: config.device, probe: config.probe, wake_ups, stop };
+    let mut worker =
+        Worker { db, device: config.device, probe: config.probe, keep_every: config.keep_every, wake_ups, stop };
     tracing::info!(worker = %config.id, device = %config.device, threads = config.threads, "worker is ready");
-    work(&mut worker, config.id).await;
+    let worked = work(&mut worker, config.id).await;
     keeping.abort();
     if let Ok(mut conn) = worker.db.connection().await {
         // Only for people to look at: an error here changes nothing.
         let _ = workers::stopped(&mut conn, config.id).await;
     }
     worker.db.close().await;
-    Ok(())
+    worked
 }
 
-async fn work(worker: &mut Worker, id: WorkerId) {
+/// Until it is to stop; an error where it cannot go on.
+async fn work(worker: &mut Worker, id: WorkerId) -> anyhow::Result<()> {
     let mut bench = None;
     while !worker.stop.is_cancelled() {
         match claim(&worker.db, id).await {
-            Ok(Some(claim)) => bench = task::run(worker, &claim, bench.take()).await,
+            Ok(Some(claim)) => match task::run(worker, &claim, bench.take()).await {
+                After::Fit(kept) => bench = kept,
+                After::DeviceLost => {
+                    anyhow::bail!(
+                        "{} failed, and fails whatever this process asks of it: start another worker",
+                        worker.device
+                    )
+                }
+            },
             Ok(None) => wait(worker).await,
             Err(error) => {
                 tracing::warn!("cannot claim: {error}");
@@ -84,6 +99,7 @@ async fn work(worker: &mut Worker, id: WorkerId) {
             }
         }
     }
+    Ok(())
 }
 
 /// Until there may be something to claim.

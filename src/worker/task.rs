@@ -12,6 +12,7 @@ use super::{Worker, heartbeat};
 use crate::compress::Fault;
 use crate::compress::pipeline::Bench;
 use crate::db::DbError;
+use crate::exec::memory::Trouble;
 use crate::ids::JobId;
 use crate::jobs::claim::Claim;
 use crate::jobs::complete::{Completion, Done, complete};
@@ -25,10 +26,18 @@ pub(super) struct KeptBench {
     bench: Bench,
 }
 
-/// Runs a task and ends it; the bench is for the next one.
-pub(super) async fn run(worker: &Worker, claim: &Claim, kept: Option<KeptBench>) -> Option<KeptBench> {
+/// What a worker is left with after a task.
+pub(super) enum After {
+    /// The bench, for the next task.
+    Fit(Option<Box<KeptBench>>),
+    /// A device that fails whatever this process asks of it.
+    DeviceLost,
+}
+
+/// Runs a task and ends it.
+pub(super) async fn run(worker: &Worker, claim: &Claim, kept: Option<Box<KeptBench>>) -> After {
     let started = Instant::now();
-    let watch = Arc::new(Watch::default());
+    let watch = Arc::new(Watch::new(worker.keep_every));
     let done = CancellationToken::new();
     let told = worker.wake_ups.cancelled.subscribe();
     let beats = heartbeat::keep(&worker.db, claim, &watch, told, done.clone(), worker.stop.clone());
@@ -46,6 +55,7 @@ pub(super) async fn run(worker: &Worker, claim: &Claim, kept: Option<KeptBench>)
         device = %worker.device,
     );
     let ((), (result, bench)) = async { tokio::join!(beats, computing) }.instrument(span).await;
+    let lost = result.as_ref().err().and_then(Failure::trouble) == Some(Trouble::Lost);
     let job = claim.job;
     let kind = claim.kind.as_str();
     match end(worker, claim, &watch, result).await {
@@ -55,17 +65,18 @@ pub(super) async fn run(worker: &Worker, claim: &Claim, kept: Option<KeptBench>)
         Err(JobsError::LeaseLost) => tracing::warn!(%job, task = kind, "the lease was lost; the result is dropped"),
         Err(error) => tracing::error!(%job, task = kind, "the task could not be ended: {error}"),
     }
-    bench
+    if lost { After::DeviceLost } else { After::Fit(bench) }
 }
 
-type Computed = (Result<Done, Failure>, Option<KeptBench>);
+type Computed = (Result<Done, Failure>, Option<Box<KeptBench>>);
 
-async fn compute(worker: &Worker, claim: &Claim, kept: Option<KeptBench>, watch: Arc<Watch>) -> Computed {
+async fn compute(worker: &Worker, claim: &Claim, kept: Option<Box<KeptBench>>, watch: Arc<Watch>) -> Computed {
     let inputs = async {
         let source = match kept.filter(|kept| kept.job == claim.job) {
-            Some(kept) => Source::Kept(Box::new(kept.bench)),
+            Some(kept) => Source::Kept(kept),
             None => Source::Stored(Box::new(Opening::fetch(&worker.db, claim.job).await?)),
         };
+        watch.begin_at(lease::checkpoint(&worker.db, claim).await?);
         Ok::<_, JobsError>((source, Work::fetch(&worker.db, claim).await?))
     };
     let (source, work) = match inputs.await {
@@ -77,20 +88,20 @@ async fn compute(worker: &Worker, claim: &Claim, kept: Option<KeptBench>, watch:
     let computing = tokio::task::spawn_blocking(move || {
         let _entered = span.enter();
         let bench = match source {
-            Source::Kept(bench) => *bench,
+            Source::Kept(kept) => kept.bench,
             Source::Stored(opening) => match opening.open(device, probe, &*watch) {
                 Ok(bench) => bench,
                 Err(error) => return (Err(error.into()), None),
             },
         };
-        (work.run(&bench, &*watch), Some(KeptBench { job, bench }))
+        (work.run(&bench, &*watch), Some(Box::new(KeptBench { job, bench })))
     });
     computing.await.unwrap_or_else(|panic| (Err(panic.into()), None))
 }
 
 /// Where the bench of a task comes from.
 enum Source {
-    Kept(Box<Bench>),
+    Kept(Box<KeptBench>),
     Stored(Box<Opening>),
 }
 

@@ -1,7 +1,8 @@
 //! Between the thread that computes and the one that talks to the database.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -22,19 +23,56 @@ pub(crate) enum Reason {
 }
 
 /// Takes what the computation says and tells it when to stop.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Watch {
     state: Mutex<State>,
+    /// How often a long step is to keep where it stands.
+    keep_every: Duration,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     stop: Option<Reason>,
     progress: Option<(Phase, u64, u64)>,
     events: VecDeque<(String, Value)>,
+    /// The last checkpoint, of this attempt or an earlier one.
+    kept: Option<Arc<Vec<u8>>>,
+    /// Whether it waits for the database.
+    waiting: bool,
+    /// When it was made, or the watch.
+    kept_at: Instant,
 }
 
 impl Watch {
+    /// For a task that keeps where it stands so often; `kept` is where an earlier attempt stood.
+    pub(crate) fn new(keep_every: Duration) -> Self {
+        let state = State {
+            stop: None,
+            progress: None,
+            events: VecDeque::new(),
+            kept: None,
+            waiting: false,
+            kept_at: Instant::now(),
+        };
+        Self { state: Mutex::new(state), keep_every }
+    }
+
+    /// Where an earlier attempt stood.
+    pub(crate) fn begin_at(&self, kept: Option<Vec<u8>>) {
+        self.state().kept = kept.map(Arc::new);
+    }
+
+    /// A checkpoint that was not taken yet. The next one is not made before [`Watch::carried`].
+    pub(crate) fn take_checkpoint(&self) -> Option<Arc<Vec<u8>>> {
+        let state = self.state();
+        state.kept.clone().filter(|_| state.waiting)
+    }
+
+    /// The checkpoint is in the database, or never will be.
+    pub(crate) fn carried(&self) {
+        self.state().waiting = false;
+    }
+
     /// Asks the computation to stop. The first reason stays, except that a lost lease overrides all others.
     pub(crate) fn stop(&self, reason: Reason) {
         let mut state = self.state();
@@ -77,6 +115,20 @@ impl Observer for Watch {
         state.events.push_back((kind.to_owned(), detail));
     }
 
+    fn wants_checkpoint(&self) -> bool {
+        let state = self.state();
+        !state.waiting && state.kept_at.elapsed() >= self.keep_every
+    }
+
+    fn checkpoint(&self, bytes: Vec<u8>) {
+        let mut state = self.state();
+        (state.kept, state.waiting, state.kept_at) = (Some(Arc::new(bytes)), true, Instant::now());
+    }
+
+    fn kept(&self) -> Option<Vec<u8>> {
+        self.state().kept.as_ref().map(|bytes| bytes.to_vec())
+    }
+
     fn cancelled(&self) -> bool {
         self.stopped().is_some()
     }
@@ -88,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_lost_lease_overrides_every_other_reason() {
-        let watch = Watch::default();
+        let watch = Watch::new(Duration::ZERO);
         assert!(!watch.cancelled());
         watch.stop(Reason::Cancelled);
         watch.stop(Reason::Stopping);
@@ -98,8 +150,23 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_is_wanted_when_its_time_has_come_and_the_last_one_is_carried() {
+        assert!(!Watch::new(Duration::from_secs(1000)).wants_checkpoint());
+        let watch = Watch::new(Duration::ZERO);
+        watch.begin_at(Some(vec![1]));
+        assert_eq!((watch.kept(), watch.take_checkpoint()), (Some(vec![1]), None), "it is in the database already");
+        assert!(watch.wants_checkpoint());
+        watch.checkpoint(vec![2]);
+        assert!(!watch.wants_checkpoint(), "one at a time");
+        assert_eq!(watch.take_checkpoint().as_deref(), Some(&vec![2]));
+        watch.carried();
+        assert_eq!((watch.kept(), watch.take_checkpoint()), (Some(vec![2]), None));
+        assert!(watch.wants_checkpoint());
+    }
+
+    #[test]
     fn events_keep_their_order_and_progress_only_its_last_word() {
-        let watch = Watch::default();
+        let watch = Watch::new(Duration::ZERO);
         watch.progress(Phase::Score, 1, 3);
         watch.progress(Phase::Score, 2, 3);
         watch.event("a", Value::Null);

@@ -10,10 +10,12 @@ use practised::compress::latency::{
     Basis, Engine, Input, LatencyConfig, LatencyError, Model, Plan, Probe, Samples, Source, measure,
 };
 
+use practised::exec::Device;
+
 use crate::support::networks::{Batch, TinyResNet};
 
 fn probe() -> Probe {
-    Probe { program: env!("CARGO_BIN_EXE_practised").into() }
+    Probe { program: env!("CARGO_BIN_EXE_practised").into(), device: Device::Cpu }
 }
 
 /// A network of `blocks` blocks a stage, large enough that a run takes a good part of a millisecond.

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod agreement;
+mod checkpoints;
 mod command_line;
 mod conformance;
 mod exec;

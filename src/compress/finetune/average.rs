@@ -31,6 +31,16 @@ impl Average {
         })
     }
 
+    /// The mean so far, and of how many.
+    pub(super) fn so_far(&self) -> (&Params, u32) {
+        (&self.params, self.added)
+    }
+
+    /// One that goes on from the mean of so many.
+    pub(super) fn going_on(params: Params, added: u32) -> Self {
+        Self { params, added }
+    }
+
     /// The mean.
     pub(super) fn into_params(self) -> Params {
         self.params

@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use crate::compress::CompressError;
+use crate::compress::checkpoint::Tensors;
 use crate::compress::config::{FinetuneConfig, Part};
 use crate::compress::muon::Muon;
 use crate::compress::sgd::Sgd;
@@ -22,6 +23,22 @@ impl Optimiser {
     /// For weights that ask for gradients.
     pub(super) fn new(config: &FinetuneConfig, weights: Vec<Tensor>) -> Self {
         if config.has(Part::Optimiser) { Self::Muon(Muon::new(weights)) } else { Self::Sgd(Sgd::new(weights)) }
+    }
+
+    /// What it remembers.
+    pub(super) fn state(&self) -> Vec<Tensor> {
+        match self {
+            Self::Muon(muon) => muon.state(),
+            Self::Sgd(sgd) => sgd.state(),
+        }
+    }
+
+    /// Remembers what another one did. False where that was one for other weights.
+    pub(super) fn restore(&mut self, kept: &mut Tensors) -> Result<bool, CompressError> {
+        match self {
+            Self::Muon(muon) => muon.restore(kept),
+            Self::Sgd(sgd) => sgd.restore(kept),
+        }
     }
 
     /// Forgets the last gradients, has the next ones computed, and moves every weight.

@@ -1,12 +1,15 @@
 //! The authors' recipe: from the original weights, SGD with momentum, BatchNormalization in training mode.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tch::Tensor;
 
 use crate::compress::CompressError;
 use crate::compress::augment::Cut;
 use crate::compress::batchnorm::{self, Made};
+use crate::compress::checkpoint::{Checkpoints, Tensors};
 use crate::compress::config::FinetuneConfig;
 use crate::compress::distill::{Forward, feature_loss};
 use crate::compress::mixing::cutmix;
@@ -18,7 +21,7 @@ use crate::compress::samples::Batches;
 use crate::compress::sgd::{Sgd, learning_rate};
 use crate::compress::student::Student;
 use crate::compress::trainable;
-use crate::exec::BatchNorm;
+use crate::exec::{BatchNorm, memory};
 
 use super::{CHECKPOINTS, Recovered};
 
@@ -28,13 +31,23 @@ pub fn by_paper(
     setting: &Setting,
     start: &Student,
     config: &FinetuneConfig,
+    checkpoints: &Checkpoints,
     observer: &dyn Observer,
 ) -> Result<Recovered, CompressError> {
     let (student, made) = batchnorm::make(setting.network, setting.teacher, start, setting.samples)?;
-    let mut run = Run::new(setting, student, &made, config.steps_at(setting.samples.pixels(), false))?;
-    run.look(setting, 0)?;
+    let new = || Run::new(setting, student.copy()?, &made, config.steps_at(setting.samples.pixels(), false));
+    let mut run = match checkpoints.take() {
+        Some((standing, tensors)) => new()?.go_on(standing, tensors, observer)?.map_or_else(new, Ok)?,
+        None => new()?,
+    };
+    if run.history.is_empty() {
+        run.look(setting, 0)?;
+    }
     while run.step < run.steps && run.progress(config) < 1.0 {
         observer.check()?;
+        if checkpoints.due() {
+            run.keep(checkpoints)?;
+        }
         run.train(setting, config)?;
         observer.progress(Phase::Finetune, u64::from(run.step), u64::from(run.steps));
         if run.step.is_multiple_of(run.steps.div_ceil(CHECKPOINTS)) && !run.look(setting, run.step)? {
@@ -45,6 +58,17 @@ pub fn by_paper(
         run.look(setting, run.step)?;
     }
     run.finish(start, config, &made)
+}
+
+/// Where a run stands, beside its weights and what the optimiser remembers.
+#[derive(Debug, Serialize, Deserialize)]
+struct Standing {
+    batches: Batches,
+    views: rand_chacha::ChaCha8Rng,
+    history: Vec<HistoryPoint>,
+    step: u32,
+    asked: u64,
+    seconds: f64,
 }
 
 /// A run of the recipe.
@@ -73,7 +97,7 @@ impl Run {
             student_forward: Forward::features(setting.network, &student)?,
             batches: Batches::new(
                 &setting.samples.fit,
-                setting.samples.paper_batch(),
+                memory::part_of(setting.samples.paper_batch()),
                 stream(setting.seed, "finetune/batches"),
             ),
             views: stream(setting.seed, "finetune/views"),
@@ -84,6 +108,42 @@ impl Run {
             asked: 0,
             began: Instant::now(),
         })
+    }
+
+    /// Keeps where it stands, the running statistics of its BatchNormalizations too.
+    fn keep(&self, checkpoints: &Checkpoints) -> Result<(), CompressError> {
+        let mut tensors: Vec<Tensor> = self.weights().map(Tensor::shallow_clone).collect();
+        tensors.extend(self.sgd.state());
+        let standing = Standing {
+            batches: self.batches.clone(),
+            views: self.views.clone(),
+            history: self.history.clone(),
+            step: self.step,
+            asked: self.asked,
+            seconds: self.began.elapsed().as_secs_f64(),
+        };
+        checkpoints.keep(&standing, &tensors)
+    }
+
+    /// Goes on from where another one, made alike, stood; `None` where it cannot.
+    fn go_on(
+        mut self,
+        from: Standing,
+        mut tensors: Tensors,
+        observer: &dyn Observer,
+    ) -> Result<Option<Self>, CompressError> {
+        if !tensors.restore_all(self.weights())? || !self.sgd.restore(&mut tensors)? {
+            return Ok(None);
+        }
+        observer.event("resumed", json!({ "step": from.step, "seconds": from.seconds }));
+        (self.batches, self.views, self.history) = (from.batches, from.views, from.history);
+        (self.step, self.asked) = (from.step, from.asked);
+        self.began = self.began.checked_sub(Duration::from_secs_f64(from.seconds)).unwrap_or(self.began);
+        Ok(Some(self))
+    }
+
+    fn weights(&self) -> impl Iterator<Item = &Tensor> {
+        self.student.params.names().filter_map(|name| self.student.params.get(name))
     }
 
     /// Share of the schedule that is used up, by steps or by the budget, whichever is further.

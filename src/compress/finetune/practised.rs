@@ -1,11 +1,15 @@
 //! Our recipe (method §6): a refitted start, then relative Muon on fresh mixed views with BatchNormalization frozen. The
 //! learning rate is found on the way, and every step has to beat the start on the images that decide.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::compress::CompressError;
 use crate::compress::batchnorm;
 use crate::compress::block::Block;
+use crate::compress::checkpoint::{Checkpoints, Tensors};
 use crate::compress::config::{FinetuneConfig, LARGE, Part, Recipe};
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::recoverability::Setting;
@@ -17,7 +21,7 @@ use crate::exec::Params;
 
 use super::average::Average;
 use super::prepared::Prepared;
-use super::run::Run;
+use super::run::{Run, Standing};
 use super::{CHECKPOINTS, Recovered};
 
 /// Learning rates, as shares of a kernel's norm per step, from the first that is tried to the last.
@@ -59,6 +63,7 @@ pub fn by_practised(
     plain: &Student,
     dropped: &[&Block],
     config: &FinetuneConfig,
+    checkpoints: &Checkpoints,
     observer: &dyn Observer,
 ) -> Result<Recovered, CompressError> {
     let began = Instant::now();
@@ -66,7 +71,7 @@ pub fn by_practised(
         true => start::refitted(setting, plain.copy()?, dropped, observer)?,
         false => Refitted::nothing(plain.copy()?),
     };
-    recovered(setting, plain, refitted, config, began, observer)
+    recovered(setting, plain, refitted, config, began, (checkpoints, observer))
 }
 
 /// Refits every writer of a student that has all blocks of its teacher with fewer channels inside, then distils.
@@ -78,7 +83,7 @@ pub fn narrowed_by_practised(
 ) -> Result<Recovered, CompressError> {
     let began = Instant::now();
     let refitted = start::every_writer(setting, plain.copy()?, observer)?;
-    recovered(setting, plain, refitted, config, began, observer)
+    recovered(setting, plain, refitted, config, began, (&Checkpoints::none(), observer))
 }
 
 fn recovered(
@@ -87,12 +92,25 @@ fn recovered(
     refitted: Refitted,
     config: &FinetuneConfig,
     began: Instant,
-    observer: &dyn Observer,
+    (checkpoints, observer): (&Checkpoints, &dyn Observer),
 ) -> Result<Recovered, CompressError> {
     let steps = config.steps_at(setting.samples.pixels(), setting.samples.made);
     let start = Prepared::new(setting, refitted, config, steps)?;
-    let mut recovery =
-        Recovery { setting, config, steps, observer, start: &start, began, undone: Vec::new(), asked: 0 };
+    let mut recovery = Recovery {
+        setting,
+        config,
+        steps,
+        observer,
+        start: &start,
+        began,
+        undone: Vec::new(),
+        asked: 0,
+        checkpoints,
+        tried: Vec::new(),
+        taken: None,
+        kept: Vec::new(),
+    };
+    recovery.resume();
     let best = recovery.descend()?;
     let loss_before = Gate::at(setting, plain, 0)?.loss(plain)?;
     let reached = best.as_ref().map_or(start.loss, |run| run.best.loss.min(start.loss));
@@ -108,6 +126,29 @@ fn rates(made: bool, pixels: usize) -> impl Iterator<Item = f64> {
     RATES.into_iter().filter(move |rate| *rate <= most)
 }
 
+/// What the trial of a learning rate came to: the loss that it promises, or that it is not worth more.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Tried {
+    rate: f64,
+    promise: Option<f64>,
+}
+
+/// Which images a run is fitted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Of {
+    Fitted,
+    All,
+}
+
+/// What a checkpoint says.
+#[derive(Serialize, Deserialize)]
+struct Stand {
+    seconds: f64,
+    asked: u64,
+    tried: Vec<Tried>,
+    runs: Vec<(Of, Standing)>,
+}
+
 struct Recovery<'a> {
     setting: &'a Setting<'a>,
     config: &'a FinetuneConfig,
@@ -117,6 +158,13 @@ struct Recovery<'a> {
     began: Instant,
     undone: Vec<f64>,
     asked: u64,
+    checkpoints: &'a Checkpoints<'a>,
+    /// What the trials that are over came to.
+    tried: Vec<Tried>,
+    /// The run of the best rate so far, while the next is tried, and what it promises.
+    taken: Option<(Run, f64)>,
+    /// Where runs of an earlier attempt stood.
+    kept: Vec<(Of, Standing, Tensors)>,
 }
 
 impl Recovery<'_> {
@@ -127,17 +175,16 @@ impl Recovery<'_> {
         if self.steps == 0 || !self.start.learns() {
             return Ok(None);
         }
-        let mut taken: Option<(Run, f64)> = None;
         for rate in rates(self.setting.samples.made, self.setting.samples.pixels()) {
-            let promised = taken.as_ref().map(|(_, promise)| *promise);
+            let promised = self.taken.as_ref().map(|(_, promise)| *promise);
             let Some((run, promise)) = self.tried(rate, promised)? else {
                 self.undone.push(rate);
-                if taken.is_some() { break } else { continue }
+                if self.taken.is_some() { break } else { continue }
             };
-            match taken.replace((run, promise)) {
+            match self.taken.replace((run, promise)) {
                 Some((before, promised)) if promise >= BETTER * promised => {
                     self.undone.push(rate);
-                    taken = Some((before, promised));
+                    self.taken = Some((before, promised));
                     break;
                 }
                 Some((before, _)) => self.undone.push(before.rate),
@@ -147,7 +194,7 @@ impl Recovery<'_> {
                 break;
             }
         }
-        let Some((mut run, _)) = taken else { return Ok(None) };
+        let Some((mut run, _)) = self.taken.take() else { return Ok(None) };
         self.advance(&mut run, self.steps)?;
         Ok(Some(run))
     }
@@ -155,26 +202,81 @@ impl Recovery<'_> {
     /// A run over the first steps at one rate, with the loss that it promises; `None` where it goes astray at once, or is not
     /// level halfway with what another rate has `promised`, which it would have to beat clearly.
     fn tried(&mut self, rate: f64, promised: Option<f64>) -> Result<Option<(Run, f64)>, CompressError> {
+        let mut run = self.run(self.setting, Of::Fitted, rate)?;
+        let promise = match self.tried.iter().find(|tried| tried.rate == rate) {
+            Some(tried) => tried.promise,
+            None => {
+                let promise = self.trial(&mut run, promised)?;
+                self.tried.push(Tried { rate, promise });
+                promise
+            }
+        };
+        Ok(promise.map(|promise| (run, promise)))
+    }
+
+    /// The trial itself, from the hurdle that the run stands before.
+    fn trial(&mut self, run: &mut Run, promised: Option<f64>) -> Result<Option<f64>, CompressError> {
         let trial = ((f64::from(self.steps) * TRIAL) as u32).max(SHORTEST_TRIAL);
-        let mut run = Run::new(self.setting, self.start, self.config, self.steps, rate)?;
-        self.advance(&mut run, trial / 4)?;
-        if run.last_loss() >= HOPELESS * self.start.loss {
-            return Ok(None);
+        if run.hurdles == 0 {
+            self.advance(run, trial / 4)?;
+            if run.last_loss() >= HOPELESS * self.start.loss {
+                return Ok(None);
+            }
+            run.hurdles = 1;
         }
-        self.advance(&mut run, trial / 2)?;
-        if promised.is_some_and(|promised| run.last_loss() >= promised) {
-            return Ok(None);
+        if run.hurdles == 1 {
+            self.advance(run, trial / 2)?;
+            if promised.is_some_and(|promised| run.last_loss() >= promised) {
+                return Ok(None);
+            }
+            run.average = Some(Average::of(&run.student.params)?);
+            run.hurdles = 2;
         }
-        run.average = Some(Average::of(&run.student.params)?);
-        self.advance(&mut run, trial)?;
-        let promise = run.promise(self.start)?;
-        Ok(Some((run, promise)))
+        self.advance(run, trial)?;
+        run.promise(self.start).map(Some)
+    }
+
+    /// A run at a rate, from where an earlier attempt left it or from the start.
+    fn run(&mut self, setting: &Setting, of: Of, rate: f64) -> Result<Run, CompressError> {
+        let new = || Run::new(setting, self.start, self.config, self.steps, rate);
+        let mut run = new()?;
+        let kept = self.kept.iter().position(|(kept, standing, _)| *kept == of && standing.rate == rate);
+        let Some((_, standing, tensors)) = kept.map(|at| self.kept.swap_remove(at)) else { return Ok(run) };
+        if run.go_on(standing, tensors)? { Ok(run) } else { new() }
+    }
+
+    /// Learns where an earlier attempt stood.
+    fn resume(&mut self) {
+        let Some((stand, mut tensors)) = self.checkpoints.take::<Stand>() else { return };
+        self.observer
+            .event("resumed", json!({ "step": stand.runs.last().map(|(_, run)| run.step), "seconds": stand.seconds }));
+        (self.asked, self.tried) = (stand.asked, stand.tried);
+        self.began = self.began.checked_sub(Duration::from_secs_f64(stand.seconds)).unwrap_or(self.began);
+        let with_tensors = |(of, standing): (Of, Standing)| {
+            let its = standing.tensors_of(&mut tensors);
+            (of, standing, its)
+        };
+        self.kept = stand.runs.into_iter().map(with_tensors).collect();
+    }
+
+    /// Keeps where it all stands, where it is time to: `run` is the one that is going on, on top of `before`.
+    fn keep(&self, before: Option<&Run>, of: Of, run: &Run) -> Result<(), CompressError> {
+        if !self.checkpoints.due() {
+            return Ok(());
+        }
+        let before = before.or(self.taken.as_ref().map(|(taken, _)| taken));
+        let mut tensors = Vec::new();
+        let runs = before.map(|before| (Of::Fitted, before)).into_iter().chain([(of, run)]);
+        let runs = runs.map(|(of, run)| (of, run.standing(&mut tensors))).collect();
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.checkpoints.keep(&Stand { seconds, asked: self.asked, tried: self.tried.clone(), runs }, &tensors)
     }
 
     fn advance(&mut self, run: &mut Run, until: u32) -> Result<(), CompressError> {
         let every = self.steps.div_ceil(CHECKPOINTS);
         while run.step < until && self.progress(run) < 1.0 {
             self.observer.check()?;
+            self.keep(None, Of::Fitted, run)?;
             let at = self.progress(run);
             self.asked += run.train(self.setting, self.config, at)?;
             self.observer.progress(Phase::Finetune, u64::from(run.step), u64::from(self.steps));
@@ -207,15 +309,14 @@ impl Recovery<'_> {
         report.steps_run = run.step;
         report.learning_rate = Some(run.rate);
         report.history.clone_from(&run.history);
-        let fold = |params: Params| self.fold_back(params);
-        let (rate, best) = (run.rate, fold(run.best.params)?);
+        let best = self.fold_back(run.best.params.shallow_copy())?;
         let images = self.setting.samples.fit.len() + self.setting.samples.held_out.len();
         let again = !self.setting.samples.mixtures
             && !self.setting.samples.held_out.is_empty()
             && images < FEW_IMAGES
             && self.progress_left();
         let (student, measured) = match again {
-            true => (self.on_all_images(rate, run.step)?, Some(best)),
+            true => (self.on_all_images(&run)?, Some(best)),
             false => (best, None),
         };
         report.fitted_on_all_images = again;
@@ -265,12 +366,14 @@ impl Recovery<'_> {
     }
 
     /// The same run from the same start on all images; its last step is taken, as nothing is left to decide by.
-    fn on_all_images(&mut self, rate: f64, steps: u32) -> Result<Student, CompressError> {
+    fn on_all_images(&mut self, decided: &Run) -> Result<Student, CompressError> {
         let samples = self.setting.samples.all_fitted();
         let setting = Setting { samples: &samples, ..*self.setting };
-        let mut run = Run::new(&setting, self.start, self.config, self.steps, rate)?;
+        let mut run = self.run(&setting, Of::All, decided.rate)?;
+        let steps = decided.step;
         while run.step < steps {
             self.observer.check()?;
+            self.keep(Some(decided), Of::All, &run)?;
             let progress = f64::from(run.step) / f64::from(steps);
             self.asked += run.train(&setting, self.config, progress)?;
             self.observer.progress(Phase::Finetune, u64::from(run.step), u64::from(steps));

@@ -2,7 +2,11 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
 use crate::compress::augment::Cut;
+use crate::compress::checkpoint::Tensors;
 use crate::compress::config::FinetuneConfig;
 use crate::compress::fused::Fused;
 use crate::compress::mixing::cutmix;
@@ -30,6 +34,24 @@ pub(super) struct Best {
     pub(super) params: Params,
 }
 
+/// Where a run stands, beside the tensors that [`Run::standing`] adds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Standing {
+    pub(super) rate: f64,
+    pub(super) step: u32,
+    looked: u32,
+    hurdles: u32,
+    /// `None` where nothing was finite.
+    best: Option<f64>,
+    history: Vec<HistoryPoint>,
+    batches: Batches,
+    views: rand_chacha::ChaCha8Rng,
+    /// How many weights the average is over.
+    averaged: Option<u32>,
+    /// How many tensors belong to it.
+    tensors: usize,
+}
+
 /// Training at one learning rate.
 pub(super) struct Run {
     pub(super) rate: f64,
@@ -49,6 +71,17 @@ pub(super) struct Run {
     pub(super) looked: u32,
     /// Of the second half of the trial.
     pub(super) average: Option<Average>,
+    /// Hurdles of its trial that are behind it.
+    pub(super) hurdles: u32,
+    /// Names of the weights that move.
+    moving: Vec<String>,
+}
+
+impl Standing {
+    /// Its tensors, which are the next ones.
+    pub(super) fn tensors_of(&self, all: &mut Tensors) -> Tensors {
+        all.split(self.tensors)
+    }
 }
 
 impl Run {
@@ -65,14 +98,14 @@ impl Run {
         let mut names = trainable::weights_from(&student.graph, &student.taps, start.first);
         // Behind such a bias the shift does the same, and both would move.
         names.retain(|name| !fused.biases().any(|bias| bias == name));
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let moving: Vec<&str> = names.iter().map(String::as_str).collect();
         let batches = stream(setting.seed, "practised/batches");
         let hints = if config.hints { hints::of(setting.network, fused.student(), start.first) } else { Vec::new() };
         Ok(Self {
             rate,
             crops: start.crops,
             pair: Pair::plan(setting, fused.student(), start.first, &hints, start.precision)?,
-            optimiser: Optimiser::new(config, student.params.trainable(&names)?),
+            optimiser: Optimiser::new(config, student.params.trainable(&moving)?),
             fused,
             batches: Batches::repeating(&setting.samples.fit, setting.samples.views_per_step(steps), batches),
             views: stream(setting.seed, "practised/views"),
@@ -81,8 +114,51 @@ impl Run {
             step: 0,
             looked: 0,
             average: None,
+            hurdles: 0,
+            moving: names,
             student,
         })
+    }
+
+    /// Where it stands; what moves is added to `tensors`.
+    pub(super) fn standing(&self, tensors: &mut Vec<Tensor>) -> Standing {
+        let before = tensors.len();
+        let averaged = self.average.as_ref().map(Average::so_far);
+        for params in [Some(&self.student.params), Some(&self.best.params), averaged.map(|(params, _)| params)] {
+            tensors.extend(params.into_iter().flat_map(|params| self.moved(params)).map(Tensor::shallow_clone));
+        }
+        tensors.extend(self.optimiser.state());
+        Standing {
+            rate: self.rate,
+            step: self.step,
+            looked: self.looked,
+            hurdles: self.hurdles,
+            best: Some(self.best.loss).filter(|loss| loss.is_finite()),
+            history: self.history.clone(),
+            batches: self.batches.clone(),
+            views: self.views.clone(),
+            averaged: averaged.map(|(_, added)| added),
+            tensors: tensors.len() - before,
+        }
+    }
+
+    /// Goes on from where another one, made alike, stood. False where it cannot, and then it is of no more use.
+    pub(super) fn go_on(&mut self, from: Standing, mut tensors: Tensors) -> Result<bool, CompressError> {
+        let average = from.averaged.map(|_| self.student.params.deep_copy()).transpose()?;
+        for params in [Some(&self.student.params), Some(&self.best.params), average.as_ref()].into_iter().flatten() {
+            if !tensors.restore_all(self.moved(params))? {
+                return Ok(false);
+            }
+        }
+        self.average = average.zip(from.averaged).map(|(params, added)| Average::going_on(params, added));
+        self.best.loss = from.best.unwrap_or(f64::INFINITY);
+        (self.step, self.looked, self.hurdles) = (from.step, from.looked, from.hurdles);
+        (self.history, self.batches, self.views) = (from.history, from.batches, from.views);
+        self.optimiser.restore(&mut tensors)
+    }
+
+    fn moved<'p>(&self, params: &'p Params) -> impl Iterator<Item = &'p Tensor> {
+        self.moving.iter().filter_map(|name| params.get(name))
     }
 
     /// One step on fresh views; gives how many images the teacher was asked about.

@@ -49,14 +49,14 @@ fn answer(request: &Request) -> Answer {
 }
 
 fn measure(request: &Request) -> Result<Answer, Failure> {
-    let engine_version = super::runner::version(request.engine, request.threads)?;
-    let open = |model| Runner::open(request.engine, request.threads, model, request.seed);
+    let engine_version = super::runner::version(request.place)?;
+    let open = |model| Runner::open(request.place, model, request.seed);
     let mut runners = request.models.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     for runner in &mut runners {
         warm_up(runner, request)?;
     }
     let mut series = vec![Vec::new(); runners.len()];
-    let (clocks, start) = (Clocks::for_threads(request.threads), Instant::now());
+    let (clocks, start) = (Clocks::for_threads(request.place.threads), Instant::now());
     for pair in 0..request.pairs {
         if pair >= request.min_pairs && start.elapsed().as_secs_f64() >= request.max_seconds {
             break;

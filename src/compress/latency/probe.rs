@@ -9,16 +9,18 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::error::LatencyError;
-use super::protocol::{Answer, Input, ModelFile, Request};
+use super::protocol::{Answer, Input, ModelFile, Place, Request};
 use super::samples::{Round, Samples, Series};
-use super::{LatencyConfig, Plan};
-use crate::exec::compute_as_by_default;
+use super::{Engine, LatencyConfig, Plan};
+use crate::exec::{Device, compute_as_by_default};
 
 /// How a measuring process is started: `program latency-child`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     /// A `practised` binary.
     pub program: PathBuf,
+    /// Where torch computes. ONNX Runtime computes on the processor.
+    pub device: Device,
 }
 
 /// A network to measure. The first one of a list is what the others are compared with.
@@ -42,13 +44,18 @@ pub enum Source<'a> {
 }
 
 impl Probe {
-    /// This very binary.
+    /// This very binary, with torch on `device`.
     ///
     /// # Errors
     /// [`LatencyError::Io`] where the system does not tell its path.
-    pub fn current() -> Result<Self, LatencyError> {
+    pub fn current(device: Device) -> Result<Self, LatencyError> {
         let program = std::env::current_exe().map_err(|e| LatencyError::io("path of the running program", e))?;
-        Ok(Self { program })
+        Ok(Self { program, device })
+    }
+
+    fn place(&self, config: &LatencyConfig) -> Place {
+        let device = if config.engine == Engine::Torch { self.device } else { Device::Cpu };
+        Place { engine: config.engine, threads: config.threads, device }
     }
 }
 
@@ -67,17 +74,19 @@ pub fn measure(
     check(models, config, plan)?;
     let stored = Stored::new(models)?;
     let groups = groups(&stored.models, plan.resident_bytes)?;
+    let place = probe.place(config);
     let mut samples = Samples {
         engine: config.engine,
         engine_version: String::new(),
-        device: processor(),
+        device: place.device.name().unwrap_or_else(|| processor(place.device)),
+        computed_on: place.device,
         batch: config.batch,
         threads: config.threads,
         rounds: Vec::new(),
     };
     for round in 0..plan.rounds {
         for group in &groups {
-            let mut request = request(group, config, plan, groups.len());
+            let mut request = request(group, place, plan, groups.len());
             if round % 2 == 1 {
                 // Where a network lies in memory matters too: the one loaded last was faster by 1.5 %.
                 request.models.reverse();
@@ -163,12 +172,11 @@ fn groups(models: &[ModelFile], resident: u64) -> Result<Vec<Vec<ModelFile>>, La
     Ok(groups)
 }
 
-fn request(models: &[ModelFile], config: &LatencyConfig, plan: &Plan, groups: usize) -> Request {
+fn request(models: &[ModelFile], place: Place, plan: &Plan, groups: usize) -> Request {
     let pairs = plan.pairs.div_ceil(plan.rounds);
     Request {
         parent: std::process::id(),
-        engine: config.engine,
-        threads: config.threads,
+        place,
         warmup_runs: plan.warmup_runs,
         warmup_seconds: plan.warmup_seconds,
         pairs,
@@ -185,7 +193,7 @@ fn run_round(
     plan: &Plan,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<(String, Round), LatencyError> {
-    let engine = request.engine.name();
+    let engine = request.place.engine.name();
     match Running::start(probe, request)?.answer(plan.timeout_seconds, cancelled)? {
         Answer::Measured { engine_version, wall_ns, cpu_ns } => {
             let times = wall_ns.into_iter().zip(cpu_ns);
@@ -268,8 +276,11 @@ fn read_all(file: &mut File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The processor's name, as Linux gives it.
-fn processor() -> String {
+/// The processor's name, as Linux gives it; a GPU that its driver does not name has its number.
+fn processor(device: Device) -> String {
+    if device != Device::Cpu {
+        return device.to_string();
+    }
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())

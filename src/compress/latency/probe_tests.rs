@@ -25,14 +25,15 @@ fn more_networks_than_memory_holds_are_measured_in_groups_beside_the_first() {
 
 #[test]
 fn time_and_pairs_are_shared_between_rounds_and_groups() {
+    let place = Place { engine: Engine::OnnxRuntime, threads: 1, device: Device::Cpu };
     let plan = Plan { pairs: 60, rounds: 3, max_seconds: 12.0, min_pairs: 30, ..Plan::default() };
-    let request = request(&[], &LatencyConfig::default(), &plan, 2);
+    let request = request(&[], place, &plan, 2);
     assert_eq!((request.pairs, request.min_pairs, request.max_seconds), (20, 20, 2.0));
 }
 
 #[test]
 fn a_request_that_makes_no_sense_is_refused_before_anything_starts() {
-    let probe = Probe { program: "/nowhere".into() };
+    let probe = Probe { program: "/nowhere".into(), device: Device::Cpu };
     let model = || Model { label: "a", source: Source::Bytes(b""), inputs: Vec::new() };
     let run = |models: &[Model], config: LatencyConfig, plan: Plan| {
         measure(&probe, models, &config, &plan, &|| false).expect_err("no sense")
@@ -52,7 +53,7 @@ fn script(text: &str) -> (tempfile::TempDir, Probe) {
     let program = dir.path().join("probe.sh");
     fs::write(&program, format!("#!/bin/sh\n{text}\n")).expect("a script");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("an executable");
-    (dir, Probe { program })
+    (dir, Probe { program, device: Device::Cpu })
 }
 
 fn measure_one(probe: &Probe, plan: Plan, cancelled: &dyn Fn() -> bool) -> Result<Samples, LatencyError> {

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::compress::onnxruntime::Elements;
+use crate::exec::Device;
 
 /// One round of measuring, as the child is asked for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Request {
     /// Process id of the parent; a child that finds another parent has been orphaned and ends.
     pub parent: u32,
-    pub engine: Engine,
-    pub threads: usize,
+    pub place: Place,
     pub warmup_runs: usize,
     pub warmup_seconds: f64,
     pub pairs: usize,
@@ -21,6 +21,15 @@ pub(super) struct Request {
     pub max_seconds: f64,
     pub seed: u64,
     pub models: Vec<ModelFile>,
+}
+
+/// What runs the networks, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub engine: Engine,
+    pub threads: usize,
+    /// The processor, or a GPU, which only torch computes on here.
+    pub device: Device,
 }
 
 /// One network to measure.

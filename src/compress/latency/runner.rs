@@ -7,9 +7,9 @@ use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
 use super::Engine;
-use super::protocol::{Input, ModelFile};
+use super::protocol::{Input, ModelFile, Place};
 use crate::compress::onnxruntime::{self, Elements, Feed, Session};
-use crate::exec::{self, Executor, Params, RunOptions};
+use crate::exec::{self, Device, Executor, Params, RunOptions};
 use crate::graph::fold::{InputShapes, fold};
 use crate::graph::{Dim, Graph};
 use crate::onnx;
@@ -31,7 +31,7 @@ pub(super) struct Runner {
 
 enum Run {
     OnnxRuntime { session: Session, inputs: Vec<Values> },
-    Torch { executor: Executor, params: Params, inputs: Vec<(String, Tensor)> },
+    Torch { executor: Executor, params: Params, inputs: Vec<(String, Tensor)>, device: Device },
 }
 
 /// An input and its elements.
@@ -48,15 +48,17 @@ impl Values {
 }
 
 /// Readies the engine and tells its version. libtorch is not touched for ONNX Runtime, so that it starts no threads.
-pub(super) fn version(engine: Engine, threads: usize) -> Result<String, Failure> {
-    match engine {
+pub(super) fn version(place: Place) -> Result<String, Failure> {
+    match place.engine {
         Engine::OnnxRuntime => {
             onnxruntime::init().map_err(|e| Failure::Engine(e.to_string()))?;
             Ok(onnxruntime::version().unwrap_or_else(|| ort::info().to_owned()))
         }
         Engine::Torch => {
-            exec::set_threads(threads);
-            Ok(LIBTORCH.to_owned())
+            exec::set_threads(place.threads);
+            place.device.open().map_err(|e| Failure::Engine(e.to_string()))?;
+            let driver = place.device.driver().map(|version| format!(", driver {version}"));
+            Ok(format!("{LIBTORCH}{}", driver.unwrap_or_default()))
         }
     }
 }
@@ -66,45 +68,47 @@ const LIBTORCH: &str = "2.11.0";
 
 impl Runner {
     /// Opens a network with an input seeded by `seed`: every network of a round gets the same values.
-    pub fn open(engine: Engine, threads: usize, model: &ModelFile, seed: u64) -> Result<Self, Failure> {
+    pub fn open(place: Place, model: &ModelFile, seed: u64) -> Result<Self, Failure> {
         let failed = |detail: String| Failure::Model { label: model.label.clone(), detail };
         let bytes = fs::read(&model.path).map_err(|e| failed(e.to_string()))?;
         let inputs: Vec<Values> = model.inputs.iter().map(|input| seeded(input, seed)).collect();
-        let run = match engine {
+        let run = match place.engine {
             Engine::OnnxRuntime => {
-                let session = Session::open(&bytes, threads).map_err(|e| failed(e.to_string()))?;
+                let session = Session::open(&bytes, place.threads).map_err(|e| failed(e.to_string()))?;
                 Run::OnnxRuntime { session, inputs }
             }
-            Engine::Torch => torch(&bytes, inputs).map_err(failed)?,
+            Engine::Torch => torch(&bytes, inputs, place.device).map_err(failed)?,
         };
         Ok(Self { label: model.label.clone(), run })
     }
 
-    /// Runs the network once, start to end; its outputs are dropped.
+    /// Runs the network once, start to end; its outputs are dropped. A GPU is waited for: it is given work ahead of time.
     pub fn run(&mut self) -> Result<(), Failure> {
         let done = match &mut self.run {
             Run::OnnxRuntime { session, inputs } => {
                 let feeds: Vec<Feed> = inputs.iter().map(Values::feed).collect();
                 session.execute(&feeds).map_err(|e| e.to_string())
             }
-            Run::Torch { executor, params, inputs } => {
+            Run::Torch { executor, params, inputs, device } => {
                 let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, t)| (name.as_str(), t)).collect();
                 let run = || executor.run(params, &inputs, &RunOptions::default());
-                tch::no_grad(run).map(drop).map_err(|e| e.to_string())
+                let done = tch::no_grad(run).map(drop).map_err(|e| e.to_string());
+                device.synchronize();
+                done
             }
         };
         done.map_err(|detail| Failure::Model { label: self.label.clone(), detail })
     }
 }
 
-fn torch(bytes: &[u8], inputs: Vec<Values>) -> Result<Run, String> {
+fn torch(bytes: &[u8], inputs: Vec<Values>, device: Device) -> Result<Run, String> {
     let model = onnx::decode(bytes).map_err(|e| e.to_string())?;
     let graph = fold(&model.graph, &shapes(&inputs)).map_err(|e| e.to_string())?;
     let (from, to) = (names(&inputs), outputs(&graph));
     let executor = Executor::new(&graph, &from, &to).map_err(|e| e.to_string())?;
-    let params = Params::from_graph(&graph, exec::Device::Cpu).map_err(|e| e.to_string())?;
-    let inputs = inputs.into_iter().map(|v| (v.name.clone(), tensor(&v))).collect();
-    Ok(Run::Torch { executor, params, inputs })
+    let params = Params::from_graph(&graph, device).map_err(|e| e.to_string())?;
+    let inputs = inputs.into_iter().map(|v| (v.name.clone(), tensor(&v).to_device(params.device()))).collect();
+    Ok(Run::Torch { executor, params, inputs, device })
 }
 
 fn shapes(inputs: &[Values]) -> InputShapes {

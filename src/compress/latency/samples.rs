@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use super::error::LatencyError;
 use super::statistics::{self, Basis, Figure, Reduction, Timing};
+use crate::exec::Device;
 
 /// The samples of one or more rounds, all taken on one device with one engine, batch and number of threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,8 +16,11 @@ pub struct Samples {
     pub engine: Engine,
     /// Its version.
     pub engine_version: String,
-    /// The processor.
+    /// The name of the processor, or of the GPU.
     pub device: String,
+    /// Which of them it is.
+    #[serde(default)]
+    pub computed_on: Device,
     /// Images in one run.
     pub batch: usize,
     /// Threads within one run.
@@ -62,7 +66,9 @@ impl Samples {
             let rounds = self.rounds.iter();
             rounds.filter_map(|r| Some((r.get(teacher)?.ns(basis), r.get(student)?.ns(basis)))).collect()
         };
-        statistics::reduction(&both(Basis::Wall), &both(Basis::Cpu), self.threads, seed)
+        // Beside a GPU the processor waits: its time says nothing about the network.
+        let cpu = if self.computed_on == Device::Cpu { both(Basis::Cpu) } else { Vec::new() };
+        statistics::reduction(&both(Basis::Wall), &cpu, self.threads, seed)
     }
 
     /// The labels, in the order in which they were first measured.
@@ -76,13 +82,17 @@ impl Samples {
         labels
     }
 
+    /// What two occasions have in common whose samples say something together.
+    pub fn setting(&self) -> (Engine, &str, &str, Device, usize, usize) {
+        (self.engine, &self.engine_version, &self.device, self.computed_on, self.batch, self.threads)
+    }
+
     /// Adds the rounds of another occasion.
     ///
     /// # Errors
     /// [`LatencyError::Request`] where device, engine, batch or threads differ: such samples say nothing together.
     pub fn merge(&mut self, other: Samples) -> Result<(), LatencyError> {
-        let setting = |s: &Samples| (s.engine, s.engine_version.clone(), s.device.clone(), s.batch, s.threads);
-        let (ours, theirs) = (setting(self), setting(&other));
+        let (ours, theirs) = (self.setting(), other.setting());
         if ours != theirs {
             return Err(LatencyError::Request(format!("samples of {theirs:?} cannot be added to those of {ours:?}")));
         }
@@ -144,6 +154,7 @@ mod tests {
             engine: Engine::OnnxRuntime,
             engine_version: "1.32.0".to_owned(),
             device: "a processor".to_owned(),
+            computed_on: Device::Cpu,
             batch: 1,
             threads: 1,
             rounds,
@@ -166,6 +177,24 @@ mod tests {
         assert_eq!(both.timing("b", Basis::Wall).expect("measured").median_ms, 1.6);
         assert_eq!(both.timing("b", Basis::Cpu).expect("measured").median_ms, 0.8);
         assert_eq!(both.timing("c", Basis::Wall), None);
+    }
+
+    #[test]
+    fn beside_a_gpu_only_wall_time_counts() {
+        // The processor waits evenly, the GPU computes unevenly: CPU time would have the narrower interval.
+        let wall = |scale: u64| (0..30).map(|i| scale * 1_000_000 + i * scale * 7_919 % 50_000).collect::<Vec<_>>();
+        let of = |label, scale| Series {
+            label: String::from(label),
+            wall_ns: wall(scale),
+            cpu_ns: (0..30).map(|i| 900_000 + i).collect(),
+        };
+        let rounds = vec![Round { series: vec![of("t", 2), of("s", 1)] }; 2];
+        let on = |computed_on| Samples { computed_on, ..samples(rounds.clone()) };
+        let found = |on: Samples| on.reduction("t", "s", 7).expect("measured");
+        assert_eq!(found(on(Device::Cpu)).basis, Basis::Cpu);
+        let gpu = found(on(Device::Cuda(0)));
+        assert_eq!((gpu.basis, gpu.cpu), (Basis::Wall, None));
+        assert!((gpu.value - 0.5).abs() < 0.01, "{gpu:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What every step needs: the teacher, the images, the wishes and the device.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
@@ -16,6 +16,7 @@ use crate::compress::network::{ImageInput, Network};
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::refit::Frontier;
+use crate::compress::room::Room;
 use crate::compress::samples::Samples;
 use crate::compress::student::Student;
 use crate::compress::tiny_set::{Rung, TinySet};
@@ -48,12 +49,41 @@ pub struct Bench {
     mixed_answers: OnceCell<(Answers, Option<Answers>)>,
     /// How far the teacher has been computed for the scores so far, on the images of our ways of fitting.
     pub(super) frontier: RefCell<Frontier>,
+    /// How much of a batch the device's memory holds.
+    room: Cell<Room>,
 }
 
 impl Bench {
     /// Loads the network and the images and checks that they fit each other and the wishes. Without images, some are made, which
     /// takes a while.
     pub fn open(
+        model: &[u8],
+        images: Option<&ImageSet>,
+        config: &JobConfig,
+        device: Device,
+        probe: Probe,
+        observer: &dyn Observer,
+    ) -> Result<Self, CompressError> {
+        let mut room = Room::default();
+        let open = || Self::opened(model, images, config, device, probe.clone(), observer);
+        let bench = room.fit(observer, || (), open)?;
+        bench.room.set(room);
+        Ok(bench)
+    }
+
+    /// Does some of the job's work, with half the batch each time that the device's memory runs out.
+    pub(super) fn fitting<T>(
+        &self,
+        observer: &dyn Observer,
+        work: impl Fn() -> Result<T, CompressError>,
+    ) -> Result<T, CompressError> {
+        let mut room = self.room.get();
+        let done = room.fit(observer, || drop(self.frontier.take()), work);
+        self.room.set(room);
+        done
+    }
+
+    fn opened(
         model: &[u8],
         images: Option<&ImageSet>,
         config: &JobConfig,
@@ -86,6 +116,7 @@ impl Bench {
             mixed: OnceCell::new(),
             mixed_answers: OnceCell::new(),
             frontier: RefCell::default(),
+            room: Cell::default(),
             rung,
             shortcoming,
             size,

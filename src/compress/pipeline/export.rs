@@ -90,7 +90,7 @@ fn final_samples(
     observer: &dyn Observer,
 ) -> Result<latency::Samples, CompressError> {
     let mut samples = bench.latency(&[(STUDENT, student)], observer)?;
-    if let Some(earlier) = selection.samples.clone().filter(|earlier| earlier.device == samples.device) {
+    if let Some(earlier) = selection.samples.clone().filter(|earlier| earlier.setting() == samples.setting()) {
         samples.merge(earlier)?;
     }
     Ok(samples)

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
 use crate::compress::block::Block;
+use crate::compress::checkpoint::Checkpoints;
 use crate::compress::config::Recipe;
 use crate::compress::distill::{Answers, Forward};
 use crate::compress::export;
@@ -57,24 +58,40 @@ pub struct Finetuned {
 
 /// Recovers the chosen student as the job wishes, and writes it out. Where a quality is asked for and not reached, the set
 /// with one block less is recovered instead, down to the teacher itself.
+///
+/// What the observer has kept of an earlier attempt is gone on from: the result is the same.
 pub fn finetune(bench: &Bench, selection: &Selection, observer: &dyn Observer) -> Result<Finetuned, CompressError> {
     let began = Instant::now();
     let observer = &Yielding::new(observer)?;
     // Nothing is scored any more, and the room is needed.
     bench.frontier.take();
-    let mut tuned = recover(bench, &selection.dropped, observer)?;
-    let (mut given_up, mut forwards) = (Vec::new(), tuned.summary.teacher_forwards);
-    let mut smaller = selection.smaller.iter().map(|set| set.dropped.as_slice());
-    while let Some(agreement) = below_floor(bench, &tuned.summary) {
-        let next = smaller.next().unwrap_or_default();
-        given_up.push(GivenUp { dropped: std::mem::take(&mut tuned.summary.dropped), agreement });
-        tuned = recover(bench, next, observer)?;
-        forwards += tuned.summary.teacher_forwards;
-    }
-    tuned.summary.given_up = given_up;
-    tuned.summary.teacher_forwards = forwards;
+    let mut tuned = bench.fitting(observer, || good_enough(bench, selection, observer))?;
     tuned.summary.seconds = began.elapsed().as_secs_f64();
     Ok(tuned)
+}
+
+fn good_enough(bench: &Bench, selection: &Selection, observer: &dyn Observer) -> Result<Finetuned, CompressError> {
+    let mut checkpoints = Checkpoints::resume(observer);
+    loop {
+        let set = nth_set(selection, checkpoints.course().given_up.len());
+        let mut tuned = recover(bench, set, &checkpoints, observer)?;
+        if let Some(agreement) = below_floor(bench, &tuned.summary) {
+            checkpoints.give_up(GivenUp { dropped: tuned.summary.dropped, agreement }, tuned.summary.teacher_forwards);
+            continue;
+        }
+        let course = checkpoints.course().clone();
+        tuned.summary.given_up = course.given_up;
+        tuned.summary.teacher_forwards += course.teacher_forwards;
+        return Ok(tuned);
+    }
+}
+
+/// The chosen set, then the smaller ones, then none at all.
+fn nth_set(selection: &Selection, given_up: usize) -> &[String] {
+    match given_up.checked_sub(1) {
+        None => &selection.dropped,
+        Some(smaller) => selection.smaller.get(smaller).map_or(&[], |set| &set.dropped),
+    }
 }
 
 /// The agreement of a student that is not as good as the job asks for; `None` where it is, where nothing is asked for, where
@@ -86,14 +103,22 @@ fn below_floor(bench: &Bench, summary: &FinetuneSummary) -> Option<Figure> {
 }
 
 /// Recovers the student without these blocks. The file is compared with the student in memory.
-fn recover(bench: &Bench, dropped: &[String], observer: &dyn Observer) -> Result<Finetuned, CompressError> {
+fn recover(
+    bench: &Bench,
+    dropped: &[String],
+    checkpoints: &Checkpoints,
+    observer: &dyn Observer,
+) -> Result<Finetuned, CompressError> {
     let began = Instant::now();
     let blocks = dropped.iter().map(|name| bench.network.block(name)).collect::<Result<Vec<_>, _>>()?;
     let start = Student::dropped(&bench.network, &blocks, bench.device)?;
     let recovered = match &bench.config.finetune.0 {
         Some(config) if !blocks.is_empty() => Some(match config.recipe {
-            Recipe::Practised => by_practised(&bench.mixed_setting(observer)?, &start, &blocks, config, observer)?,
-            Recipe::Paper => by_paper(&bench.setting()?, &start, config, observer)?,
+            Recipe::Practised => {
+                let setting = bench.mixed_setting(observer)?;
+                by_practised(&setting, &start, &blocks, config, checkpoints, observer)?
+            }
+            Recipe::Paper => by_paper(&bench.setting()?, &start, config, checkpoints, observer)?,
         }),
         _ => None,
     };

@@ -12,6 +12,7 @@ use crate::compress::samples::{Samples, grey};
 use crate::compress::student::Student;
 use crate::compress::synthesis::{self, Synthesis};
 use crate::compress::tiny_set::{self, Rung, TinySet};
+use crate::exec::memory;
 use crate::images::{Chw, ImageSet, Preprocess};
 
 /// What the images of a job are made with.
@@ -67,7 +68,7 @@ impl Studio<'_> {
         };
         let shown = pictures.select(changed)?;
         let seed = self.config.seed;
-        let recognised = synthesis.recognised(&shown, pictures.mixed_batch() / 2, seed, observer)?;
+        let recognised = synthesis.recognised(&shown, memory::part_of(pictures.mixed_batch() / 2), seed, observer)?;
         pictures.replace(changed, &recognised)?;
         Ok(true)
     }

@@ -44,13 +44,13 @@ pub(super) fn score_without(
     let began = Instant::now();
     let observer = &Yielding::new(observer)?;
     let wish = &bench.config.recoverability;
-    let fitted = match wish.method {
+    let fitted = bench.fitting(observer, || match wish.method {
         RecoverabilityMethod::ClosedForm => {
             let teacher = &mut bench.frontier.borrow_mut();
-            by_closed_form(&bench.mixed_setting(observer)?, gone, block, teacher, observer)?
+            by_closed_form(&bench.mixed_setting(observer)?, gone, block, teacher, observer)
         }
-        RecoverabilityMethod::Adapters => by_adapters(&bench.setting()?, gone, block, wish.iterations, observer)?,
-    };
+        RecoverabilityMethod::Adapters => by_adapters(&bench.setting()?, gone, block, wish.iterations, observer),
+    })?;
     Ok(BlockScore {
         block: block.name.clone(),
         recoverability: Recoverability { loss: fitted.recovered, plain: fitted.plain, method: wish.method },

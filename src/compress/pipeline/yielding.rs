@@ -33,6 +33,18 @@ impl Observer for Yielding<'_> {
         self.observer.cancelled()
     }
 
+    fn wants_checkpoint(&self) -> bool {
+        self.observer.wants_checkpoint()
+    }
+
+    fn checkpoint(&self, bytes: Vec<u8>) {
+        self.observer.checkpoint(bytes);
+    }
+
+    fn kept(&self) -> Option<Vec<u8>> {
+        self.observer.kept()
+    }
+
     fn check(&self) -> Result<(), CompressError> {
         self.observer.check()?;
         let mut lock = self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -17,6 +17,7 @@ use crate::compress::pipeline::Bench;
 use crate::db::tasks::TaskRow;
 use crate::db::{Db, TaskKind, image_sets, jobs, models, tasks};
 use crate::exec::Device;
+use crate::exec::memory::{self, Trouble};
 use crate::ids::JobId;
 use crate::images::{ImageSet, Limits};
 use crate::jobs::claim::Claim;
@@ -38,6 +39,17 @@ pub(super) enum Failure {
     /// The computing thread panicked.
     #[error("{0}")]
     Panicked(#[from] tokio::task::JoinError),
+}
+
+impl Failure {
+    /// What is wrong with the device, where that is what failed.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Compress(error) => error.trouble(),
+            Self::Panicked(panic) => memory::trouble(&panic.to_string()),
+            Self::Result(_) | Self::Inputs(_) => None,
+        }
+    }
 }
 
 /// One task's work with its inputs.

@@ -47,6 +47,9 @@ async fn life(db: &Db, jobs: &[JobId]) {
     assert!(lease::release(db, &first).await.expect("released"));
     while !job(db, *whole).await.status.is_done() {
         let claim = take(db, ours).await;
+        if claim.kind == TaskKind::Finetune {
+            assert!(lease::keep_checkpoint(db, &claim, b"half-way").await.expect("kept"));
+        }
         complete(db, &claim, &brings(claim.kind)).await.expect("stored");
     }
     cancel::request(db, *cancelled).await.expect("cancelled");

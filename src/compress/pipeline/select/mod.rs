@@ -84,7 +84,10 @@ pub fn select(
     };
     let chosen = met.or(sets.len().checked_sub(1));
     let _beside_others = Yielding::new(observer)?;
-    let points = |sets: &[Assembled]| sets.iter().map(|set| curve_point(bench, set)).collect::<Result<Vec<_>, _>>();
+    let points = |sets: &[Assembled]| {
+        let point = |set| bench.fitting(observer, || curve_point(bench, set));
+        sets.iter().map(point).collect::<Result<Vec<_>, _>>()
+    };
     let (curve, ties) = (points(&sets)?, points(&ties)?);
     Ok(Selection {
         ranking,
