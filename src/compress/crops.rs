@@ -8,8 +8,11 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
+use crate::exec::memory;
+
 use super::CompressError;
 use super::config::LARGE;
+use super::error::taken;
 use super::fused::Fused;
 use super::pair::Pair;
 use super::precision::Precision;
@@ -56,14 +59,15 @@ pub fn fit(setting: &Setting, student: &Student, first: usize, precision: Precis
     }
     let mut fused = Fused::new(student, first)?;
     let pair = Pair::plan(setting, fused.student(), first, &[], precision)?;
-    let images = setting.samples.select(&setting.samples.fit[..setting.samples.fit.len().min(TRIED_ON)])?;
+    let images =
+        setting.samples.select(&setting.samples.fit[..setting.samples.fit.len().min(memory::part_of(TRIED_ON))])?;
     let form =
         |features: &[Tensor]| features.iter().map(|tap| tap.size()[..2.min(tap.dim())].to_vec()).collect::<Vec<_>>();
     let cropped = crop(&images, &mut stream(0, "crops"))?;
     // An error of an operator is the answer, not a failure.
-    let Ok(features) = pair.features(&cropped) else { return Ok(false) };
+    let Some(features) = taken(pair.features(&cropped))? else { return Ok(false) };
     let student = fused.with(&student.params)?;
-    let runs = tch::no_grad(|| pair.loss(&student.params, &cropped, 0.0)).is_ok();
+    let runs = taken(tch::no_grad(|| pair.loss(&student.params, &cropped, 0.0)))?.is_some();
     Ok(runs && form(&features) == form(&pair.features(&images)?))
 }
 

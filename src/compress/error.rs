@@ -95,6 +95,18 @@ impl From<LatencyError> for CompressError {
     }
 }
 
+/// What was tried, or `None` where the network does not take it; a device that fails says nothing about the network.
+///
+/// # Errors
+/// Those that say what is wrong with the device.
+pub(super) fn taken<T>(tried: Result<T, CompressError>) -> Result<Option<T>, CompressError> {
+    match tried {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.trouble().is_some() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 /// The nodes by what is wrong with them, which is said once.
 fn list(unsupported: &[Unsupported]) -> String {
     let mut kinds: Vec<(&Unsupported, Vec<&str>)> = Vec::new();

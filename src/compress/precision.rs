@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
-use crate::exec::{Device, Params};
+use crate::exec::{Device, Params, memory};
 use crate::graph::Graph;
 
 use super::CompressError;
 use super::distill::feature_loss;
+use super::error::taken;
 use super::fused::Fused;
 use super::pair::Pair;
 use super::recoverability::Setting;
@@ -62,7 +63,7 @@ fn fast(device: Device) -> bool {
 /// Whether both networks run in bfloat16, forward and backward, and the teacher's features are within `allowed` of what they
 /// are in f32 (mean squared difference).
 fn works(setting: &Setting, student: &Student, first: usize, allowed: f64) -> Result<bool, CompressError> {
-    let images = &setting.samples.fit[..setting.samples.fit.len().min(TRIED_ON)];
+    let images = &setting.samples.fit[..setting.samples.fit.len().min(memory::part_of(TRIED_ON))];
     let images = setting.samples.select(images)?;
     let mut student = student.copy()?;
     let names = trainable::weights_from(&student.graph, &student.taps, first);
@@ -74,9 +75,9 @@ fn works(setting: &Setting, student: &Student, first: usize, allowed: f64) -> Re
     let exact = pair(Precision::Float32)?.features(&images)?;
     let narrow = pair(Precision::Bfloat16)?;
     // An operator that torch does not have in bfloat16, or a constant that stays f32, is no error: it is the answer.
-    let Ok(rounded) = narrow.features(&images) else { return Ok(false) };
-    let Ok(loss) = narrow.loss(&student.params, &images, 0.0) else { return Ok(false) };
-    if loss.f_backward().is_err() {
+    let Some(rounded) = taken(narrow.features(&images))? else { return Ok(false) };
+    let Some(loss) = taken(narrow.loss(&student.params, &images, 0.0))? else { return Ok(false) };
+    if taken(loss.f_backward().map_err(CompressError::from))?.is_none() {
         return Ok(false);
     }
     Ok(feature_loss(&rounded, &exact)?.f_double_value(&[])? <= allowed)

@@ -37,6 +37,9 @@ impl Executor {
         inputs: &[(&str, &Tensor)],
         options: &RunOptions,
     ) -> Result<Vec<Tensor>, ExecError> {
+        if let Some(error) = injected(inputs) {
+            return Err(error);
+        }
         let mut values = self.fed_values(inputs)?;
         for step in &self.plan.steps {
             let outputs = run_step(step, &values, params, options)?;
@@ -67,6 +70,21 @@ impl Executor {
         values.resize_with(self.plan.values, || None);
         Ok(values)
     }
+}
+
+/// Nothing, unless built for tests and asked for by `FAILPOINTS`: a device that is lost (`device=return`), or one that has memory
+/// for so many images and no more (`memory=return(8)`).
+fn injected(inputs: &[(&str, &Tensor)]) -> Option<ExecError> {
+    let images = inputs.first().and_then(|(_, tensor)| tensor.size().first().copied()).unwrap_or(1);
+    let failed = |detail: String| Some(ExecError::Tensor { name: "injected".to_owned(), detail });
+    // Without the feature the macro takes neither.
+    let _ = (images, &failed);
+    fail::fail_point!("device", |_| failed("CUDA error: an illegal memory access was encountered".to_owned()));
+    fail::fail_point!("memory", |limit| {
+        let limit: i64 = limit?.parse().ok()?;
+        if images > limit { failed(format!("can't allocate memory for {images} images")) } else { None }
+    });
+    None
 }
 
 /// A value during a run: the caller's, or our own.

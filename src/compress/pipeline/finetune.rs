@@ -15,6 +15,7 @@ use crate::compress::observer::{Observer, Phase};
 use crate::compress::quality;
 use crate::compress::report::{Figure, FinetuneReport, GivenUp, Quality, Top1};
 use crate::compress::student::Student;
+use crate::exec::memory;
 
 use super::yielding::Yielding;
 use super::{Bench, Selection};
@@ -166,7 +167,7 @@ impl Files {
         };
         let before = export::to_onnx(network, blocks, start, &metadata("none"))?;
         let file = export::to_onnx(network, blocks, student, &metadata("feature distillation"))?;
-        let few = &bench.samples.deciding()[..bench.samples.deciding().len().min(COMPARED)];
+        let few = &bench.samples.deciding()[..bench.samples.deciding().len().min(memory::part_of(COMPARED))];
         let images = bench.samples.select(few)?;
         let reference = export::outputs(network, student, &images)?;
         let difference = export::verify(network, &file, &images, Some(&reference), bench.device)?;

@@ -1,6 +1,7 @@
 //! The service through its front door: a real process, its own PostgreSQL, real workers.
 
 mod bad_input;
+mod devices;
 mod faults;
 mod jobs;
 mod outages;

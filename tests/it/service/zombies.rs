@@ -8,10 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::support::service::TestApp;
+use crate::support::service::{OtherWorker, TestApp};
 
 /// What does not depend on when something was computed, by whom, or how often it was begun.
-fn essence(report: &Value) -> Value {
+pub(super) fn essence(report: &Value) -> Value {
     let blocks = report["blocks"].as_array().expect("a list").iter();
     let scores: Vec<_> = blocks.map(|block| json!([block["name"], block["recoverability"]])).collect();
     json!([
@@ -23,7 +23,7 @@ fn essence(report: &Value) -> Value {
     ])
 }
 
-async fn report(app: &TestApp, id: &str) -> Value {
+pub(super) async fn report(app: &TestApp, id: &str) -> Value {
     app.get(&format!("/v1/jobs/{id}/report")).await.json()
 }
 
@@ -105,7 +105,7 @@ async fn a_worker_that_comes_back_after_its_lease_changes_no_row() {
     app.until("it scores", Duration::from_secs(120), async || app.events(&id).await.iter().any(begun)).await;
     kill(zombie, Signal::SIGSTOP).expect("stopped");
     let stopped = Instant::now();
-    let mut other = worker(&app, &[]).await;
+    let mut other = OtherWorker::start(&app, &[], &[]).await;
     app.until("its task is taken", Duration::from_secs(60), async || {
         app.event_kinds(&id).await.iter().any(|kind| kind == "task_rescued")
     })
@@ -131,33 +131,6 @@ async fn a_worker_that_comes_back_after_its_lease_changes_no_row() {
     assert_eq!(rows().await, before, "the zombie changes nothing");
     other.kill();
     app.examine().await;
-}
-
-/// A worker as on another host, which has a lock for measuring of its own, with these variables in its environment.
-async fn worker(app: &TestApp, environment: &[(&str, &Path)]) -> OtherWorker {
-    let url = practised::jobs::private_postgres::running(&app.data()).await.expect("the database runs");
-    let log = std::fs::File::create(app.dir.path().join("worker.log")).expect("a log");
-    let temporary = app.dir.path().join("other-host");
-    std::fs::create_dir_all(&temporary).expect("made");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_practised"));
-    command.arg("worker").env("DATABASE_URL", url).env("TMPDIR", temporary).stderr(log);
-    OtherWorker(command.envs(environment.iter().copied()).spawn().expect("starts"))
-}
-
-/// Ends with its test.
-struct OtherWorker(std::process::Child);
-
-impl OtherWorker {
-    fn kill(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for OtherWorker {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }
 
 /// A library that is loaded before all others and tells another time of the day; clocks that only run on are left alone.
@@ -187,7 +160,7 @@ async fn a_worker_whose_clock_is_an_hour_off_decides_the_same_about_leases() {
         let shown: i64 = String::from_utf8_lossy(&shown).trim().parse().expect("a number");
         let now = time::OffsetDateTime::now_utc().unix_timestamp();
         assert!((shown - now - seconds).abs() < 60, "the clock is off: {shown} against {now}");
-        let mut off = worker(&app, &[("LD_PRELOAD", &library)]).await;
+        let mut off = OtherWorker::start(&app, &[], &[("LD_PRELOAD", &library.to_string_lossy())]).await;
         let mut job = app.quick_job().await;
         job["seed"] = (4000 + seconds).into();
         let id = app.submit(&job).await;

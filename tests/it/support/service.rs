@@ -311,3 +311,43 @@ impl Answer {
         problem
     }
 }
+
+/// A worker as on another host, which has a lock for measuring of its own. Ends with its test.
+pub struct OtherWorker(Child);
+
+impl OtherWorker {
+    /// With these arguments, and these variables in its environment.
+    pub async fn start(app: &TestApp, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let url = private_postgres::running(&app.data()).await.expect("the database runs");
+        let temporary = app.dir.path().join("other-host");
+        fs::create_dir_all(&temporary).expect("made");
+        let log = File::options().append(true).create(true).open(app.dir.path().join("worker.log")).expect("a log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_practised"));
+        command.arg("worker").args(args).env("DATABASE_URL", url).env("TMPDIR", temporary).stderr(log);
+        Self(command.envs(environment.iter().copied()).spawn().expect("starts"))
+    }
+
+    /// Ends it as the kernel would.
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
+    /// How it ended by itself.
+    pub async fn ended(&mut self, within: Duration) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().expect("a child of ours") {
+                return status;
+            }
+            assert!(began.elapsed() < within, "the worker still runs");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+impl Drop for OtherWorker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
