@@ -6,5 +6,6 @@ mod faults;
 mod jobs;
 mod outages;
 mod resources;
+mod rolling;
 mod soak;
 mod zombies;

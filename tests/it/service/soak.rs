@@ -1,6 +1,6 @@
 //! Many jobs at once, with nothing going wrong and with everything going wrong. Short in `make test`; `make soak` takes longer.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -20,13 +20,13 @@ fn asked(name: &str, usual: f64) -> f64 {
 }
 
 /// Another process of the service on the same database, without workers.
-struct SecondService {
+pub(super) struct SecondService {
     process: Child,
-    url: String,
+    pub(super) url: String,
 }
 
 impl SecondService {
-    async fn start(app: &TestApp) -> Self {
+    pub(super) async fn start(app: &TestApp) -> Self {
         use std::io::{BufRead, BufReader};
         let url = practised::jobs::private_postgres::running(&app.data()).await.expect("the database runs");
         let mut command = Command::new(env!("CARGO_BIN_EXE_practised"));
@@ -41,6 +41,12 @@ impl SecondService {
         let url = line.trim().strip_prefix("practised listens on ").expect("an address").to_owned();
         Self { process, url }
     }
+
+    /// Asks it to end, as a rolling restart does; how it ended.
+    pub(super) fn stop(mut self) -> ExitStatus {
+        kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM).expect("it runs");
+        self.process.wait().expect("a child of ours")
+    }
 }
 
 impl Drop for SecondService {
@@ -51,7 +57,7 @@ impl Drop for SecondService {
 }
 
 /// A job of seconds; jobs of one seed share their scores.
-async fn quick(app: &TestApp) -> Value {
+pub(super) async fn quick(app: &TestApp) -> Value {
     let mut job = app.quick_job().await;
     job["recoverability"] = json!({"method": "closed_form"});
     job["finetune"] = Value::Null;

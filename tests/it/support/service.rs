@@ -333,6 +333,11 @@ impl OtherWorker {
         let _ = self.0.wait();
     }
 
+    /// Asks it to end, as a rolling restart does.
+    pub fn terminate(&self) {
+        kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM).expect("it runs");
+    }
+
     /// How it ended by itself.
     pub async fn ended(&mut self, within: Duration) -> ExitStatus {
         let began = Instant::now();
