@@ -29,6 +29,7 @@ pub(super) async fn keep(
 ) {
     let mut renewed = Instant::now();
     let mut looked = Instant::now();
+    let mut carrying = None;
     loop {
         let mut look_now = false;
         tokio::select! {
@@ -38,6 +39,9 @@ pub(super) async fn keep(
             () = done.cancelled() => break,
         }
         flush(db, claim, watch).await;
+        if let Some(bytes) = watch.take_checkpoint() {
+            carrying = Some(tokio::spawn(carry(db.clone(), claim.clone(), Arc::clone(watch), bytes)));
+        }
         let asked = Instant::now();
         let standing = if renewed.elapsed() >= HEARTBEAT {
             lease::renew(db, claim).await.inspect(|_| renewed = asked)
@@ -50,6 +54,25 @@ pub(super) async fn keep(
         judge(standing, renewed, watch);
     }
     flush(db, claim, watch).await;
+    if watch.stopped() == Some(Reason::Stopping) {
+        if let Some(carrying) = carrying.take() {
+            let _ = carrying.await;
+        }
+        if let Some(bytes) = watch.take_checkpoint() {
+            carry(db.clone(), claim.clone(), Arc::clone(watch), bytes).await;
+        }
+    }
+}
+
+/// Carries a checkpoint, beside the heartbeat because it may be large. One that comes too late changes nothing.
+async fn carry(db: Db, claim: Claim, watch: Arc<Watch>, bytes: Arc<Vec<u8>>) {
+    let began = Instant::now();
+    match lease::keep_checkpoint(&db, &claim, &bytes).await {
+        Ok(true) => tracing::debug!(bytes = bytes.len(), "a checkpoint is kept"),
+        Ok(false) => tracing::debug!("a checkpoint came too late"),
+        Err(error) => tracing::warn!("a checkpoint was lost: {error}"),
+    }
+    watch.carried(began.elapsed());
 }
 
 /// True where the job that is to be cancelled is ours, or where something was missed.
@@ -82,14 +105,6 @@ async fn flush(db: &Db, claim: &Claim, watch: &Watch) {
             tracing::debug!("an event was lost: {error}");
             return;
         }
-    }
-    if let Some(bytes) = watch.take_checkpoint() {
-        match lease::keep_checkpoint(db, claim, &bytes).await {
-            Ok(true) => tracing::debug!(bytes = bytes.len(), "a checkpoint is kept"),
-            Ok(false) => tracing::debug!("a checkpoint came too late"),
-            Err(error) => tracing::warn!("a checkpoint was lost: {error}"),
-        }
-        watch.carried();
     }
     if let Some((phase, step, steps)) = watch.take_progress()
         && let Err(error) = lease::tell_progress(db, claim, phase, step, steps).await

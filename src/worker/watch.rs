@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use crate::compress::observer::{Observer, Phase};
 
+/// A checkpoint is followed by none for so many times as long as it took to the database.
+const AS_LONG: u32 = 10;
+
 /// Events that wait for the database; more than this are dropped, oldest first.
 const WAITING: usize = 1000;
 
@@ -37,10 +40,14 @@ struct State {
     events: VecDeque<(String, Value)>,
     /// The last checkpoint, of this attempt or an earlier one.
     kept: Option<Arc<Vec<u8>>>,
-    /// Whether it waits for the database.
+    /// Whether it waits for the database …
     waiting: bool,
+    /// … or is on its way there.
+    carrying: bool,
     /// When it was made, or the watch.
     kept_at: Instant,
+    /// How long there is none after it.
+    pause: Duration,
 }
 
 impl Watch {
@@ -52,7 +59,9 @@ impl Watch {
             events: VecDeque::new(),
             kept: None,
             waiting: false,
+            carrying: false,
             kept_at: Instant::now(),
+            pause: keep_every,
         };
         Self { state: Mutex::new(state), keep_every }
     }
@@ -64,13 +73,19 @@ impl Watch {
 
     /// A checkpoint that was not taken yet. The next one is not made before [`Watch::carried`].
     pub(crate) fn take_checkpoint(&self) -> Option<Arc<Vec<u8>>> {
-        let state = self.state();
-        state.kept.clone().filter(|_| state.waiting)
+        let mut state = self.state();
+        if !std::mem::take(&mut state.waiting) {
+            return None;
+        }
+        state.carrying = true;
+        state.kept.clone()
     }
 
-    /// The checkpoint is in the database, or never will be.
-    pub(crate) fn carried(&self) {
-        self.state().waiting = false;
+    /// The checkpoint is in the database, or never will be. One that took long to get there is not made often.
+    pub(crate) fn carried(&self, took: Duration) {
+        let mut state = self.state();
+        state.carrying = false;
+        state.pause = self.keep_every.max(took * AS_LONG);
     }
 
     /// Asks the computation to stop. The first reason stays, except that a lost lease overrides all others.
@@ -117,7 +132,9 @@ impl Observer for Watch {
 
     fn wants_checkpoint(&self) -> bool {
         let state = self.state();
-        !state.waiting && state.kept_at.elapsed() >= self.keep_every
+        // Before it gives the task back: the next one goes on from right there.
+        let last = state.stop == Some(Reason::Stopping);
+        !state.waiting && !state.carrying && (last || state.kept_at.elapsed() >= state.pause)
     }
 
     fn checkpoint(&self, bytes: Vec<u8>) {
@@ -152,16 +169,19 @@ mod tests {
     #[test]
     fn a_checkpoint_is_wanted_when_its_time_has_come_and_the_last_one_is_carried() {
         assert!(!Watch::new(Duration::from_secs(1000)).wants_checkpoint());
-        let watch = Watch::new(Duration::ZERO);
+        let watch = Watch::new(Duration::from_nanos(1));
         watch.begin_at(Some(vec![1]));
         assert_eq!((watch.kept(), watch.take_checkpoint()), (Some(vec![1]), None), "it is in the database already");
         assert!(watch.wants_checkpoint());
         watch.checkpoint(vec![2]);
         assert!(!watch.wants_checkpoint(), "one at a time");
         assert_eq!(watch.take_checkpoint().as_deref(), Some(&vec![2]));
-        watch.carried();
+        assert!(!watch.wants_checkpoint() && watch.take_checkpoint().is_none(), "it is on its way");
+        watch.carried(Duration::from_secs(60));
         assert_eq!((watch.kept(), watch.take_checkpoint()), (Some(vec![2]), None));
-        assert!(watch.wants_checkpoint());
+        assert!(!watch.wants_checkpoint(), "it took long");
+        watch.stop(Reason::Stopping);
+        assert!(watch.wants_checkpoint(), "a last one");
     }
 
     #[test]

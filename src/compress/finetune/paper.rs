@@ -44,10 +44,10 @@ pub fn by_paper(
         run.look(setting, 0)?;
     }
     while run.step < run.steps && run.progress(config) < 1.0 {
-        observer.check()?;
         if checkpoints.due() {
             run.keep(checkpoints)?;
         }
+        observer.check()?;
         run.train(setting, config)?;
         observer.progress(Phase::Finetune, u64::from(run.step), u64::from(run.steps));
         if run.step.is_multiple_of(run.steps.div_ceil(CHECKPOINTS)) && !run.look(setting, run.step)? {

@@ -275,8 +275,8 @@ impl Recovery<'_> {
     fn advance(&mut self, run: &mut Run, until: u32) -> Result<(), CompressError> {
         let every = self.steps.div_ceil(CHECKPOINTS);
         while run.step < until && self.progress(run) < 1.0 {
-            self.observer.check()?;
             self.keep(None, Of::Fitted, run)?;
+            self.observer.check()?;
             let at = self.progress(run);
             self.asked += run.train(self.setting, self.config, at)?;
             self.observer.progress(Phase::Finetune, u64::from(run.step), u64::from(self.steps));
@@ -372,8 +372,8 @@ impl Recovery<'_> {
         let mut run = self.run(&setting, Of::All, decided.rate)?;
         let steps = decided.step;
         while run.step < steps {
-            self.observer.check()?;
             self.keep(Some(decided), Of::All, &run)?;
+            self.observer.check()?;
             let progress = f64::from(run.step) / f64::from(steps);
             self.asked += run.train(&setting, self.config, progress)?;
             self.observer.progress(Phase::Finetune, u64::from(run.step), u64::from(steps));

@@ -25,6 +25,7 @@ async fn of_kind(app: &TestApp, id: &str, kind: &str) -> Vec<Value> {
     app.events(id).await.into_iter().filter(|event| event["kind"] == kind).collect()
 }
 
+/// Killed, it leaves what it kept on the way; asked to end, it keeps a last checkpoint.
 #[tokio::test]
 async fn a_finetuning_whose_worker_dies_is_gone_on_from_its_last_checkpoint() {
     let app = TestApp::without_workers().await;
@@ -33,25 +34,31 @@ async fn a_finetuning_whose_worker_dies_is_gone_on_from_its_last_checkpoint() {
     assert_eq!(app.finished(&whole, LONG).await["status"], "succeeded");
     assert_eq!(of_kind(&app, &whole, "resumed").await, Vec::<Value>::new());
     let expected = report(&app, &whole).await;
-
     let db = app.database().await;
-    let id = app.submit(&job(&app, 7).await).await;
-    app.until("it is half-way", LONG, async || {
-        let job = app.job(&id).await;
-        job["phase"] == "finetune" && job["progress"]["done"].as_u64() > Some(STEPS / 2)
-    })
-    .await;
-    worker.kill();
-    // Its lease runs out in 45 seconds by itself; here at once.
-    let expired = "update task set lease_until = now() - interval '1 second' where state = 'running'";
-    sqlx::query(expired).execute(db.pool()).await.expect("time passes");
-    let _other = OtherWorker::start(&app, &[], &[]).await;
-    assert_eq!(app.finished(&id, LONG).await["status"], "succeeded");
-    let resumed = of_kind(&app, &id, "resumed").await;
-    assert_eq!(resumed.len(), 1, "{resumed:?}");
-    assert!(resumed[0]["detail"]["step"].as_u64() > Some(STEPS / 10), "{resumed:?}");
-    let found = report(&app, &id).await;
-    assert_eq!(essence(&found), essence(&expected));
+    for killed in [true, false] {
+        let id = app.submit(&job(&app, 7).await).await;
+        app.until("it is half-way", LONG, async || {
+            let job = app.job(&id).await;
+            job["phase"] == "finetune" && job["progress"]["done"].as_u64() > Some(STEPS / 2)
+        })
+        .await;
+        if killed {
+            worker.kill();
+            // Its lease runs out in 45 seconds by itself; here at once.
+            let expired = "update task set lease_until = now() - interval '1 second' where state = 'running'";
+            sqlx::query(expired).execute(db.pool()).await.expect("time passes");
+        } else {
+            worker.terminate();
+            assert!(worker.ended(Duration::from_secs(30)).await.success());
+        }
+        worker = OtherWorker::start(&app, &[], &[]).await;
+        assert_eq!(app.finished(&id, LONG).await["status"], "succeeded");
+        let resumed = of_kind(&app, &id, "resumed").await;
+        assert_eq!(resumed.len(), 1, "{resumed:?}");
+        let least = if killed { STEPS / 10 } else { STEPS / 2 };
+        assert!(resumed[0]["detail"]["step"].as_u64() > Some(least), "{resumed:?}");
+        assert_eq!(essence(&report(&app, &id).await), essence(&expected));
+    }
     app.examine().await;
 }
 

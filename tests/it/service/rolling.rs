@@ -23,7 +23,8 @@ async fn customer(app: &TestApp, addresses: &Addresses, job: Value, done: &Atomi
         job["seed"] = number.into();
         for address in addresses.read().await.iter().cycle().skip(number).take(4) {
             let key = format!("customer-{number}");
-            let sent = app.http.post(format!("{address}/v1/jobs")).header("Idempotency-Key", key).json(&job).send().await;
+            let sent =
+                app.http.post(format!("{address}/v1/jobs")).header("Idempotency-Key", key).json(&job).send().await;
             // A connection that is refused is the load balancer's to try elsewhere; an answer has to be the right one.
             let Ok(answer) = sent else { continue };
             assert_eq!(answer.status(), 202);
@@ -71,10 +72,11 @@ async fn a_rolling_restart_of_services_and_workers_fails_no_job_and_spends_no_at
     let db = app.database().await;
     let most: i32 = sqlx::query_scalar("select max(attempt) from task").fetch_one(db.pool()).await.expect("read");
     assert_eq!(most, 1, "no attempt is spent");
-    let bad: i64 = sqlx::query_scalar("select count(*) from event where kind in ('task_failed', 'task_rescued', 'failed')")
-        .fetch_one(db.pool())
-        .await
-        .expect("read");
+    let bad: i64 =
+        sqlx::query_scalar("select count(*) from event where kind in ('task_failed', 'task_rescued', 'failed')")
+            .fetch_one(db.pool())
+            .await
+            .expect("read");
     assert_eq!(bad, 0);
     let jobs: i64 = sqlx::query_scalar("select count(*) from job").fetch_one(db.pool()).await.expect("read");
     assert_eq!(jobs, ids.len() as i64, "each is there once");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use practised::db::Db;
+use practised::jobs::private_postgres::running;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -28,7 +29,9 @@ pub(super) struct SecondService {
 impl SecondService {
     pub(super) async fn start(app: &TestApp) -> Self {
         use std::io::{BufRead, BufReader};
-        let url = practised::jobs::private_postgres::running(&app.data()).await.expect("the database runs");
+        // It may have been shut down a moment ago.
+        app.until("the database runs", Duration::from_secs(60), async || running(&app.data()).await.is_some()).await;
+        let url = running(&app.data()).await.expect("the database runs");
         let mut command = Command::new(env!("CARGO_BIN_EXE_practised"));
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--workers", "0", "--data-dir"])
