@@ -4,7 +4,8 @@ use serde_json::Value;
 use sqlx::FromRow;
 use time::OffsetDateTime;
 
-use super::{Connection, DbError, JobOutcome, JobStatus, Page};
+use super::claims::class;
+use super::{Connection, DbError, JobOutcome, JobPriority, JobStatus, Page};
 use crate::compress::observer::Phase;
 use crate::ids::{ImageSetId, JobId, ModelId};
 
@@ -39,6 +40,8 @@ pub struct JobRow {
     pub deadline: OffsetDateTime,
     /// What it may be computed on; `None` is anything.
     pub device: Option<String>,
+    /// Whether it goes before others.
+    pub priority: JobPriority,
     /// When it came.
     pub created_at: OffsetDateTime,
     /// When a worker began.
@@ -53,7 +56,7 @@ pub struct JobRow {
 macro_rules! select_job {
     () => {
         "select id, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
-                cancel_requested_at, deadline, device, created_at, started_at, finished_at, last_event
+                cancel_requested_at, deadline, device, priority, created_at, started_at, finished_at, last_event
          from job"
     };
 }
@@ -75,6 +78,8 @@ pub struct NewJob<'a> {
     pub deadline_seconds: f64,
     /// What it may be computed on: `cpu`, `cuda`, `cuda:N`, or a part of a GPU's name.
     pub device: Option<&'a str>,
+    /// Whether it goes before others.
+    pub priority: JobPriority,
 }
 
 /// Inserts a job; `job_uses_model_fkey` or `job_uses_images_fkey` refuses where an input was deleted meanwhile.
@@ -83,11 +88,11 @@ pub struct NewJob<'a> {
 /// As [`DbError`].
 pub async fn insert(conn: &mut Connection, job: &NewJob<'_>) -> Result<(), DbError> {
     let insert = sqlx::query(
-        "insert into job (id, model, uses_model, images, uses_images, config, metadata, deadline, device)
-         values ($1, $2, $2, $3, $3, $4, $5, now() + make_interval(secs => $6), $7)",
+        "insert into job (id, model, uses_model, images, uses_images, config, metadata, deadline, device, priority)
+         values ($1, $2, $2, $3, $3, $4, $5, now() + make_interval(secs => $6), $7, $8)",
     );
     let insert = insert.bind(job.id).bind(job.model).bind(job.images).bind(job.config).bind(job.metadata);
-    insert.bind(job.deadline_seconds).bind(job.device).execute(conn).await?;
+    insert.bind(job.deadline_seconds).bind(job.device).bind(job.priority).execute(conn).await?;
     Ok(())
 }
 
@@ -131,17 +136,21 @@ pub async fn list(
     Ok(list.bind(status).bind(model).fetch_all(conn).await?)
 }
 
-/// How many jobs will begin before this one; `None` where it is not queued.
+/// How many jobs will begin before this one as things stand, where a job rises by one class in `rise_seconds`; `None` where it is not
+/// queued.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn queue_position(conn: &mut Connection, id: JobId) -> Result<Option<i64>, DbError> {
-    let position = sqlx::query_scalar(
-        "select (select count(*) from job ahead
-                 where ahead.status = 'queued' and (ahead.created_at, ahead.id) < (job.created_at, job.id))
-         from job where id = $1 and status = 'queued'",
-    );
-    Ok(position.bind(id).fetch_optional(conn).await?)
+pub async fn queue_position(conn: &mut Connection, id: JobId, rise_seconds: f64) -> Result<Option<i64>, DbError> {
+    let position = sqlx::query_scalar(concat!(
+        "with queue as (select id, created_at, ",
+        class!("$2"),
+        " as class from job where status = 'queued')
+         select (select count(*) from queue as ahead
+                 where (-ahead.class, ahead.created_at, ahead.id) < (-own.class, own.created_at, own.id))
+         from queue as own where id = $1",
+    ));
+    Ok(position.bind(id).bind(rise_seconds).fetch_optional(conn).await?)
 }
 
 /// A worker begins with a queued job. False where it was not queued.

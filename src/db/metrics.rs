@@ -3,7 +3,7 @@
 
 use sqlx::FromRow;
 
-use super::tasks::claimable;
+use super::claims::{claimable_job, claimable_task};
 use super::{Db, DbError};
 
 /// A family of figures.
@@ -61,7 +61,9 @@ pub const METRICS: &[Metric] = &[
              from unnest(enum_range(null::task_kind)) as wanted (kind)
              left join (select task.id, task.kind from task join job on job.id = task.job
                         where task.attempt < 3 and ",
-            claimable!(),
+            claimable_task!(),
+            " and ",
+            claimable_job!(),
             ") as claimable on claimable.kind = wanted.kind
              group by wanted.kind"
         ),

@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod artifacts;
 pub mod blobs;
+pub mod claims;
 mod commit;
 mod error;
 pub mod events;
@@ -33,7 +34,7 @@ use sqlx::{Postgres, Transaction};
 pub use commit::{CommitPoint, commit};
 pub use error::DbError;
 pub use page::{Order, Page};
-pub use types::{JobOutcome, JobStatus, TaskKind, TaskState};
+pub use types::{JobOutcome, JobPriority, JobStatus, TaskKind, TaskState};
 
 /// What the functions of this layer take.
 pub type Connection = sqlx::PgConnection;

@@ -36,6 +36,20 @@ impl JobStatus {
     }
 }
 
+/// Which jobs go first, lowest first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "job_priority", rename_all = "snake_case")]
+pub enum JobPriority {
+    /// Can wait.
+    Low,
+    /// As most.
+    #[default]
+    Normal,
+    /// Before the others.
+    High,
+}
+
 /// What came of a job that succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Type)]
 #[serde(rename_all = "snake_case")]

@@ -20,8 +20,9 @@ use crate::compress::config::JobConfig;
 use crate::compress::observer::Phase;
 use crate::db::jobs as rows;
 use crate::db::jobs::JobRow;
-use crate::db::{JobOutcome, JobStatus};
+use crate::db::{JobOutcome, JobPriority, JobStatus};
 use crate::ids::{ImageSetId, JobId, ModelId};
+use crate::jobs::AGEING;
 use crate::problem::Problem;
 use crate::service::jobs::{self, Submitted};
 
@@ -51,6 +52,7 @@ struct Job {
     config: Stored<JobConfig>,
     metadata: Value,
     device: Option<String>,
+    priority: JobPriority,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -99,6 +101,7 @@ impl From<&JobRow> for Job {
             config: Stored::from(&row.config),
             metadata: row.metadata.clone(),
             device: row.device.clone(),
+            priority: row.priority,
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
@@ -151,7 +154,7 @@ async fn look(app: &App, id: JobId) -> Result<Job, HttpError> {
     let mut job = Job::from(&row);
     if row.status == JobStatus::Queued {
         let mut conn = app.context.db.connection().await?;
-        job.queue_position = rows::queue_position(&mut conn, id).await?;
+        job.queue_position = rows::queue_position(&mut conn, id, AGEING.as_secs_f64()).await?;
     }
     Ok(job)
 }

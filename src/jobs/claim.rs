@@ -2,9 +2,14 @@
 
 use serde_json::json;
 
-use super::{JobsError, LEASE, MAX_ATTEMPTS, cancel, lock};
+use super::{AGEING, JobsError, LEASE, MAX_ATTEMPTS, cancel, lock};
+use crate::db::claims::{self, ClaimRow, Rules};
 use crate::db::{CommitPoint, Db, TaskKind, commit, events, jobs, tasks};
 use crate::ids::{JobId, TaskId, WorkerId};
+
+/// What every claim goes by.
+pub const RULES: Rules =
+    Rules { lease_seconds: LEASE.as_secs_f64(), max_attempts: MAX_ATTEMPTS, rise_seconds: AGEING.as_secs_f64() };
 
 /// A task with the lease that its holder names in every write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +28,7 @@ pub struct Claim {
     pub lease: i64,
 }
 
-/// Takes the earliest task of the oldest job, or nothing. The claim is one statement of its own, so that no claim ever
+/// Takes the task that is next in turn ([`claims::claim`]), or nothing. The claim is one statement of its own, so that no claim ever
 /// waits for another; the job's row follows in a second transaction, and a crash between the two only leaves the job
 /// `queued` until the task's next claim.
 ///
@@ -31,9 +36,9 @@ pub struct Claim {
 /// As [`JobsError`].
 pub async fn claim(db: &Db, worker: WorkerId) -> Result<Option<Claim>, JobsError> {
     let mut conn = db.connection().await?;
-    let Some(row) = tasks::claim(&mut conn, worker, LEASE.as_secs_f64(), MAX_ATTEMPTS).await? else { return Ok(None) };
+    let Some(row) = claims::claim(&mut conn, worker, RULES).await? else { return Ok(None) };
     drop(conn);
-    let tasks::ClaimRow { id, job, kind, block, attempt, lease, rescued } = row;
+    let ClaimRow { id, job, kind, block, attempt, lease, rescued } = row;
     let claim = Claim { task: id, job, kind, block, attempt, lease };
     Ok(begin(db, &claim, rescued).await?.then_some(claim))
 }

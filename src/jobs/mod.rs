@@ -37,6 +37,10 @@ pub const POLL: Duration = Duration::from_secs(2);
 /// How often a task is begun at most.
 pub const MAX_ATTEMPTS: i32 = 3;
 
+/// How long a job waits until it rises by one class of priority. A whole job takes minutes, so an urgent one has its head start, and a
+/// low one stands beside new high ones after an hour, whatever comes in meanwhile.
+pub const AGEING: Duration = Duration::from_secs(30 * 60);
+
 /// How long the workers of a cancelled job may take to say that they stopped, before the job ends without their word.
 pub const CANCEL_PATIENCE: Duration = Duration::from_secs(3);
 

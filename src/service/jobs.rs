@@ -60,6 +60,7 @@ async fn insert(conn: &mut Connection, submission: &Submission) -> Result<JobRow
         metadata: &submission.metadata,
         deadline_seconds: submission.deadline_seconds as f64,
         device: submission.device.as_deref(),
+        priority: submission.priority,
     };
     queue::submit(conn, &job, &blocks).await.map_err(|error| deleted_meanwhile(error, submission))?;
     match jobs::get(conn, id).await? {

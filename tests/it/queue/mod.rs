@@ -6,6 +6,7 @@ mod ends;
 mod leases;
 mod model;
 mod storage;
+mod turns;
 
 use practised::db::{Db, JobOutcome, TaskKind, events, jobs};
 use practised::ids::{JobId, WorkerId};

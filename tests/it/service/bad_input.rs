@@ -155,12 +155,15 @@ async fn jobs_whose_body_has_faults() {
     };
     let post = async |changes: Value| app.post_json("/v1/jobs", &with(changes)).await;
 
-    let all_at_once = post(json!({ "model": 3, "taget": {"blocks": 2}, "seed": "seven", "deadline_seconds": 0 })).await;
+    let all =
+        json!({ "model": 3, "taget": {"blocks": 2}, "seed": "seven", "deadline_seconds": 0, "priority": "urgent" });
+    let all_at_once = post(all).await;
     let mut found = pointers(&all_at_once, "invalid_job");
     found.sort();
     let places: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
-    assert_eq!(places, ["/deadline_seconds", "/model", "/seed", "/taget"]);
-    assert!(found[3].1.contains("\"target\""), "{found:?}");
+    assert_eq!(places, ["/deadline_seconds", "/model", "/priority", "/seed", "/taget"]);
+    assert!(found[2].1.contains("\"low\", \"normal\" or \"high\""), "{found:?}");
+    assert!(found[4].1.contains("\"target\""), "{found:?}");
 
     let both = post(json!({ "target": {"latency_ms": 8.0, "latency_reduction": 0.2} })).await;
     assert_eq!(pointers(&both, "invalid_job")[0].0, "/target");

@@ -1,7 +1,7 @@
 //! A private PostgreSQL for one test, and rows to start from.
 
 use practised::db::jobs::NewJob;
-use practised::db::{Db, image_sets, models};
+use practised::db::{Db, JobPriority, image_sets, models};
 use practised::ids::{ImageSetId, JobId, ModelId, WorkerId};
 use practised::jobs::private_postgres::{self, PrivatePostgres};
 use practised::jobs::{store, submit};
@@ -67,19 +67,19 @@ impl Database {
         let id = JobId::new();
         let model = self.model(id.to_string().as_bytes()).await;
         let images = Some(self.image_set(format!("images of {id}").as_bytes()).await);
-        self.submit(
-            NewJob { id, model, images, config: &config, metadata: &json!({}), deadline_seconds, device: None },
-            blocks,
-        )
-        .await
+        self.submit(NewJob { images, deadline_seconds, ..new_job(id, model, &config, &json!({})) }, blocks).await
     }
 
     /// A job on what is there.
     pub async fn job_on(&self, model: ModelId, images: Option<ImageSetId>, config: Value, blocks: &[&str]) -> JobId {
-        let (id, metadata) = (JobId::new(), json!({}));
-        let job =
-            NewJob { id, model, images, config: &config, metadata: &metadata, deadline_seconds: 3600.0, device: None };
-        self.submit(job, blocks).await
+        self.submit(NewJob { images, ..new_job(JobId::new(), model, &config, &json!({})) }, blocks).await
+    }
+
+    /// A job of this priority, on a model of its own.
+    pub async fn job_of(&self, priority: JobPriority, blocks: &[&str]) -> JobId {
+        let (id, config) = (JobId::new(), json!({ "finetune": null }));
+        let model = self.model(id.to_string().as_bytes()).await;
+        self.submit(NewJob { priority, ..new_job(id, model, &config, &json!({})) }, blocks).await
     }
 
     pub async fn submit(&self, job: NewJob<'_>, blocks: &[&str]) -> JobId {
@@ -87,6 +87,12 @@ impl Database {
         submit::submit(&mut tx, &job, blocks).await.expect("submitted");
         tx.commit().await.expect("committed");
         job.id
+    }
+
+    /// Makes a job as old as that.
+    pub async fn age(&self, job: JobId, seconds: f64) {
+        let age = sqlx::query("update job set created_at = now() - make_interval(secs => $2) where id = $1");
+        age.bind(job).bind(seconds).execute(self.db.pool()).await.expect("aged");
     }
 
     /// A registered worker on the CPU.
@@ -100,4 +106,10 @@ impl Database {
         practised::db::workers::register(&mut conn, id, "host", 1, device, name, "0").await.expect("registered");
         id
     }
+}
+
+/// A job on this model that asks for nothing special.
+pub fn new_job<'a>(id: JobId, model: ModelId, config: &'a Value, metadata: &'a Value) -> NewJob<'a> {
+    let priority = JobPriority::Normal;
+    NewJob { id, model, images: None, config, metadata, deadline_seconds: 3600.0, device: None, priority }
 }
