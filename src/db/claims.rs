@@ -64,7 +64,7 @@ pub struct ClaimRow {
 }
 
 /// Takes a task that this worker's device may compute, of those that wait or whose lease ran out with an attempt left: of the jobs of
-/// the highest class, of the one with the fewest running tasks, of the oldest. Within the job, in the order of its journey. Never
+/// the highest class, of those of the tenant with the fewest running tasks, of the one with the fewest running tasks, of the oldest. Within the job, in the order of its journey. Never
 /// waits: rows that others are busy with are skipped.
 ///
 /// Jobs are put in order first, and their tasks looked at one job after the other, each locked only as it is taken: without the sort
@@ -76,12 +76,13 @@ pub async fn claim(conn: &mut Connection, worker: WorkerId, rules: Rules) -> Res
     let claim = sqlx::query_as(concat!(
         "with running as (
              -- Leases that ran out are counted out here and not by `where`: PostgreSQL then knows how few rows these are.
-             select job, count(*) filter (where lease_until >= now()) as tasks
-             from task where state = 'running' group by job
+             select task.job, job.tenant, count(*) filter (where task.lease_until >= now()) as tasks
+             from task join job on job.id = task.job where task.state = 'running' group by task.job, job.tenant
          ),
+         busy as (select tenant, sum(tasks)::bigint as tasks from running group by tenant),
          queue as materialized (
              select job.id
-             from job left join running on running.job = job.id
+             from job left join running on running.job = job.id left join busy on busy.tenant = job.tenant
              where ",
         claimable_job!(),
         "      and (job.device is null
@@ -90,7 +91,7 @@ pub async fn claim(conn: &mut Connection, worker: WorkerId, rules: Rules) -> Res
                                     or position(lower(job.device) in lower(worker.device_name)) > 0)))
              order by ",
         class!("$4"),
-        "        desc, coalesce(running.tasks, 0), job.created_at, job.id
+        "        desc, coalesce(busy.tasks, 0), coalesce(running.tasks, 0), job.created_at, job.id
          ),
          next as (
              select earliest.id, earliest.rescued

@@ -7,6 +7,7 @@
 //! Lock order: a job's row first, then its tasks. Only a claim touches tasks without their job, and it never waits.
 
 pub mod admin;
+pub mod api_keys;
 pub mod artifacts;
 pub mod blobs;
 pub mod claims;
@@ -34,7 +35,7 @@ use sqlx::{Postgres, Transaction};
 pub use commit::{CommitPoint, commit};
 pub use error::DbError;
 pub use page::{Order, Page};
-pub use types::{JobOutcome, JobPriority, JobStatus, TaskKind, TaskState};
+pub use types::{JobOutcome, JobPriority, JobStatus, Scope, TaskKind, TaskState};
 
 /// What the functions of this layer take.
 pub type Connection = sqlx::PgConnection;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::auth::Caller;
 use super::extract::{Id, JsonObject, Params};
 use super::idempotency;
 use super::list::{Direction, List, ListParams};
@@ -110,10 +111,15 @@ impl From<&JobRow> for Job {
     }
 }
 
-async fn submit(State(app): State<App>, headers: HeaderMap, body: JsonObject) -> Result<Response, HttpError> {
-    let key = idempotency::key(&headers, "POST /v1/jobs", body.sha256)?;
+async fn submit(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: JsonObject,
+) -> Result<Response, HttpError> {
+    let key = idempotency::key(&headers, &caller, "POST /v1/jobs", body.sha256)?;
     let answer = |row: &JobRow| serde_json::to_string(&Job::from(row)).unwrap_or_default();
-    match jobs::submit(&app.context, &body.object, key.as_ref(), answer).await? {
+    match jobs::submit(&app.context, &caller.tenant, &body.object, key.as_ref(), answer).await? {
         Submitted::Before(answer) => Ok(idempotency::replay(&answer)),
         Submitted::Job(row) => {
             let location = format!("/v1/jobs/{}", row.id);
@@ -132,25 +138,34 @@ struct JobListParams {
     model: Option<ModelId>,
 }
 
-async fn list(State(app): State<App>, Params(params): Params<JobListParams>) -> Result<Json<List<Job>>, HttpError> {
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Params(params): Params<JobListParams>,
+) -> Result<Json<List<Job>>, HttpError> {
     let page = ListParams::new(params.after, params.limit, params.order).page()?;
     let mut conn = app.context.db.connection().await?;
-    let jobs = rows::list(&mut conn, page, params.status, params.model).await?.iter().map(Job::from).collect();
+    let jobs =
+        rows::list(&mut conn, &caller.tenant, page, params.status, params.model).await?.iter().map(Job::from).collect();
     Ok(Json(List::new(jobs, page.limit - 1, |job: &Job| job.id.to_string())))
 }
 
-async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Json<Job>, HttpError> {
-    Ok(Json(look(&app, id).await?))
+async fn show(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<Json<Job>, HttpError> {
+    Ok(Json(look(&app, &caller, id).await?))
 }
 
-async fn cancel(State(app): State<App>, Id(id): Id<JobId>) -> Result<(StatusCode, Json<Job>), HttpError> {
-    let ended = jobs::cancel(&app.context, id).await?;
+async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<JobId>,
+) -> Result<(StatusCode, Json<Job>), HttpError> {
+    let ended = jobs::cancel(&app.context, &caller.tenant, id).await?;
     let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(look(&app, id).await?)))
+    Ok((status, Json(look(&app, &caller, id).await?)))
 }
 
-async fn look(app: &App, id: JobId) -> Result<Job, HttpError> {
-    let row = jobs::get(&app.context, id).await?;
+async fn look(app: &App, caller: &Caller, id: JobId) -> Result<Job, HttpError> {
+    let row = jobs::get(&app.context, &caller.tenant, id).await?;
     let mut job = Job::from(&row);
     if row.status == JobStatus::Queued {
         let mut conn = app.context.db.connection().await?;

@@ -10,7 +10,7 @@ use crate::compress::companions::{self, InputFault};
 use crate::compress::config::{self, FieldProblem, JobConfig};
 use crate::db::models::ModelRow;
 use crate::db::{Connection, JobPriority, image_sets, models as model_rows};
-use crate::ids::{ImageSetId, ModelId};
+use crate::ids::{ImageSetId, ModelId, Tenant};
 use crate::images::ModelInput;
 use crate::problem::{Code, Fault, Problem};
 
@@ -81,13 +81,13 @@ impl Submission {
     }
 
     /// Checks the wishes against the model and the images they are about.
-    pub(super) async fn check(&self, conn: &mut Connection) -> Result<Vec<String>, ServiceError> {
-        let Some(model) = model_rows::get(conn, self.model).await? else {
+    pub(super) async fn check(&self, conn: &mut Connection, tenant: &Tenant) -> Result<Vec<String>, ServiceError> {
+        let Some(model) = model_rows::get(conn, tenant, self.model).await? else {
             let problem = Problem::new(Code::ModelNotFound, format!("there is no model {}", self.model));
             return Err(problem.at("/model", "upload it with POST /v1/models").into());
         };
         if let Some(images) = self.images
-            && image_sets::get(conn, images).await?.is_none()
+            && image_sets::get(conn, tenant, images).await?.is_none()
         {
             let problem = Problem::new(Code::ImageSetNotFound, format!("there is no image set {images}"));
             return Err(problem.at("/images", "upload it with POST /v1/image-sets").into());

@@ -8,7 +8,7 @@ use practised::jobs::{cancel, rescue, store};
 use serde_json::{Value, json};
 
 use super::{brings, event_kinds, job, take};
-use crate::support::database::Database;
+use crate::support::database::{Database, LOCAL};
 
 #[tokio::test]
 async fn a_model_cannot_go_while_a_job_uses_it_and_leaves_nothing_when_it_goes() {
@@ -17,17 +17,17 @@ async fn a_model_cannot_go_while_a_job_uses_it_and_leaves_nothing_when_it_goes()
     let id = base.job(json!({ "finetune": null }), &["a"]).await;
     let model = job(db, id).await.model;
     let mut conn = db.connection().await.expect("a connection");
-    let sha256 = models::get(&mut conn, model).await.expect("read").expect("there").sha256;
-    let refused = models::delete(&mut conn, model).await.expect_err("in use");
+    let sha256 = models::get(&mut conn, &LOCAL, model).await.expect("read").expect("there").sha256;
+    let refused = models::delete(&mut conn, &LOCAL, model).await.expect_err("in use");
     assert!(refused.is_constraint("live_job_has_its_inputs"), "{refused}");
     cancel::request(db, id).await.expect("asked");
-    assert!(models::delete(&mut conn, model).await.expect("deleted"));
+    assert!(models::delete(&mut conn, &LOCAL, model).await.expect("deleted"));
     assert_eq!(job(db, id).await.model, model, "the job still says what it was about");
     rescue::tidy(db).await.expect("tidied");
     let gone = store::read(db, &sha256).await.expect_err("no bytes without an owner");
     assert!(gone.to_string().contains("not there"), "{gone}");
     let images = job(db, id).await.images.expect("a set");
-    let row = practised::db::image_sets::get(&mut conn, images).await.expect("read").expect("kept");
+    let row = practised::db::image_sets::get(&mut conn, &LOCAL, images).await.expect("read").expect("kept");
     store::read(db, &row.sha256).await.expect("what has an owner stays");
     drop(conn);
     base.stop().await;

@@ -104,6 +104,27 @@ async fn small_jobs_go_on_beside_a_large_one() {
     base.stop().await;
 }
 
+#[tokio::test]
+async fn tenants_take_turns_however_much_each_has_queued() {
+    let base = Database::start().await;
+    let (acme, rival) = (base.tenant("acme").await, base.tenant("rival").await);
+    let mut many = Vec::new();
+    for _ in 0..4 {
+        many.push(base.job_for(&acme, &["a", "b"]).await);
+    }
+    let few = base.job_for(&rival, &["a", "b"]).await;
+    let claims = claimed(&base, 6).await;
+    assert_eq!(
+        jobs_of(&claims),
+        [many[0], few, many[1], few, many[2], few],
+        "every other one, its job the youngest of all"
+    );
+    complete(&base.db, &claims[1], &brings(claims[1].kind)).await.expect("stored");
+    complete(&base.db, &claims[3], &brings(claims[3].kind)).await.expect("stored");
+    assert_eq!(jobs_of(&claimed(&base, 1).await), [many[3]], "the rival has nothing left just now");
+    base.stop().await;
+}
+
 /// One worker does one job after the other: nothing else runs whenever it claims.
 #[tokio::test]
 async fn one_worker_ends_a_job_before_it_begins_the_next() {

@@ -249,12 +249,14 @@ async fn what_is_in_use_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn an_address_that_others_can_reach_is_refused_without_a_word_about_keys() {
+async fn an_address_that_others_can_reach_is_refused_where_no_key_exists() {
+    let dir = crate::support::cluster::data_dir("").await;
     let serve = std::process::Command::new(env!("CARGO_BIN_EXE_practised"))
-        .args(["serve", "--listen", "0.0.0.0:0", "--data-dir", "/nonexistent"])
+        .args(["serve", "--listen", "0.0.0.0:0", "--data-dir"])
+        .arg(dir.path())
         .output()
         .expect("runs");
     assert_eq!(serve.status.code(), Some(2));
     let said = String::from_utf8_lossy(&serve.stderr);
-    assert!(said.contains("--insecure-no-auth") && said.contains("API keys"), "{said}");
+    assert!(said.contains("--insecure-no-auth") && said.contains("practised keys create --admin"), "{said}");
 }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod faults;
 mod jobs;
+mod keys;
 mod outages;
 mod resources;
 mod soak;
