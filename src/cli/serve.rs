@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::usage;
-use crate::db::Db;
+use crate::db::{Db, DbError, tenants};
 use crate::http::{self, Access, App};
 use crate::jobs::private_postgres::{self, PrivatePostgres};
 use crate::jobs::{POLL, rescue};
@@ -49,12 +50,35 @@ pub struct Args {
     /// Largest model that is taken, in MiB.
     #[arg(long, default_value_t = 2048, value_name = "MIB")]
     max_model_mib: u64,
+    /// Most tasks of one tenant that run at once, over all workers, or none for no cap. Kept in the database: where it is not
+    /// given, what was given last counts on. A tenant may have a cap of its own (PUT /v1/tenants/NAME).
+    #[arg(long, value_name = "N")]
+    max_running_per_tenant: Option<Cap>,
+    /// Most jobs of one tenant that wait, likewise.
+    #[arg(long, value_name = "N")]
+    max_queued_per_tenant: Option<Cap>,
     /// Listen on an address that others can reach although nobody has to show a key.
     #[arg(long)]
     insecure_no_auth: bool,
     /// Ask for a key on a loopback address too, where something in front of it lets others in.
     #[arg(long, conflicts_with = "insecure_no_auth")]
     require_keys: bool,
+}
+
+/// A cap as it is given.
+#[derive(Debug, Clone, Copy)]
+struct Cap(Option<i32>);
+
+impl FromStr for Cap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse::<i32>()) {
+            ("none", _) => Ok(Self(None)),
+            (_, Ok(cap)) if cap > 0 => Ok(Self(Some(cap))),
+            _ => Err("a cap is a whole number above 0, or none".to_owned()),
+        }
+    }
 }
 
 /// Runs `practised serve`.
@@ -87,6 +111,7 @@ async fn with_database(args: &Args, url: &str, data_dir: &Path, stop: Cancellati
     if args.access() == Access::Keys && !api_keys::any(&db).await? {
         return Ok(usage(&args.no_key(data_dir)));
     }
+    args.set_caps(&db).await?;
     let listener = match TcpListener::bind(args.listen).await {
         Ok(listener) => listener,
         Err(error) => return Ok(usage(&format!("cannot listen on {}: {error}; give another --listen", args.listen))),
@@ -111,6 +136,17 @@ impl Args {
     fn access(&self) -> Access {
         let open = self.listen.ip().is_loopback() || self.insecure_no_auth;
         if open && !self.require_keys { Access::Open } else { Access::Keys }
+    }
+
+    async fn set_caps(&self, db: &Db) -> Result<(), DbError> {
+        let mut conn = db.connection().await?;
+        if let Some(Cap(cap)) = self.max_running_per_tenant {
+            tenants::set_usual_running(&mut conn, cap).await?;
+        }
+        if let Some(Cap(cap)) = self.max_queued_per_tenant {
+            tenants::set_usual_queued(&mut conn, cap).await?;
+        }
+        Ok(())
     }
 
     /// How to go on where a key is needed and there is none.

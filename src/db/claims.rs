@@ -19,13 +19,13 @@ macro_rules! claimable_job {
     };
 }
 
-/// The class of a job, from 0 (low) to 2 (high): its priority, and one more for each of so many seconds since it came. The highest
-/// is for all that waited long enough, where the oldest goes first.
+/// The class of a job, from 0 (low) to 2 (high): its priority, and one more for each of so many seconds since it came. The
+/// highest is for all that waited long enough, where the oldest goes first.
 macro_rules! class {
     ($rise_seconds:literal) => {
         concat!(
             "least(2, case job.priority when 'low' then 0 when 'normal' then 1 else 2 end
-                      + floor(extract(epoch from now() - job.created_at) / ",
+                      + floor(date_part('epoch', now() - job.created_at) / ",
             $rise_seconds,
             "::double precision)::integer)"
         )
@@ -63,12 +63,13 @@ pub struct ClaimRow {
     pub rescued: bool,
 }
 
-/// Takes a task that this worker's device may compute, of those that wait or whose lease ran out with an attempt left: of the jobs of
-/// the highest class, of those of the tenant with the fewest running tasks, of the one with the fewest running tasks, of the oldest. Within the job, in the order of its journey. Never
-/// waits: rows that others are busy with are skipped.
+/// Takes a task that this worker's device may compute, of those that wait or whose lease ran out with an attempt left, and whose
+/// tenant has not reached its cap: of the jobs of the highest class, of those of the tenant with the fewest running tasks, of
+/// the one with the fewest running tasks, of the oldest. Within the job, in the order of its journey. Never waits: rows that
+/// others are busy with are skipped.
 ///
-/// Jobs are put in order first, and their tasks looked at one job after the other, each locked only as it is taken: without the sort
-/// of all tasks, and without a lock on one that is not taken.
+/// Jobs are put in order first, and their tasks looked at one job after the other, each locked only as it is taken: without the
+/// sort of all tasks, and without a lock on one that is not taken.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -83,12 +84,14 @@ pub async fn claim(conn: &mut Connection, worker: WorkerId, rules: Rules) -> Res
          queue as materialized (
              select job.id
              from job left join running on running.job = job.id left join busy on busy.tenant = job.tenant
+                  join tenant_caps on tenant_caps.tenant = job.tenant
              where ",
         claimable_job!(),
         "      and (job.device is null
                     or exists (select from worker where worker.id = $1
                                and (worker.device = job.device or split_part(worker.device, ':', 1) = job.device
                                     or position(lower(job.device) in lower(worker.device_name)) > 0)))
+               and (tenant_caps.max_running is null or coalesce(busy.tasks, 0) < tenant_caps.max_running)
              order by ",
         class!("$4"),
         "        desc, coalesce(busy.tasks, 0), coalesce(running.tasks, 0), job.created_at, job.id

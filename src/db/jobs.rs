@@ -150,8 +150,8 @@ pub async fn list(
     Ok(list.bind(status).bind(model).bind(tenant).fetch_all(conn).await?)
 }
 
-/// How many jobs will begin before this one as things stand, where a job rises by one class in `rise_seconds`; `None` where it is not
-/// queued.
+/// How many jobs will begin before this one as things stand and tenants' turns aside, where a job rises by one class in
+/// `rise_seconds`; `None` where it is not queued.
 ///
 /// # Errors
 /// As [`DbError`].

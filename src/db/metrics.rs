@@ -54,7 +54,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "practised_queue_depth",
         kind: "gauge",
-        help: "Tasks that a worker could claim now, by kind.",
+        help: "Tasks that wait for a worker, by kind; those that a cap of their tenant holds back too.",
         label: Some("task"),
         query: concat!(
             "select wanted.kind::text as label, count(claimable.id)::double precision as value

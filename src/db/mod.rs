@@ -23,6 +23,7 @@ pub mod models;
 pub mod page;
 pub mod scores;
 pub mod tasks;
+pub mod tenants;
 mod types;
 pub mod workers;
 

@@ -11,6 +11,7 @@
 //! | `/v1/errors` | `error_pages` |
 //! | `/v1/devices`, `/metrics` | `pool` |
 //! | `/v1/api-keys` | `api_keys` |
+//! | `/v1/tenants` | `tenants` |
 //! | `/healthz`, `/readyz` | `health` |
 //!
 //! [`auth`] stands in front of all but the last and the pages about errors.
@@ -32,6 +33,7 @@ mod list;
 mod models;
 mod pool;
 mod results;
+mod tenants;
 mod upload;
 
 use std::any::Any;
@@ -129,7 +131,7 @@ fn for_customers() -> Router<App> {
 
 /// What takes a key with the scope `admin`.
 fn for_admins() -> Router<App> {
-    Router::new().merge(api_keys::router())
+    Router::new().merge(api_keys::router()).merge(tenants::router())
 }
 
 /// What tells nothing about anybody's rows.

@@ -10,7 +10,7 @@ use crate::db::keys::AnswerRow;
 use crate::db::{CommitPoint, Connection, DbError, commit};
 use crate::ids::{JobId, Tenant};
 use crate::jobs::cancel::{self, Cancelling};
-use crate::jobs::{JobsError, submit as queue};
+use crate::jobs::{JobsError, caps, submit as queue};
 use crate::problem::Code;
 
 /// What a submission came to.
@@ -51,6 +51,12 @@ pub async fn submit(
 async fn insert(conn: &mut Connection, tenant: &Tenant, submission: &Submission) -> Result<JobRow, ServiceError> {
     let blocks = submission.check(conn, tenant).await?;
     let blocks: Vec<&str> = blocks.iter().map(String::as_str).collect();
+    if let Some(cap) = caps::queue_is_full(conn, tenant).await? {
+        let detail = format!(
+            "tenant {tenant} has {cap} queued jobs, and may have {cap} (max_queued); nothing was kept of this one"
+        );
+        return refuse(Code::QueueFull, detail);
+    }
     let id = JobId::new();
     let config = serde_json::to_value(&submission.config).map_err(std::io::Error::other)?;
     let job = NewJob {

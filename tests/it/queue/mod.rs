@@ -1,5 +1,6 @@
 //! The queue, with the faults it must bear.
 
+mod caps;
 mod commit_points;
 pub mod doctor;
 mod ends;

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use practised::db::jobs::NewJob;
 use practised::db::{TaskKind, models, tasks};
 use practised::jobs::complete::complete;
 use practised::jobs::{cancel, rescue, store};
 use serde_json::{Value, json};
 
 use super::{brings, event_kinds, job, take};
-use crate::support::database::{Database, LOCAL};
+use crate::support::database::{Database, LOCAL, new_job};
 
 #[tokio::test]
 async fn a_model_cannot_go_while_a_job_uses_it_and_leaves_nothing_when_it_goes() {
@@ -149,5 +150,26 @@ async fn scores_are_kept_for_the_next_job_on_the_same_model_and_images() {
         assert!(reused(&base, id).await.is_empty());
     }
     assert!(super::doctor::broken(db).await.is_empty());
+    base.stop().await;
+}
+
+#[tokio::test]
+async fn scores_are_not_reused_by_another_tenant_with_the_same_bytes() {
+    let base = Database::start().await;
+    let (db, worker, wishes) = (&base.db, base.worker().await, json!({ "finetune": null }));
+    let (model, images) = (base.model(b"a model").await, base.image_set(b"images").await);
+    base.job_on(model, Some(images), wishes.clone(), &["a"]).await;
+    while let Some(claim) = practised::jobs::claim::claim(db, worker).await.expect("claims") {
+        complete(db, &claim, &brings(claim.kind)).await.expect("stored");
+    }
+    let acme = base.tenant("acme").await;
+    let (id, notes) = (practised::ids::JobId::new(), json!({}));
+    let model_of_acme = base.model_of(&acme, b"a model").await;
+    let images_of_acme = Some(base.image_set_of(&acme, b"images").await);
+    let job = new_job(id, model_of_acme, &wishes, &notes);
+    base.submit(NewJob { tenant: &acme, images: images_of_acme, ..job }, &["a"]).await;
+    assert!(reused(&base, id).await.is_empty());
+    let own = base.job_on(model, Some(images), wishes.clone(), &["a"]).await;
+    assert_eq!(reused(&base, own).await, ["a"]);
     base.stop().await;
 }

@@ -13,7 +13,7 @@ use crate::support::service::{Answer, TestApp};
 const OPEN: [&str; 4] = ["/healthz", "/readyz", "/v1/errors", "/v1/errors/{code}"];
 
 /// What takes the scope `admin`.
-const ADMIN: [&str; 2] = ["/v1/api-keys", "/v1/api-keys/{id}"];
+const ADMIN: [&str; 4] = ["/v1/api-keys", "/v1/api-keys/{id}", "/v1/tenants", "/v1/tenants/{name}"];
 
 /// Every method and path that the router knows, as the sources say: what is added is walked, too.
 fn routes() -> Vec<(String, String)> {
