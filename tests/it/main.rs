@@ -28,4 +28,5 @@ mod steps;
 mod support;
 mod synthesis;
 mod unusual;
+mod upgrade;
 mod writers;

@@ -1,11 +1,14 @@
 //! Whose turn it is: priorities and waiting, large jobs beside small ones.
 
+use std::time::Duration;
+
 use practised::db::{JobPriority, TaskKind, jobs};
 use practised::ids::JobId;
 use practised::jobs::AGEING;
 use practised::jobs::claim::Claim;
 use practised::jobs::complete::complete;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{brings, take};
 use crate::support::database::Database;
@@ -150,7 +153,9 @@ async fn a_claim_waits_for_nobody_and_locks_what_it_takes_alone() {
     let worker = base.worker().await;
     let mut claiming = base.db.begin().await.expect("begins");
     let rules = practised::jobs::claim::RULES;
-    let claim = practised::db::claims::claim(&mut claiming, worker, rules).await.expect("claims").expect("a task");
+    let claim = practised::db::claims::claim(&mut claiming, worker, rules);
+    let claim =
+        timeout(Duration::from_secs(10), claim).await.expect("waits for nobody").expect("claims").expect("a task");
     assert_eq!(claim.job, second, "the first job's tasks are skipped");
     drop(busy);
     let other = take(&base.db, base.worker().await).await;
