@@ -63,57 +63,68 @@ pub struct ClaimRow {
     pub rescued: bool,
 }
 
+/// One statement. Jobs are put in order first, and their tasks looked at one job after the other, each locked only as it is taken:
+/// without a sort of all tasks, and without a lock on one that is not taken. (A lateral join goes through its left side in order.)
+const CLAIM: &str = concat!(
+    "with live as materialized (
+         select job.id, job.tenant, job.created_at, ",
+    class!("$4"),
+    "        as class
+         from job
+         where ",
+    claimable_job!(),
+    "      and (job.device is null
+                or exists (select from worker where worker.id = $1
+                           and (worker.device = job.device or split_part(worker.device, ':', 1) = job.device
+                                or position(lower(job.device) in lower(worker.device_name)) > 0)))
+     ),
+     running as (
+         -- Leases that ran out are counted out here and not by `where`: PostgreSQL then knows how few rows these are.
+         select task.job, job.tenant, count(*) filter (where task.lease_until >= now()) as tasks
+         from task join job on job.id = task.job where task.state = 'running' group by task.job, job.tenant
+     ),
+     busy as (select tenant, sum(tasks)::bigint as tasks from running group by tenant),
+     turn as materialized (
+         -- Of two tenants of which the same runs, the other one's turn is next: that whose last job was begun longer ago.
+         select tenant, rank() over (order by coalesce(busy.tasks, 0),
+                                         (select max(started_at) from job where job.tenant = tenant_caps.tenant) nulls first)
+                        as place
+         from tenant_caps left join busy using (tenant)
+         where max_running is null or coalesce(busy.tasks, 0) < max_running
+     ),
+     queue as materialized (
+         select live.id
+         from live join turn using (tenant) left join running on running.job = live.id
+         order by live.class desc, turn.place, coalesce(running.tasks, 0), live.created_at, live.id
+     ),
+     next as (
+         select earliest.id, earliest.rescued
+         from queue cross join lateral (
+             select task.id, task.state = 'running' as rescued
+             from task
+             where task.job = queue.id and task.attempt < $3 and ",
+    claimable_task!(),
+    "        order by task.kind, task.id
+             for update skip locked
+         ) as earliest
+         limit 1
+     )
+     update task
+     set state = 'running', attempt = attempt + 1, lease = lease + 1, worker = $1,
+         lease_until = now() + make_interval(secs => $2), started_at = now()
+     from next where task.id = next.id
+     returning task.id, task.job, task.kind, task.block, task.attempt, task.lease, next.rescued",
+);
+
 /// Takes a task that this worker's device may compute, of those that wait or whose lease ran out with an attempt left, and whose
-/// tenant has not reached its cap: of the jobs of the highest class, of those of the tenant with the fewest running tasks, of
-/// the one with the fewest running tasks, of the oldest. Within the job, in the order of its journey. Never waits: rows that
-/// others are busy with are skipped.
-///
-/// Jobs are put in order first, and their tasks looked at one job after the other, each locked only as it is taken: without the
-/// sort of all tasks, and without a lock on one that is not taken.
+/// tenant has not reached its cap: of the jobs of the highest class, of those of the tenant with the fewest running tasks, or
+/// whose last job was begun before the others', of the one with the fewest running tasks, of the oldest. Within the job, in the
+/// order of its journey. Never waits: rows that others are busy with are skipped.
 ///
 /// # Errors
 /// As [`DbError`].
 pub async fn claim(conn: &mut Connection, worker: WorkerId, rules: Rules) -> Result<Option<ClaimRow>, DbError> {
-    let claim = sqlx::query_as(concat!(
-        "with running as (
-             -- Leases that ran out are counted out here and not by `where`: PostgreSQL then knows how few rows these are.
-             select task.job, job.tenant, count(*) filter (where task.lease_until >= now()) as tasks
-             from task join job on job.id = task.job where task.state = 'running' group by task.job, job.tenant
-         ),
-         busy as (select tenant, sum(tasks)::bigint as tasks from running group by tenant),
-         queue as materialized (
-             select job.id
-             from job left join running on running.job = job.id left join busy on busy.tenant = job.tenant
-                  join tenant_caps on tenant_caps.tenant = job.tenant
-             where ",
-        claimable_job!(),
-        "      and (job.device is null
-                    or exists (select from worker where worker.id = $1
-                               and (worker.device = job.device or split_part(worker.device, ':', 1) = job.device
-                                    or position(lower(job.device) in lower(worker.device_name)) > 0)))
-               and (tenant_caps.max_running is null or coalesce(busy.tasks, 0) < tenant_caps.max_running)
-             order by ",
-        class!("$4"),
-        "        desc, coalesce(busy.tasks, 0), coalesce(running.tasks, 0), job.created_at, job.id
-         ),
-         next as (
-             select earliest.id, earliest.rescued
-             from queue cross join lateral (
-                 select task.id, task.state = 'running' as rescued
-                 from task
-                 where task.job = queue.id and task.attempt < $3 and ",
-        claimable_task!(),
-        "        order by task.kind, task.id
-                 for update skip locked
-             ) as earliest
-             limit 1
-         )
-         update task
-         set state = 'running', attempt = attempt + 1, lease = lease + 1, worker = $1,
-             lease_until = now() + make_interval(secs => $2), started_at = now()
-         from next where task.id = next.id
-         returning task.id, task.job, task.kind, task.block, task.attempt, task.lease, next.rescued",
-    ));
+    let claim = sqlx::query_as(CLAIM);
     let claim = claim.bind(worker).bind(rules.lease_seconds).bind(rules.max_attempts);
     Ok(claim.bind(rules.rise_seconds).fetch_optional(conn).await?)
 }

@@ -57,7 +57,12 @@ impl Db {
             .max_connections(connections)
             // A customer rather gets a 503 soon than an answer late.
             .acquire_timeout(Duration::from_secs(5))
-            .max_lifetime(Duration::from_secs(30 * 60));
+            .max_lifetime(Duration::from_secs(30 * 60))
+            // All statements are short ones: where statistics are still missing, PostgreSQL may take one for long, and compile
+            // for seconds what runs for a millisecond.
+            .after_connect(|conn, _| {
+                Box::pin(async move { sqlx::query("set jit = off").execute(conn).await.map(|_| ()) })
+            });
         Ok(Self { pool: options.connect(url).await? })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use practised::db::{JobPriority, TaskKind, jobs};
 use practised::ids::JobId;
 use practised::jobs::AGEING;
-use practised::jobs::claim::Claim;
+use practised::jobs::claim::{Claim, claim};
 use practised::jobs::complete::complete;
 use serde_json::json;
 use tokio::time::timeout;
@@ -119,12 +119,31 @@ async fn tenants_take_turns_however_much_each_has_queued() {
     let claims = claimed(&base, 6).await;
     assert_eq!(
         jobs_of(&claims),
-        [many[0], few, many[1], few, many[2], few],
-        "every other one, its job the youngest of all"
+        [many[0], few, many[1], few, few, many[2]],
+        "three each, and the one whose job was begun longer ago first"
     );
     complete(&base.db, &claims[1], &brings(claims[1].kind)).await.expect("stored");
     complete(&base.db, &claims[3], &brings(claims[3].kind)).await.expect("stored");
     assert_eq!(jobs_of(&claimed(&base, 1).await), [many[3]], "the rival has nothing left just now");
+    base.stop().await;
+}
+
+/// With a single worker nothing runs whenever it claims, and the oldest job of all would be next: the tenants' jobs take turns.
+#[tokio::test]
+async fn with_one_worker_a_tenants_job_does_not_wait_for_all_of_anothers() {
+    let base = Database::start().await;
+    let (acme, rival, worker) = (base.tenant("acme").await, base.tenant("rival").await, base.worker().await);
+    let mut many = Vec::new();
+    for _ in 0..5 {
+        many.push(base.job_for(&acme, &[]).await);
+    }
+    let few = [base.job_for(&rival, &[]).await, base.job_for(&rival, &[]).await];
+    let mut ended = Vec::new();
+    while let Some(claim) = claim(&base.db, worker).await.expect("claims") {
+        complete(&base.db, &claim, &brings(claim.kind)).await.expect("stored");
+        ended.extend((claim.kind == TaskKind::Export).then_some(claim.job));
+    }
+    assert_eq!(ended, [many[0], few[0], many[1], few[1], many[2], many[3], many[4]]);
     base.stop().await;
 }
 
