@@ -6,6 +6,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+mod tenant;
+
+pub use tenant::{BadTenant, Tenant};
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -67,6 +71,11 @@ id!(
 id!(
     /// One worker process.
     WorkerId
+);
+
+id!(
+    /// An API key, not its secret.
+    KeyId
 );
 
 #[cfg(test)]

@@ -5,12 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::serve::default_data_dir;
+use super::database::{self, Place};
 use super::table::Table;
-use super::usage;
 use crate::db::Db;
 use crate::jobs::doctor::{self, Diagnosis};
-use crate::jobs::private_postgres;
 use crate::telemetry;
 
 /// Rows of a finding that are shown to people; programs get all.
@@ -33,34 +31,13 @@ pub struct Args {
 /// Runs `practised doctor`: exit code 0 where all is well, 1 where something is found.
 pub fn run(args: Args) -> ExitCode {
     telemetry::init();
-    super::block_on(look(args))
+    let Args { database_url, data_dir, json } = args;
+    let place = Place { database_url, data_dir, make: false };
+    super::block_on(database::with(place, async |db| examine(db, json).await))
 }
 
-async fn look(args: Args) -> anyhow::Result<ExitCode> {
-    if let Some(url) = &args.database_url {
-        return examine(url, args.json).await;
-    }
-    let data_dir = args.data_dir.map_or_else(default_data_dir, Ok)?;
-    if !data_dir.join("postgres").exists() {
-        let dir = data_dir.display();
-        return Ok(usage(&format!("{dir} holds no database; give --data-dir as to `serve`, or --database-url")));
-    }
-    if let Some(url) = private_postgres::running(&data_dir).await {
-        return examine(&url, args.json).await;
-    }
-    let postgres = match private_postgres::start(&data_dir).await {
-        Ok(postgres) => postgres,
-        Err(error) => return Ok(usage(&error.to_string())),
-    };
-    let result = examine(&postgres.url(), args.json).await;
-    postgres.stop().await;
-    result
-}
-
-async fn examine(url: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let db = Db::connect(url, 2).await.context("the database cannot be used")?;
+async fn examine(db: Db, json: bool) -> anyhow::Result<ExitCode> {
     let diagnosis = doctor::examine(&db).await.context("the database cannot be looked over")?;
-    db.close().await;
     if json {
         println!("{}", serde_json::to_string_pretty(&diagnosis)?);
     } else {

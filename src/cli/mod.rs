@@ -3,12 +3,14 @@
 pub mod check;
 pub mod compress;
 pub mod conformance;
+mod database;
 pub mod doctor;
 pub mod drop;
 pub mod evaluate;
 pub mod failure;
 pub mod files;
 pub mod filters;
+pub mod keys;
 pub mod latency;
 pub mod migrate;
 pub mod progress;
@@ -39,6 +41,8 @@ enum Command {
     Worker(worker::Args),
     /// Bring a database's schema up to date.
     Migrate(migrate::Args),
+    /// Make, list and revoke the API keys of the service.
+    Keys(keys::Args),
     /// Look over the service's database: whether everything that must hold of jobs, tasks and bytes does.
     Doctor(doctor::Args),
     /// List a network's blocks, droppable or why not, and every unsupported operator.
@@ -73,6 +77,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::Worker(args) => worker::run(args),
             Command::Migrate(args) => migrate::run(args),
+            Command::Keys(args) => keys::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Check(args) => check::run(args),
             Command::Compress(args) => compress::run(args),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::usage;
-use crate::db::Db;
-use crate::http::{self, App};
+use crate::db::{Db, DbError, tenants};
+use crate::http::{self, Access, App};
 use crate::jobs::private_postgres::{self, PrivatePostgres};
 use crate::jobs::{POLL, rescue};
-use crate::service::{Context, Limits};
+use crate::service::{Context, Limits, api_keys};
 use crate::worker::slots::Workers;
 use crate::worker::supervisor::Supervisor;
 use crate::{shutdown, telemetry};
@@ -49,21 +50,40 @@ pub struct Args {
     /// Largest model that is taken, in MiB.
     #[arg(long, default_value_t = 2048, value_name = "MIB")]
     max_model_mib: u64,
+    /// Most tasks of one tenant that run at once, over all workers, or none for no cap. Kept in the database: where it is not
+    /// given, what was given last counts on. A tenant may have a cap of its own (PUT /v1/tenants/NAME).
+    #[arg(long, value_name = "N")]
+    max_running_per_tenant: Option<Cap>,
+    /// Most jobs of one tenant that wait, likewise.
+    #[arg(long, value_name = "N")]
+    max_queued_per_tenant: Option<Cap>,
     /// Listen on an address that others can reach although nobody has to show a key.
     #[arg(long)]
     insecure_no_auth: bool,
+    /// Ask for a key on a loopback address too, where something in front of it lets others in.
+    #[arg(long, conflicts_with = "insecure_no_auth")]
+    require_keys: bool,
+}
+
+/// A cap as it is given.
+#[derive(Debug, Clone, Copy)]
+struct Cap(Option<i32>);
+
+impl FromStr for Cap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse::<i32>()) {
+            ("none", _) => Ok(Self(None)),
+            (_, Ok(cap)) if cap > 0 => Ok(Self(Some(cap))),
+            _ => Err("a cap is a whole number above 0, or none".to_owned()),
+        }
+    }
 }
 
 /// Runs `practised serve`.
 pub fn run(args: Args) -> ExitCode {
     telemetry::init();
-    if !args.listen.ip().is_loopback() && !args.insecure_no_auth {
-        return usage(&format!(
-            "{} can be reached from other hosts, and this version has no API keys yet: whoever reaches it can use it. \
-             Listen on 127.0.0.1, or give --insecure-no-auth where something in front of it keeps others out.",
-            args.listen
-        ));
-    }
     super::block_on(serve(args))
 }
 
@@ -88,12 +108,17 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
 async fn with_database(args: &Args, url: &str, data_dir: &Path, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     let db = Db::connect(url, CONNECTIONS).await.context("the database cannot be used")?;
     db.migrate().await?;
+    if args.access() == Access::Keys && !api_keys::any(&db).await? {
+        return Ok(usage(&args.no_key(data_dir)));
+    }
+    args.set_caps(&db).await?;
     let listener = match TcpListener::bind(args.listen).await {
         Ok(listener) => listener,
         Err(error) => return Ok(usage(&format!("cannot listen on {}: {error}; give another --listen", args.listen))),
     };
     let slots = args.workers.slots(std::thread::available_parallelism().map_or(1, usize::from));
-    let app = App { context: context(args, db.clone(), data_dir)?, has_workers: !slots.is_empty(), stop: stop.clone() };
+    let (has_workers, access) = (!slots.is_empty(), args.access());
+    let app = App { context: context(args, db.clone(), data_dir)?, has_workers, access, stop: stop.clone() };
     println!("practised listens on http://{}", listener.local_addr()?);
     let supervising = tokio::spawn(supervisor(url, db.clone())?.run(slots, stop.clone()));
     let keeping = tokio::spawn(keep_house(db.clone()));
@@ -105,6 +130,41 @@ async fn with_database(args: &Args, url: &str, data_dir: &Path, stop: Cancellati
     db.close().await;
     served?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    fn access(&self) -> Access {
+        let open = self.listen.ip().is_loopback() || self.insecure_no_auth;
+        if open && !self.require_keys { Access::Open } else { Access::Keys }
+    }
+
+    async fn set_caps(&self, db: &Db) -> Result<(), DbError> {
+        let mut conn = db.connection().await?;
+        if let Some(Cap(cap)) = self.max_running_per_tenant {
+            tenants::set_usual_running(&mut conn, cap).await?;
+        }
+        if let Some(Cap(cap)) = self.max_queued_per_tenant {
+            tenants::set_usual_queued(&mut conn, cap).await?;
+        }
+        Ok(())
+    }
+
+    /// How to go on where a key is needed and there is none.
+    fn no_key(&self, data_dir: &Path) -> String {
+        let place = match self.database_url {
+            Some(_) => "the same DATABASE_URL".to_owned(),
+            None => format!("--data-dir {}", data_dir.display()),
+        };
+        let make = format!("Make one with `practised keys create --admin` (and {place}), then start again");
+        if self.require_keys {
+            return format!("--require-keys is given, and there are no API keys yet. {make}.");
+        }
+        format!(
+            "{} can be reached from other hosts, and there are no API keys yet. {make}; or listen on 127.0.0.1, where no \
+             key is needed; or give --insecure-no-auth where something in front of it keeps others out.",
+            self.listen
+        )
+    }
 }
 
 fn context(args: &Args, db: Db, data_dir: &Path) -> anyhow::Result<Context> {

@@ -4,7 +4,7 @@ use sqlx::FromRow;
 use time::OffsetDateTime;
 
 use super::{Connection, DbError, Page};
-use crate::ids::ImageSetId;
+use crate::ids::{ImageSetId, Tenant};
 
 /// A row of `image_set`, with its counts.
 #[derive(Debug, Clone, FromRow)]
@@ -55,13 +55,15 @@ pub struct RefusalRow {
 /// As [`DbError`].
 pub async fn insert(
     conn: &mut Connection,
+    tenant: &Tenant,
     id: ImageSetId,
     sha256: &str,
     labels_sha256: Option<&str>,
     size: i64,
 ) -> Result<(), DbError> {
-    let insert = sqlx::query("insert into image_set (id, sha256, labels_sha256, size) values ($1, $2, $3, $4)");
-    insert.bind(id).bind(sha256).bind(labels_sha256).bind(size).execute(conn).await?;
+    let insert =
+        sqlx::query("insert into image_set (id, sha256, labels_sha256, size, tenant) values ($1, $2, $3, $4, $5)");
+    insert.bind(id).bind(sha256).bind(labels_sha256).bind(size).bind(tenant).execute(conn).await?;
     Ok(())
 }
 
@@ -100,37 +102,37 @@ pub async fn insert_refusals(conn: &mut Connection, id: ImageSetId, refused: &[R
     Ok(())
 }
 
-/// One set.
+/// One set of a tenant.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn get(conn: &mut Connection, id: ImageSetId) -> Result<Option<ImageSetRow>, DbError> {
+pub async fn get(conn: &mut Connection, tenant: &Tenant, id: ImageSetId) -> Result<Option<ImageSetRow>, DbError> {
     let get = sqlx::query_as(
         "select id, sha256, labels_sha256, size, created_at,
                 (select count(*) from image_set_image where image_set = id) as images,
                 (select count(label) from image_set_image where image_set = id) as labelled,
                 (select count(*) from image_set_refusal where image_set = id) as refused
-         from image_set where id = $1",
+         from image_set where id = $1 and tenant = $2",
     );
-    Ok(get.bind(id).fetch_optional(conn).await?)
+    Ok(get.bind(id).bind(tenant).fetch_optional(conn).await?)
 }
 
-/// A page of sets.
+/// A page of a tenant's sets.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn list(conn: &mut Connection, page: Page) -> Result<Vec<ImageSetRow>, DbError> {
+pub async fn list(conn: &mut Connection, tenant: &Tenant, page: Page) -> Result<Vec<ImageSetRow>, DbError> {
     let list = sqlx::query_as(
         "select id, sha256, labels_sha256, size, created_at,
                 (select count(*) from image_set_image where image_set = id) as images,
                 (select count(label) from image_set_image where image_set = id) as labelled,
                 (select count(*) from image_set_refusal where image_set = id) as refused
          from image_set
-         where $1::uuid is null or (case when $3 then id < $1 else id > $1 end)
+         where tenant = $4 and ($1::uuid is null or (case when $3 then id < $1 else id > $1 end))
          order by case when $3 then id end desc, id
          limit $2",
     );
-    Ok(list.bind(page.after).bind(page.limit).bind(page.descending()).fetch_all(conn).await?)
+    Ok(list.bind(page.after).bind(page.limit).bind(page.descending()).bind(tenant).fetch_all(conn).await?)
 }
 
 /// A set's images in their order.
@@ -167,6 +169,7 @@ pub async fn sizes(conn: &mut Connection, id: ImageSetId) -> Result<Vec<(i32, i3
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn delete(conn: &mut Connection, id: ImageSetId) -> Result<bool, DbError> {
-    Ok(sqlx::query("delete from image_set where id = $1").bind(id).execute(conn).await?.rows_affected() == 1)
+pub async fn delete(conn: &mut Connection, tenant: &Tenant, id: ImageSetId) -> Result<bool, DbError> {
+    let delete = sqlx::query("delete from image_set where id = $1 and tenant = $2");
+    Ok(delete.bind(id).bind(tenant).execute(conn).await?.rows_affected() == 1)
 }

@@ -4,15 +4,18 @@ use serde_json::Value;
 use sqlx::FromRow;
 use time::OffsetDateTime;
 
-use super::{Connection, DbError, JobOutcome, JobStatus, Page};
+use super::claims::class;
+use super::{Connection, DbError, JobOutcome, JobPriority, JobStatus, Page};
 use crate::compress::observer::Phase;
-use crate::ids::{ImageSetId, JobId, ModelId};
+use crate::ids::{ImageSetId, JobId, ModelId, Tenant};
 
 /// A row of `job`.
 #[derive(Debug, Clone, FromRow)]
 pub struct JobRow {
     /// Primary key.
     pub id: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
     /// The model that was asked for.
     pub model: ModelId,
     /// The image set that was asked for.
@@ -39,6 +42,8 @@ pub struct JobRow {
     pub deadline: OffsetDateTime,
     /// What it may be computed on; `None` is anything.
     pub device: Option<String>,
+    /// Whether it goes before others.
+    pub priority: JobPriority,
     /// When it came.
     pub created_at: OffsetDateTime,
     /// When a worker began.
@@ -52,8 +57,8 @@ pub struct JobRow {
 /// All columns of [`JobRow`].
 macro_rules! select_job {
     () => {
-        "select id, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
-                cancel_requested_at, deadline, device, created_at, started_at, finished_at, last_event
+        "select id, tenant, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
+                cancel_requested_at, deadline, device, priority, created_at, started_at, finished_at, last_event
          from job"
     };
 }
@@ -63,6 +68,8 @@ macro_rules! select_job {
 pub struct NewJob<'a> {
     /// Primary key.
     pub id: JobId,
+    /// Whose it is, and whose model and images these are.
+    pub tenant: &'a Tenant,
     /// The model.
     pub model: ModelId,
     /// The image set.
@@ -75,6 +82,8 @@ pub struct NewJob<'a> {
     pub deadline_seconds: f64,
     /// What it may be computed on: `cpu`, `cuda`, `cuda:N`, or a part of a GPU's name.
     pub device: Option<&'a str>,
+    /// Whether it goes before others.
+    pub priority: JobPriority,
 }
 
 /// Inserts a job; `job_uses_model_fkey` or `job_uses_images_fkey` refuses where an input was deleted meanwhile.
@@ -83,21 +92,30 @@ pub struct NewJob<'a> {
 /// As [`DbError`].
 pub async fn insert(conn: &mut Connection, job: &NewJob<'_>) -> Result<(), DbError> {
     let insert = sqlx::query(
-        "insert into job (id, model, uses_model, images, uses_images, config, metadata, deadline, device)
-         values ($1, $2, $2, $3, $3, $4, $5, now() + make_interval(secs => $6), $7)",
+        "insert into job (id, model, uses_model, images, uses_images, config, metadata, deadline, device, priority, tenant)
+         values ($1, $2, $2, $3, $3, $4, $5, now() + make_interval(secs => $6), $7, $8, $9)",
     );
     let insert = insert.bind(job.id).bind(job.model).bind(job.images).bind(job.config).bind(job.metadata);
-    insert.bind(job.deadline_seconds).bind(job.device).execute(conn).await?;
+    insert.bind(job.deadline_seconds).bind(job.device).bind(job.priority).bind(job.tenant).execute(conn).await?;
     Ok(())
 }
 
-/// One job.
+/// One job of a tenant.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn get(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, DbError> {
-    let get = sqlx::query_as(concat!(select_job!(), " where id = $1"));
-    Ok(get.bind(id).fetch_optional(conn).await?)
+pub async fn get(conn: &mut Connection, tenant: &Tenant, id: JobId) -> Result<Option<JobRow>, DbError> {
+    let get = sqlx::query_as(concat!(select_job!(), " where id = $1 and tenant = $2"));
+    Ok(get.bind(id).bind(tenant).fetch_optional(conn).await?)
+}
+
+/// One job, whosever it is: for the queue and its workers.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn find(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, DbError> {
+    let find = sqlx::query_as(concat!(select_job!(), " where id = $1"));
+    Ok(find.bind(id).fetch_optional(conn).await?)
 }
 
 /// One job, locked until the transaction ends: whoever changes a job or its tasks begins here.
@@ -109,39 +127,44 @@ pub async fn lock(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, Db
     Ok(lock.bind(id).fetch_optional(conn).await?)
 }
 
-/// A page of jobs, of one status or model where asked.
+/// A page of a tenant's jobs, of one status or model where asked.
 ///
 /// # Errors
 /// As [`DbError`].
 pub async fn list(
     conn: &mut Connection,
+    tenant: &Tenant,
     page: Page,
     status: Option<JobStatus>,
     model: Option<ModelId>,
 ) -> Result<Vec<JobRow>, DbError> {
     let list = sqlx::query_as(concat!(
         select_job!(),
-        " where ($1::uuid is null or (case when $3 then id < $1 else id > $1 end))
+        " where tenant = $6 and ($1::uuid is null or (case when $3 then id < $1 else id > $1 end))
            and ($4::job_status is null or status = $4)
            and ($5::uuid is null or model = $5)
          order by case when $3 then id end desc, id
          limit $2",
     ));
     let list = list.bind(page.after).bind(page.limit).bind(page.descending());
-    Ok(list.bind(status).bind(model).fetch_all(conn).await?)
+    Ok(list.bind(status).bind(model).bind(tenant).fetch_all(conn).await?)
 }
 
-/// How many jobs will begin before this one; `None` where it is not queued.
+/// How many jobs will begin before this one as things stand and tenants' turns aside, where a job rises by one class in
+/// `rise_seconds`; `None` where it is not queued.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn queue_position(conn: &mut Connection, id: JobId) -> Result<Option<i64>, DbError> {
-    let position = sqlx::query_scalar(
-        "select (select count(*) from job ahead
-                 where ahead.status = 'queued' and (ahead.created_at, ahead.id) < (job.created_at, job.id))
-         from job where id = $1 and status = 'queued'",
-    );
-    Ok(position.bind(id).fetch_optional(conn).await?)
+pub async fn queue_position(conn: &mut Connection, id: JobId, rise_seconds: f64) -> Result<Option<i64>, DbError> {
+    let position = sqlx::query_scalar(concat!(
+        "with queue as (select id, created_at, ",
+        class!("$2"),
+        " as class from job where status = 'queued')
+         select (select count(*) from queue as ahead
+                 where (-ahead.class, ahead.created_at, ahead.id) < (-own.class, own.created_at, own.id))
+         from queue as own where id = $1",
+    ));
+    Ok(position.bind(id).bind(rise_seconds).fetch_optional(conn).await?)
 }
 
 /// A worker begins with a queued job. False where it was not queued.

@@ -3,6 +3,7 @@
 use sqlx::FromRow;
 
 use super::{Connection, DbError};
+use crate::ids::Tenant;
 
 /// A stored answer.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -17,33 +18,39 @@ pub struct AnswerRow {
     pub body: String,
 }
 
-/// The answer stored under this key in the last 24 hours.
+/// The answer stored under a tenant's key in the last 24 hours.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn get(conn: &mut Connection, route: &str, key: &str) -> Result<Option<AnswerRow>, DbError> {
+pub async fn get(conn: &mut Connection, tenant: &Tenant, route: &str, key: &str) -> Result<Option<AnswerRow>, DbError> {
     let get = sqlx::query_as(
         "select request_sha256, status, location, body::text as body from idempotency_key
-         where route = $1 and key = $2 and created_at > now() - interval '24 hours'",
+         where route = $1 and key = $2 and tenant = $3 and created_at > now() - interval '24 hours'",
     );
-    Ok(get.bind(route).bind(key).fetch_optional(conn).await?)
+    Ok(get.bind(route).bind(key).bind(tenant).fetch_optional(conn).await?)
 }
 
 /// Stores an answer; one that is older than 24 hours is overwritten. False where a live one is there.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn put(conn: &mut Connection, route: &str, key: &str, answer: &AnswerRow) -> Result<bool, DbError> {
+pub async fn put(
+    conn: &mut Connection,
+    tenant: &Tenant,
+    route: &str,
+    key: &str,
+    answer: &AnswerRow,
+) -> Result<bool, DbError> {
     let put = sqlx::query(
-        "insert into idempotency_key (route, key, request_sha256, status, location, body)
-         values ($1, $2, $3, $4, $5, $6::text::json)
-         on conflict (route, key) do update
+        "insert into idempotency_key (route, key, request_sha256, status, location, body, tenant)
+         values ($1, $2, $3, $4, $5, $6::text::json, $7)
+         on conflict (tenant, route, key) do update
              set (request_sha256, status, location, body, created_at) =
                  (excluded.request_sha256, excluded.status, excluded.location, excluded.body, now())
              where idempotency_key.created_at <= now() - interval '24 hours'",
     );
     let put = put.bind(route).bind(key).bind(&answer.request_sha256).bind(answer.status);
-    Ok(put.bind(&answer.location).bind(&answer.body).execute(conn).await?.rows_affected() == 1)
+    Ok(put.bind(&answer.location).bind(&answer.body).bind(tenant).execute(conn).await?.rows_affected() == 1)
 }
 
 /// Deletes the answers that are older than 24 hours; how many.

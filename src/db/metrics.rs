@@ -3,7 +3,7 @@
 
 use sqlx::FromRow;
 
-use super::tasks::claimable;
+use super::claims::{claimable_job, claimable_task};
 use super::{Db, DbError};
 
 /// A family of figures.
@@ -54,14 +54,16 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "practised_queue_depth",
         kind: "gauge",
-        help: "Tasks that a worker could claim now, by kind.",
+        help: "Tasks that wait for a worker, by kind; those that a cap of their tenant holds back too.",
         label: Some("task"),
         query: concat!(
             "select wanted.kind::text as label, count(claimable.id)::double precision as value
              from unnest(enum_range(null::task_kind)) as wanted (kind)
              left join (select task.id, task.kind from task join job on job.id = task.job
                         where task.attempt < 3 and ",
-            claimable!(),
+            claimable_task!(),
+            " and ",
+            claimable_job!(),
             ") as claimable on claimable.kind = wanted.kind
              group by wanted.kind"
         ),

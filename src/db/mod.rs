@@ -7,8 +7,10 @@
 //! Lock order: a job's row first, then its tasks. Only a claim touches tasks without their job, and it never waits.
 
 pub mod admin;
+pub mod api_keys;
 pub mod artifacts;
 pub mod blobs;
+pub mod claims;
 mod commit;
 mod error;
 pub mod events;
@@ -21,6 +23,7 @@ pub mod models;
 pub mod page;
 pub mod scores;
 pub mod tasks;
+pub mod tenants;
 mod types;
 pub mod workers;
 
@@ -33,7 +36,7 @@ use sqlx::{Postgres, Transaction};
 pub use commit::{CommitPoint, commit};
 pub use error::DbError;
 pub use page::{Order, Page};
-pub use types::{JobOutcome, JobStatus, TaskKind, TaskState};
+pub use types::{JobOutcome, JobPriority, JobStatus, Scope, TaskKind, TaskState};
 
 /// What the functions of this layer take.
 pub type Connection = sqlx::PgConnection;
@@ -54,7 +57,12 @@ impl Db {
             .max_connections(connections)
             // A customer rather gets a 503 soon than an answer late.
             .acquire_timeout(Duration::from_secs(5))
-            .max_lifetime(Duration::from_secs(30 * 60));
+            .max_lifetime(Duration::from_secs(30 * 60))
+            // All statements are short ones: where statistics are still missing, PostgreSQL may take one for long, and compile
+            // for seconds what runs for a millisecond.
+            .after_connect(|conn, _| {
+                Box::pin(async move { sqlx::query("set jit = off").execute(conn).await.map(|_| ()) })
+            });
         Ok(Self { pool: options.connect(url).await? })
     }
 

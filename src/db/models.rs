@@ -1,11 +1,11 @@
-//! Uploaded networks.
+//! Uploaded networks. Each belongs to a tenant, and is found by nobody else.
 
 use serde_json::Value;
 use sqlx::FromRow;
 use time::OffsetDateTime;
 
 use super::{Connection, DbError, Page};
-use crate::ids::ModelId;
+use crate::ids::{ModelId, Tenant};
 
 /// A row of `model`.
 #[derive(Debug, Clone, FromRow)]
@@ -24,12 +24,13 @@ pub struct ModelRow {
     pub created_at: OffsetDateTime,
 }
 
-/// Inserts a model whose blob is there already; `None` where its bytes are a model already.
+/// Inserts a model whose blob is there already; `None` where its bytes are a model of the tenant already.
 ///
 /// # Errors
 /// As [`DbError`].
 pub async fn insert(
     conn: &mut Connection,
+    tenant: &Tenant,
     id: ModelId,
     sha256: &str,
     name: Option<&str>,
@@ -37,49 +38,53 @@ pub async fn insert(
     analysis: &Value,
 ) -> Result<Option<ModelRow>, DbError> {
     let insert = sqlx::query_as(
-        "insert into model (id, sha256, name, size, analysis) values ($1, $2, $3, $4, $5)
-         on conflict (sha256) do nothing
+        "insert into model (id, sha256, name, size, analysis, tenant) values ($1, $2, $3, $4, $5, $6)
+         on conflict (tenant, sha256) do nothing
          returning id, sha256, name, size, analysis, created_at",
     );
-    Ok(insert.bind(id).bind(sha256).bind(name).bind(size).bind(analysis).fetch_optional(conn).await?)
+    Ok(insert.bind(id).bind(sha256).bind(name).bind(size).bind(analysis).bind(tenant).fetch_optional(conn).await?)
 }
 
-/// One model.
+/// One model of a tenant.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn get(conn: &mut Connection, id: ModelId) -> Result<Option<ModelRow>, DbError> {
-    let get = sqlx::query_as("select id, sha256, name, size, analysis, created_at from model where id = $1");
-    Ok(get.bind(id).fetch_optional(conn).await?)
+pub async fn get(conn: &mut Connection, tenant: &Tenant, id: ModelId) -> Result<Option<ModelRow>, DbError> {
+    let get =
+        sqlx::query_as("select id, sha256, name, size, analysis, created_at from model where id = $1 and tenant = $2");
+    Ok(get.bind(id).bind(tenant).fetch_optional(conn).await?)
 }
 
-/// The model with these bytes.
+/// The tenant's model with these bytes.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn by_sha256(conn: &mut Connection, sha256: &str) -> Result<Option<ModelRow>, DbError> {
-    let get = sqlx::query_as("select id, sha256, name, size, analysis, created_at from model where sha256 = $1");
-    Ok(get.bind(sha256).fetch_optional(conn).await?)
+pub async fn by_sha256(conn: &mut Connection, tenant: &Tenant, sha256: &str) -> Result<Option<ModelRow>, DbError> {
+    let get = sqlx::query_as(
+        "select id, sha256, name, size, analysis, created_at from model where sha256 = $1 and tenant = $2",
+    );
+    Ok(get.bind(sha256).bind(tenant).fetch_optional(conn).await?)
 }
 
-/// A page of models.
+/// A page of a tenant's models.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn list(conn: &mut Connection, page: Page) -> Result<Vec<ModelRow>, DbError> {
+pub async fn list(conn: &mut Connection, tenant: &Tenant, page: Page) -> Result<Vec<ModelRow>, DbError> {
     let list = sqlx::query_as(
         "select id, sha256, name, size, analysis, created_at from model
-         where $1::uuid is null or (case when $3 then id < $1 else id > $1 end)
+         where tenant = $4 and ($1::uuid is null or (case when $3 then id < $1 else id > $1 end))
          order by case when $3 then id end desc, id
          limit $2",
     );
-    Ok(list.bind(page.after).bind(page.limit).bind(page.descending()).fetch_all(conn).await?)
+    Ok(list.bind(page.after).bind(page.limit).bind(page.descending()).bind(tenant).fetch_all(conn).await?)
 }
 
 /// Deletes a model; false where it is not there. The constraint `live_job_has_its_inputs` refuses while a job uses it.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn delete(conn: &mut Connection, id: ModelId) -> Result<bool, DbError> {
-    Ok(sqlx::query("delete from model where id = $1").bind(id).execute(conn).await?.rows_affected() == 1)
+pub async fn delete(conn: &mut Connection, tenant: &Tenant, id: ModelId) -> Result<bool, DbError> {
+    let delete = sqlx::query("delete from model where id = $1 and tenant = $2");
+    Ok(delete.bind(id).bind(tenant).execute(conn).await?.rows_affected() == 1)
 }

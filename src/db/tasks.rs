@@ -1,6 +1,6 @@
 //! Tasks and their leases.
 //!
-//! A claim raises the task's lease number. Every later write of that worker names the number and touches nothing once
+//! A claim (`claims`) raises the task's lease number. Every later write of that worker names the number and touches nothing once
 //! another claim raised it. Time is the database's alone.
 
 use serde_json::Value;
@@ -9,16 +9,6 @@ use sqlx::FromRow;
 use super::scores::ScoreRow;
 use super::{Connection, DbError, TaskKind, TaskState};
 use crate::ids::{JobId, TaskId, WorkerId};
-
-/// Condition on a task and its job: it can be begun, or begun again, as far as attempts are left.
-macro_rules! claimable {
-    () => {
-        "(task.state = 'ready' and task.run_after <= now()
-          or task.state = 'running' and task.lease_until < now())
-         and job.finished_at is null and job.cancel_requested_at is null and job.deadline > now()"
-    };
-}
-pub(super) use claimable;
 
 /// A task that waits, runs or ended.
 #[derive(Debug, Clone, FromRow)]
@@ -43,25 +33,6 @@ pub struct TaskRow {
     pub seconds: Option<f64>,
     /// Whether its result was there before its job came.
     pub reused: bool,
-}
-
-/// What a claim brings.
-#[derive(Debug, Clone, FromRow)]
-pub struct ClaimRow {
-    /// The task.
-    pub id: TaskId,
-    /// Its job.
-    pub job: JobId,
-    /// What to do.
-    pub kind: TaskKind,
-    /// The block, for a score.
-    pub block: Option<String>,
-    /// Which attempt this is, from 1.
-    pub attempt: i32,
-    /// The fence to name in every write.
-    pub lease: i64,
-    /// True where the last holder of the lease was not heard of in time.
-    pub rescued: bool,
 }
 
 /// Inserts tasks of one kind: one without a block, or one for each of `blocks`.
@@ -93,42 +64,6 @@ pub async fn insert_reused(conn: &mut Connection, job: JobId, scores: &[ScoreRow
     );
     insert.bind(job).bind(ids).bind(blocks).bind(results).execute(conn).await?;
     Ok(())
-}
-
-/// Takes the earliest task of the oldest job that this worker's device may compute, of those that wait or whose lease ran out with an
-/// attempt left. Never waits: rows
-/// that others are busy with are skipped.
-///
-/// # Errors
-/// As [`DbError`].
-pub async fn claim(
-    conn: &mut Connection,
-    worker: WorkerId,
-    lease_seconds: f64,
-    max_attempts: i32,
-) -> Result<Option<ClaimRow>, DbError> {
-    let claim = sqlx::query_as(concat!(
-        "with next as (
-             select task.id, task.state = 'running' as rescued
-             from task join job on job.id = task.job
-             where ",
-        claimable!(),
-        "      and task.attempt < $3
-               and (job.device is null
-                    or exists (select from worker where worker.id = $1
-                               and (worker.device = job.device or split_part(worker.device, ':', 1) = job.device
-                                    or position(lower(job.device) in lower(worker.device_name)) > 0)))
-             order by job.created_at, job.id, task.kind, task.id
-             limit 1
-             for update of task skip locked
-         )
-         update task
-         set state = 'running', attempt = attempt + 1, lease = lease + 1, worker = $1,
-             lease_until = now() + make_interval(secs => $2), started_at = now()
-         from next where task.id = next.id
-         returning task.id, task.job, task.kind, task.block, task.attempt, task.lease, next.rescued",
-    ));
-    Ok(claim.bind(worker).bind(lease_seconds).bind(max_attempts).fetch_optional(conn).await?)
 }
 
 /// Extends a lease from now. `None` where it is lost, else whether the job is to stop.

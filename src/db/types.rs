@@ -8,7 +8,7 @@ use sqlx::{Decode, Encode, Postgres, Type};
 use uuid::Uuid;
 
 use crate::compress::observer::Phase;
-use crate::ids::{ImageSetId, JobId, ModelId, TaskId, WorkerId};
+use crate::ids::{ImageSetId, JobId, KeyId, ModelId, TaskId, Tenant, WorkerId};
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Type)]
@@ -33,6 +33,47 @@ impl JobStatus {
     /// True in the last four, which never change.
     pub fn is_done(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+/// Which jobs go first, lowest first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "job_priority", rename_all = "snake_case")]
+pub enum JobPriority {
+    /// Can wait.
+    Low,
+    /// As most.
+    #[default]
+    Normal,
+    /// Before the others.
+    High,
+}
+
+/// What a key may do with its tenant's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "key_scope", rename_all = "snake_case")]
+pub enum Scope {
+    /// Look at them.
+    Read,
+    /// Upload, submit, cancel, delete.
+    Write,
+    /// Make and revoke keys, of any tenant; see what the whole pool does.
+    Admin,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+
+    /// The name in JSON, in the database and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
     }
 }
 
@@ -134,7 +175,25 @@ macro_rules! uuid_id {
     )*};
 }
 
-uuid_id!(ModelId, ImageSetId, JobId, TaskId, WorkerId);
+uuid_id!(ModelId, ImageSetId, JobId, TaskId, WorkerId, KeyId);
+
+impl Type<Postgres> for Tenant {
+    fn type_info() -> PgTypeInfo {
+        <str as Type<Postgres>>::type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Tenant {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        <&str as Encode<Postgres>>::encode(self.as_str(), buffer)
+    }
+}
+
+impl Decode<'_, Postgres> for Tenant {
+    fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
+        Ok(<&str as Decode<Postgres>>::decode(value)?.parse()?)
+    }
+}
 
 impl Type<Postgres> for Phase {
     fn type_info() -> PgTypeInfo {

@@ -4,7 +4,7 @@ use sqlx::FromRow;
 use time::OffsetDateTime;
 
 use super::{Connection, DbError, TaskKind, TaskState};
-use crate::ids::{JobId, WorkerId};
+use crate::ids::{JobId, Tenant, WorkerId};
 
 /// A worker with what it is doing.
 #[derive(Debug, Clone, FromRow)]
@@ -27,6 +27,8 @@ pub struct DeviceRow {
     pub silent: bool,
     /// Of the task whose lease it holds.
     pub state: Option<TaskState>,
+    /// Whose job that is of.
+    pub tenant: Option<Tenant>,
     /// Its job.
     pub job: Option<JobId>,
     /// What it does.
@@ -79,9 +81,10 @@ pub async fn stopped(conn: &mut Connection, id: WorkerId) -> Result<(), DbError>
 /// As [`DbError`].
 pub async fn devices(conn: &mut Connection) -> Result<Vec<DeviceRow>, DbError> {
     let devices = sqlx::query_as(
-        "select worker.id, host, device, device_name, version, worker.started_at, seen_at,
-                seen_at < now() - interval '60 seconds' as silent, task.state, task.job, task.kind, task.block
+        "select worker.id, host, worker.device, device_name, version, worker.started_at, seen_at,
+                seen_at < now() - interval '60 seconds' as silent, task.state, job.tenant, task.job, task.kind, task.block
          from worker left join task on task.worker = worker.id and task.state = 'running' and task.lease_until >= now()
+              left join job on job.id = task.job
          where stopped_at is null and seen_at > now() - interval '1 hour'
          order by worker.started_at",
     );

@@ -16,6 +16,9 @@ use crate::service::ServiceError;
 /// Seconds after which a request that met no database may be repeated.
 const PATIENCE: HeaderValue = HeaderValue::from_static("5");
 
+/// Seconds after which a place in a full queue may be free.
+const TURN: HeaderValue = HeaderValue::from_static("30");
+
 /// A refusal or failure on its way out.
 #[derive(Debug)]
 pub struct HttpError {
@@ -36,7 +39,11 @@ impl HttpError {
 impl From<Problem> for HttpError {
     fn from(problem: Problem) -> Self {
         let error = Self { problem: Box::new(problem), headers: HeaderMap::new() };
-        if error.problem.status == 503 { error.with_header(RETRY_AFTER, PATIENCE) } else { error }
+        match error.problem.status {
+            503 => error.with_header(RETRY_AFTER, PATIENCE),
+            429 => error.with_header(RETRY_AFTER, TURN),
+            _ => error,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::auth::Caller;
 use super::extract::{Id, Params};
 use super::list::{self, List};
 use super::{App, HttpError};
@@ -59,11 +60,12 @@ struct EventParams {
 
 async fn events(
     State(app): State<App>,
+    caller: Caller,
     Id(id): Id<JobId>,
     Params(params): Params<EventParams>,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
-    jobs::get(&app.context, id).await?;
+    jobs::get(&app.context, &caller.tenant, id).await?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if header(ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/event-stream")) {
         // A browser that reconnects says how far it got.
@@ -119,7 +121,7 @@ impl Reader {
     /// The next events; `None` where there will be none.
     async fn fetch(&self) -> Result<Option<Vec<EventRow>>, DbError> {
         let mut conn = self.app.context.db.connection().await?;
-        let Some(job) = job_rows::get(&mut conn, self.job).await? else { return Ok(None) };
+        let Some(job) = job_rows::find(&mut conn, self.job).await? else { return Ok(None) };
         if job.status.is_done() && self.after >= job.last_event {
             return Ok(None);
         }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{App, HttpError};
-use crate::ids::{ImageSetId, JobId, ModelId};
+use crate::ids::{ImageSetId, JobId, KeyId, ModelId};
 use crate::jobs::store::sha256_hex;
 use crate::problem::{Code, Problem};
 use crate::service::spool::too_large;
@@ -42,6 +42,11 @@ impl PathId for ImageSetId {
 impl PathId for JobId {
     const NOT_FOUND: Code = Code::JobNotFound;
     const WHAT: &'static str = "job";
+}
+
+impl PathId for KeyId {
+    const NOT_FOUND: Code = Code::KeyNotFound;
+    const WHAT: &'static str = "API key";
 }
 
 impl<T: PathId + Send, S: Send + Sync> FromRequestParts<S> for Id<T> {

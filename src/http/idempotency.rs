@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::HttpError;
+use super::auth::Caller;
 use crate::db::keys::AnswerRow;
 use crate::problem::{Code, Problem};
 use crate::service::idempotency::Idempotency;
@@ -16,13 +17,14 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The key of a request, where it carries one.
 pub(super) fn key(
     headers: &HeaderMap,
+    caller: &Caller,
     route: &'static str,
     request_sha256: String,
 ) -> Result<Option<Idempotency>, HttpError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=255).contains(&key.len()) => {
-            Ok(Some(Idempotency { route, key: key.to_owned(), request_sha256 }))
+            Ok(Some(Idempotency { tenant: caller.tenant.clone(), route, key: key.to_owned(), request_sha256 }))
         }
         _ => {
             let detail = "an Idempotency-Key is 1 to 255 printable ASCII characters, such as a UUID";

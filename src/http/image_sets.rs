@@ -10,6 +10,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::auth::Caller;
 use super::extract::{Id, Params};
 use super::idempotency;
 use super::list::{List, ListParams};
@@ -92,7 +93,12 @@ impl Detailed {
     }
 }
 
-async fn upload(State(app): State<App>, headers: HeaderMap, request: Request) -> Result<Response, HttpError> {
+async fn upload(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, HttpError> {
     let limit = app.context.limits.images.archive_bytes;
     let upload = if is_form(&request) {
         upload_of_form(request, &app, limit).await?
@@ -100,7 +106,7 @@ async fn upload(State(app): State<App>, headers: HeaderMap, request: Request) ->
         check_length(&request, limit, "image set")?;
         Upload { archive: spool_body(request.into_body(), &app, limit, "image set").await?, labels: None }
     };
-    let key = idempotency::key(&headers, "POST /v1/image-sets", upload.fingerprint())?;
+    let key = idempotency::key(&headers, &caller, "POST /v1/image-sets", upload.fingerprint())?;
     let registration = image_sets::register(&app.context, upload).await?;
     let mut tx = app.context.db.begin().await?;
     if let Some(key) = &key
@@ -108,7 +114,7 @@ async fn upload(State(app): State<App>, headers: HeaderMap, request: Request) ->
     {
         return Ok(idempotency::replay(&before));
     }
-    let row = registration.store(&mut tx).await?;
+    let row = registration.store(&mut tx, &caller.tenant).await?;
     let body = idempotency::text(&Detailed::fetch(&mut tx, &row).await?)?;
     let location = format!("/v1/image-sets/{}", row.id);
     if let Some(key) = &key {
@@ -178,20 +184,24 @@ impl Parts {
     }
 }
 
-async fn list(State(app): State<App>, Params(params): Params<ListParams>) -> Result<Json<List<ImageSet>>, HttpError> {
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Json<List<ImageSet>>, HttpError> {
     let page = params.page()?;
     let mut conn = app.context.db.connection().await?;
-    let sets = rows::list(&mut conn, page).await?.iter().map(ImageSet::from).collect();
+    let sets = rows::list(&mut conn, &caller.tenant, page).await?.iter().map(ImageSet::from).collect();
     Ok(Json(List::new(sets, page.limit - 1, |set: &ImageSet| set.id.to_string())))
 }
 
-async fn show(State(app): State<App>, Id(id): Id<ImageSetId>) -> Result<Json<Detailed>, HttpError> {
-    let row = image_sets::get(&app.context, id).await?;
+async fn show(State(app): State<App>, caller: Caller, Id(id): Id<ImageSetId>) -> Result<Json<Detailed>, HttpError> {
+    let row = image_sets::get(&app.context, &caller.tenant, id).await?;
     let mut conn = app.context.db.connection().await?;
     Ok(Json(Detailed::fetch(&mut conn, &row).await?))
 }
 
-async fn delete(State(app): State<App>, Id(id): Id<ImageSetId>) -> Result<StatusCode, HttpError> {
-    image_sets::delete(&app.context, id).await?;
+async fn delete(State(app): State<App>, caller: Caller, Id(id): Id<ImageSetId>) -> Result<StatusCode, HttpError> {
+    image_sets::delete(&app.context, &caller.tenant, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

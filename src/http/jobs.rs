@@ -12,6 +12,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::auth::Caller;
 use super::extract::{Id, JsonObject, Params};
 use super::idempotency;
 use super::list::{Direction, List, ListParams};
@@ -20,8 +21,9 @@ use crate::compress::config::JobConfig;
 use crate::compress::observer::Phase;
 use crate::db::jobs as rows;
 use crate::db::jobs::JobRow;
-use crate::db::{JobOutcome, JobStatus};
+use crate::db::{JobOutcome, JobPriority, JobStatus};
 use crate::ids::{ImageSetId, JobId, ModelId};
+use crate::jobs::AGEING;
 use crate::problem::Problem;
 use crate::service::jobs::{self, Submitted};
 
@@ -51,6 +53,7 @@ struct Job {
     config: Stored<JobConfig>,
     metadata: Value,
     device: Option<String>,
+    priority: JobPriority,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -99,6 +102,7 @@ impl From<&JobRow> for Job {
             config: Stored::from(&row.config),
             metadata: row.metadata.clone(),
             device: row.device.clone(),
+            priority: row.priority,
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
@@ -107,10 +111,15 @@ impl From<&JobRow> for Job {
     }
 }
 
-async fn submit(State(app): State<App>, headers: HeaderMap, body: JsonObject) -> Result<Response, HttpError> {
-    let key = idempotency::key(&headers, "POST /v1/jobs", body.sha256)?;
+async fn submit(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: JsonObject,
+) -> Result<Response, HttpError> {
+    let key = idempotency::key(&headers, &caller, "POST /v1/jobs", body.sha256)?;
     let answer = |row: &JobRow| serde_json::to_string(&Job::from(row)).unwrap_or_default();
-    match jobs::submit(&app.context, &body.object, key.as_ref(), answer).await? {
+    match jobs::submit(&app.context, &caller.tenant, &body.object, key.as_ref(), answer).await? {
         Submitted::Before(answer) => Ok(idempotency::replay(&answer)),
         Submitted::Job(row) => {
             let location = format!("/v1/jobs/{}", row.id);
@@ -129,29 +138,38 @@ struct JobListParams {
     model: Option<ModelId>,
 }
 
-async fn list(State(app): State<App>, Params(params): Params<JobListParams>) -> Result<Json<List<Job>>, HttpError> {
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Params(params): Params<JobListParams>,
+) -> Result<Json<List<Job>>, HttpError> {
     let page = ListParams::new(params.after, params.limit, params.order).page()?;
     let mut conn = app.context.db.connection().await?;
-    let jobs = rows::list(&mut conn, page, params.status, params.model).await?.iter().map(Job::from).collect();
+    let jobs =
+        rows::list(&mut conn, &caller.tenant, page, params.status, params.model).await?.iter().map(Job::from).collect();
     Ok(Json(List::new(jobs, page.limit - 1, |job: &Job| job.id.to_string())))
 }
 
-async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Json<Job>, HttpError> {
-    Ok(Json(look(&app, id).await?))
+async fn show(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<Json<Job>, HttpError> {
+    Ok(Json(look(&app, &caller, id).await?))
 }
 
-async fn cancel(State(app): State<App>, Id(id): Id<JobId>) -> Result<(StatusCode, Json<Job>), HttpError> {
-    let ended = jobs::cancel(&app.context, id).await?;
+async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<JobId>,
+) -> Result<(StatusCode, Json<Job>), HttpError> {
+    let ended = jobs::cancel(&app.context, &caller.tenant, id).await?;
     let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(look(&app, id).await?)))
+    Ok((status, Json(look(&app, &caller, id).await?)))
 }
 
-async fn look(app: &App, id: JobId) -> Result<Job, HttpError> {
-    let row = jobs::get(&app.context, id).await?;
+async fn look(app: &App, caller: &Caller, id: JobId) -> Result<Job, HttpError> {
+    let row = jobs::get(&app.context, &caller.tenant, id).await?;
     let mut job = Job::from(&row);
     if row.status == JobStatus::Queued {
         let mut conn = app.context.db.connection().await?;
-        job.queue_position = rows::queue_position(&mut conn, id).await?;
+        job.queue_position = rows::queue_position(&mut conn, id, AGEING.as_secs_f64()).await?;
     }
     Ok(job)
 }

@@ -10,14 +10,21 @@
 //! | `/v1/jobs/{id}/blocks`, `/report`, `/artifacts` | `results` |
 //! | `/v1/errors` | `error_pages` |
 //! | `/v1/devices`, `/metrics` | `pool` |
+//! | `/v1/api-keys` | `api_keys` |
+//! | `/v1/tenants` | `tenants` |
 //! | `/healthz`, `/readyz` | `health` |
+//!
+//! [`auth`] stands in front of all but the last and the pages about errors.
 
+mod api_keys;
+mod auth;
 mod download;
 mod drain;
 mod error;
 mod error_pages;
 mod events;
 mod extract;
+mod fields;
 mod health;
 mod idempotency;
 mod image_sets;
@@ -26,6 +33,7 @@ mod list;
 mod models;
 mod pool;
 mod results;
+mod tenants;
 mod upload;
 
 use std::any::Any;
@@ -43,6 +51,7 @@ use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, 
 use tower_http::trace::TraceLayer;
 use tracing::Level;
 
+pub use auth::Access;
 pub use error::HttpError;
 
 use crate::problem::{Code, Problem};
@@ -58,6 +67,8 @@ pub struct App {
     pub context: Context,
     /// True where this process runs workers: then it is not ready before one of them is.
     pub has_workers: bool,
+    /// Whether a request has to show a key.
+    pub access: Access,
     /// Ends long answers.
     pub stop: CancellationToken,
 }
@@ -90,14 +101,9 @@ pub fn router(app: App) -> Router {
         tracing::span!(Level::INFO, "request", method = %request.method(), path = request.uri().path(), id)
     });
     let routes = Router::new()
-        .merge(models::router())
-        .merge(image_sets::router())
-        .merge(jobs::router())
-        .merge(events::router())
-        .merge(results::router())
-        .merge(error_pages::router())
-        .merge(pool::router())
-        .merge(health::router())
+        .merge(for_customers().route_layer(middleware::from_fn_with_state(app.clone(), auth::customers)))
+        .merge(for_admins().route_layer(middleware::from_fn_with_state(app.clone(), auth::admins)))
+        .merge(for_everybody())
         .fallback(nothing_here)
         .with_state(app);
     // Around the routes as a whole: only outside of them does an answer to a wrong method have its Allow header.
@@ -110,6 +116,27 @@ pub fn router(app: App) -> Router {
         .layer(middleware::from_fn(error::finish))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
+}
+
+/// What a key opens: `read` to look, `write` to change.
+fn for_customers() -> Router<App> {
+    Router::new()
+        .merge(models::router())
+        .merge(image_sets::router())
+        .merge(jobs::router())
+        .merge(events::router())
+        .merge(results::router())
+        .merge(pool::router())
+}
+
+/// What takes a key with the scope `admin`.
+fn for_admins() -> Router<App> {
+    Router::new().merge(api_keys::router()).merge(tenants::router())
+}
+
+/// What tells nothing about anybody's rows.
+fn for_everybody() -> Router<App> {
+    Router::new().merge(error_pages::router()).merge(health::router())
 }
 
 async fn nothing_here() -> HttpError {

@@ -9,6 +9,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::auth::Caller;
 use super::extract::{Id, Params, created};
 use super::list::{List, ListParams};
 use super::upload::{check_length, form, is_form, next_field, spool_body, spool_field, unexpected};
@@ -87,6 +88,7 @@ struct UploadParams {
 
 async fn upload(
     State(app): State<App>,
+    caller: Caller,
     Params(params): Params<UploadParams>,
     request: Request,
 ) -> Result<Response, HttpError> {
@@ -98,7 +100,7 @@ async fn upload(
         (spool_body(request.into_body(), &app, limit, "model").await?, None)
     };
     let name = params.name.or(name);
-    let (row, new) = models::register(&app.context, file, name.as_deref()).await?;
+    let (row, new) = models::register(&app.context, &caller.tenant, file, name.as_deref()).await?;
     let location = format!("/v1/models/{}", row.id);
     Ok((created(new), [(LOCATION, location)], Json(Model::from_row(&row)?)).into_response())
 }
@@ -117,32 +119,45 @@ async fn file_of_form(request: Request, app: &App, limit: u64) -> Result<(Spoole
     found.ok_or_else(|| Problem::new(Code::InvalidMultipart, "the form has no part named \"file\"").into())
 }
 
-async fn list(State(app): State<App>, Params(params): Params<ListParams>) -> Result<Json<List<Model>>, HttpError> {
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Json<List<Model>>, HttpError> {
     let page = params.page()?;
     let mut conn = app.context.db.connection().await?;
-    let rows = rows::list(&mut conn, page).await?;
+    let rows = rows::list(&mut conn, &caller.tenant, page).await?;
     let models = rows.iter().map(Model::from_row).collect::<Result<Vec<_>, _>>()?;
     Ok(Json(List::new(models, page.limit - 1, |model| model.id.to_string())))
 }
 
-async fn show(State(app): State<App>, Id(id): Id<ModelId>) -> Result<Json<Model>, HttpError> {
-    Ok(Json(Model::from_row(&models::get(&app.context, id).await?)?))
+async fn show(State(app): State<App>, caller: Caller, Id(id): Id<ModelId>) -> Result<Json<Model>, HttpError> {
+    Ok(Json(Model::from_row(&models::get(&app.context, &caller.tenant, id).await?)?))
 }
 
-async fn delete(State(app): State<App>, Id(id): Id<ModelId>) -> Result<StatusCode, HttpError> {
-    models::delete(&app.context, id).await?;
+async fn delete(State(app): State<App>, caller: Caller, Id(id): Id<ModelId>) -> Result<StatusCode, HttpError> {
+    models::delete(&app.context, &caller.tenant, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn content(State(app): State<App>, Id(id): Id<ModelId>, headers: HeaderMap) -> Result<Response, HttpError> {
-    let row = models::get(&app.context, id).await?;
+async fn content(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<ModelId>,
+    headers: HeaderMap,
+) -> Result<Response, HttpError> {
+    let row = models::get(&app.context, &caller.tenant, id).await?;
     let name = row.name.clone().unwrap_or_else(|| "model.onnx".to_owned());
     let file =
         download::File { sha256: row.sha256, size: row.size, media_type: "application/octet-stream".to_owned(), name };
     download::answer(app.context.db, file, &headers)
 }
 
-async fn blocks(State(app): State<App>, Id(id): Id<ModelId>) -> Result<Json<List<BlockInfo>>, HttpError> {
-    let row = models::get(&app.context, id).await?;
+async fn blocks(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<ModelId>,
+) -> Result<Json<List<BlockInfo>>, HttpError> {
+    let row = models::get(&app.context, &caller.tenant, id).await?;
     Ok(Json(List::whole(models::analysis(&row)?.blocks)))
 }

@@ -10,11 +10,12 @@ use axum::{Json, Router};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::auth::Caller;
 use super::list::List;
 use super::{App, HttpError};
 use crate::db::metrics::{self, Metric, Sample};
 use crate::db::workers::{self, DeviceRow};
-use crate::db::{TaskKind, TaskState};
+use crate::db::{Scope, TaskKind, TaskState};
 use crate::ids::{JobId, WorkerId};
 
 /// The text format that Prometheus scrapes.
@@ -37,6 +38,7 @@ struct Device {
     name: Option<String>,
     /// `busy`, `idle`, or `silent` where nothing was heard of it for longer than a minute.
     state: &'static str,
+    /// What it works on, where that is the caller's own, or the caller an admin.
     job: Option<JobId>,
     task: Option<TaskKind>,
     block: Option<String>,
@@ -47,8 +49,9 @@ struct Device {
     last_heartbeat: OffsetDateTime,
 }
 
-impl From<DeviceRow> for Device {
-    fn from(row: DeviceRow) -> Self {
+impl Device {
+    fn of(row: DeviceRow, caller: &Caller) -> Self {
+        let shown = caller.may(Scope::Admin) || row.tenant.as_ref() == Some(&caller.tenant);
         let state = match (row.silent, row.state) {
             (true, _) => "silent",
             (false, Some(TaskState::Running)) => "busy",
@@ -61,9 +64,9 @@ impl From<DeviceRow> for Device {
             device: row.device,
             name: row.device_name,
             state,
-            job: row.job,
-            task: row.kind,
-            block: row.block,
+            job: row.job.filter(|_| shown),
+            task: row.kind.filter(|_| shown),
+            block: row.block.filter(|_| shown),
             version: row.version,
             started_at: row.started_at,
             last_heartbeat: row.seen_at,
@@ -71,10 +74,10 @@ impl From<DeviceRow> for Device {
     }
 }
 
-async fn devices(State(app): State<App>) -> Result<Json<List<Device>>, HttpError> {
+async fn devices(State(app): State<App>, caller: Caller) -> Result<Json<List<Device>>, HttpError> {
     let mut conn = app.context.db.connection().await?;
     let rows = workers::devices(&mut conn).await?;
-    Ok(Json(List::whole(rows.into_iter().map(Device::from).collect())))
+    Ok(Json(List::whole(rows.into_iter().map(|row| Device::of(row, &caller)).collect())))
 }
 
 async fn figures(State(app): State<App>) -> Result<impl IntoResponse, HttpError> {

@@ -8,6 +8,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::auth::Caller;
 use super::extract::Id;
 use super::list::List;
 use super::{App, HttpError, download, idempotency};
@@ -27,8 +28,8 @@ pub(super) fn router() -> Router<App> {
         .route("/v1/jobs/{id}/artifacts/{name}", get(artifact))
 }
 
-async fn report(State(app): State<App>, Id(id): Id<JobId>) -> Result<Response, HttpError> {
-    let job = jobs::get(&app.context, id).await?;
+async fn report(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<Response, HttpError> {
+    let job = jobs::get(&app.context, &caller.tenant, id).await?;
     let mut conn = app.context.db.connection().await?;
     match artifacts::report(&mut conn, id).await? {
         Some(body) => Ok(idempotency::json(body).into_response()),
@@ -57,8 +58,8 @@ struct Artifact {
     href: String,
 }
 
-async fn list(State(app): State<App>, Id(id): Id<JobId>) -> Result<Json<List<Artifact>>, HttpError> {
-    jobs::get(&app.context, id).await?;
+async fn list(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<Json<List<Artifact>>, HttpError> {
+    jobs::get(&app.context, &caller.tenant, id).await?;
     let mut conn = app.context.db.connection().await?;
     let rows = artifacts::list(&mut conn, id).await?.into_iter();
     let artifacts = rows.map(|ArtifactRow { name, media_type, sha256, size }| Artifact {
@@ -74,11 +75,12 @@ async fn list(State(app): State<App>, Id(id): Id<JobId>) -> Result<Json<List<Art
 
 async fn artifact(
     State(app): State<App>,
+    caller: Caller,
     Id(id): Id<JobId>,
     Path((_, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
-    jobs::get(&app.context, id).await?;
+    jobs::get(&app.context, &caller.tenant, id).await?;
     let mut conn = app.context.db.connection().await?;
     let Some(row) = artifacts::get(&mut conn, id, &name).await? else {
         return Err(Problem::new(Code::ArtifactNotFound, format!("job {id} has no artifact {name:?}")).into());
@@ -89,8 +91,8 @@ async fn artifact(
 }
 
 /// Every residual addition of the job's model, with what was found out about it so far.
-async fn blocks(State(app): State<App>, Id(id): Id<JobId>) -> Result<Json<List<Value>>, HttpError> {
-    let job = jobs::get(&app.context, id).await?;
+async fn blocks(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<Json<List<Value>>, HttpError> {
+    let job = jobs::get(&app.context, &caller.tenant, id).await?;
     let mut conn = app.context.db.connection().await?;
     if let Some(text) = artifacts::report(&mut conn, id).await? {
         let report: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -101,7 +103,7 @@ async fn blocks(State(app): State<App>, Id(id): Id<JobId>) -> Result<Json<List<V
 
 async fn rows_so_far(conn: &mut Connection, job: &JobRow) -> Result<Vec<Value>, HttpError> {
     let tasks = tasks::of_job(conn, job.id).await?;
-    let blocks = match model_rows::get(conn, job.model).await? {
+    let blocks = match model_rows::get(conn, &job.tenant, job.model).await? {
         Some(model) => models::analysis(&model)?.blocks,
         None => Vec::new(),
     };

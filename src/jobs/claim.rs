@@ -2,9 +2,17 @@
 
 use serde_json::json;
 
-use super::{JobsError, LEASE, MAX_ATTEMPTS, cancel, lock};
+use super::{AGEING, JobsError, LEASE, MAX_ATTEMPTS, cancel, caps, lock};
+use crate::db::claims::{self, ClaimRow, Rules};
 use crate::db::{CommitPoint, Db, TaskKind, commit, events, jobs, tasks};
 use crate::ids::{JobId, TaskId, WorkerId};
+
+/// What every claim goes by.
+pub const RULES: Rules =
+    Rules { lease_seconds: LEASE.as_secs_f64(), max_attempts: MAX_ATTEMPTS, rise_seconds: AGEING.as_secs_f64() };
+
+/// How often a worker tries before it waits, where what it claimed cannot begin: the next claim knows why, and passes it over.
+const TRIES: usize = 3;
 
 /// A task with the lease that its holder names in every write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,23 +31,28 @@ pub struct Claim {
     pub lease: i64,
 }
 
-/// Takes the earliest task of the oldest job, or nothing. The claim is one statement of its own, so that no claim ever
+/// Takes the task that is next in turn ([`claims::claim`]), or nothing. The claim is one statement of its own, so that no claim ever
 /// waits for another; the job's row follows in a second transaction, and a crash between the two only leaves the job
 /// `queued` until the task's next claim.
 ///
 /// # Errors
 /// As [`JobsError`].
 pub async fn claim(db: &Db, worker: WorkerId) -> Result<Option<Claim>, JobsError> {
-    let mut conn = db.connection().await?;
-    let Some(row) = tasks::claim(&mut conn, worker, LEASE.as_secs_f64(), MAX_ATTEMPTS).await? else { return Ok(None) };
-    drop(conn);
-    let tasks::ClaimRow { id, job, kind, block, attempt, lease, rescued } = row;
-    let claim = Claim { task: id, job, kind, block, attempt, lease };
-    Ok(begin(db, &claim, rescued).await?.then_some(claim))
+    for _ in 0..TRIES {
+        let mut conn = db.connection().await?;
+        let Some(row) = claims::claim(&mut conn, worker, RULES).await? else { return Ok(None) };
+        drop(conn);
+        let ClaimRow { id, job, kind, block, attempt, lease, rescued } = row;
+        let claim = Claim { task: id, job, kind, block, attempt, lease };
+        if begin(db, &claim, rescued).await? {
+            return Ok(Some(claim));
+        }
+    }
+    Ok(None)
 }
 
-/// The job's side of a claim. False where the job ended, or was asked to, or the lease moved on between the two. Public so
-/// that a test can stop between the two.
+/// The job's side of a claim. False where the job ended, or was asked to, or the lease moved on between the two, or the tenant
+/// would have more running tasks than it may: then the task is given back. Public so that a test can stop between the two.
 ///
 /// # Errors
 /// As [`JobsError`].
@@ -56,6 +69,11 @@ pub async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, JobsEr
     }
     // A worker that was away for longer than its lease has nothing to begin with, and nothing to say.
     if tasks::look(&mut tx, claim.task, claim.lease).await?.is_none() {
+        return Ok(false);
+    }
+    if !caps::may_begin(&mut tx, &job.tenant).await? {
+        tasks::release(&mut tx, claim.task, claim.lease).await?;
+        commit(tx, CommitPoint::Release).await?;
         return Ok(false);
     }
     if jobs::start(&mut tx, claim.job).await? {

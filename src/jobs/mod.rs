@@ -1,10 +1,12 @@
 //! The queue: what happens to jobs and tasks, each change one transaction.
 //!
-//! A task is taken by [`claim`], kept by [`lease`] while its worker lives, and ended by [`complete`] or [`fail`]; all of
-//! them name the claim's lease number and change nothing once it moved on. [`flow`] says what follows what. [`cancel`] and
-//! [`rescue`] end jobs from outside; [`listen`] wakes workers early, and everything works without it. [`doctor`] looks over it all.
+//! A task is taken by [`claim`], kept by [`lease`] while its worker lives, and ended by [`complete`] or [`fail`]; all of them
+//! name the claim's lease number and change nothing once it moved on. [`flow`] says what follows what. [`cancel`] and [`rescue`]
+//! end jobs from outside; [`caps`] holds what a tenant may have at once; [`listen`] wakes workers early, and everything works
+//! without it. [`doctor`] looks over it all.
 
 pub mod cancel;
+pub mod caps;
 pub mod claim;
 pub mod complete;
 pub mod doctor;
@@ -36,6 +38,10 @@ pub const POLL: Duration = Duration::from_secs(2);
 
 /// How often a task is begun at most.
 pub const MAX_ATTEMPTS: i32 = 3;
+
+/// How long a job waits until it rises by one class of priority. A whole job takes minutes, so an urgent one has its head start,
+/// and a low one stands beside new high ones after an hour, whatever comes in meanwhile.
+pub const AGEING: Duration = Duration::from_secs(30 * 60);
 
 /// How long the workers of a cancelled job may take to say that they stopped, before the job ends without their word.
 pub const CANCEL_PATIENCE: Duration = Duration::from_secs(3);

@@ -13,7 +13,7 @@ async fn key(conn: &mut Connection, job: &JobRow) -> Result<Option<ScoreKey>, Jo
     let Ok(config) = serde_json::from_value::<JobConfig>(job.config.clone()) else { return Ok(None) };
     let images_sha256 = match job.images {
         None => String::new(),
-        Some(id) => match image_sets::get(conn, id).await? {
+        Some(id) => match image_sets::get(conn, &job.tenant, id).await? {
             Some(images) => images.sha256,
             None => return Ok(None),
         },

@@ -17,7 +17,7 @@ pub async fn submit(conn: &mut Connection, job: &NewJob<'_>, blocks: &[&str]) ->
     tasks::insert(conn, job.id, TaskKind::Measure, &[None]).await?;
     jobs::set_phase(conn, job.id, Phase::Measure, 0, 1).await?;
     events::append(conn, job.id, "queued", &json!({ "blocks": blocks })).await?;
-    let row = jobs::get(conn, job.id).await?.ok_or(JobsError::NoSuchJob(job.id))?;
+    let row = jobs::find(conn, job.id).await?.ok_or(JobsError::NoSuchJob(job.id))?;
     let known = scores::known(conn, &row, blocks).await?;
     let is_known = |block: &&str| known.iter().any(|score| score.block == *block);
     let (reused, new): (Vec<&str>, Vec<&str>) = blocks.iter().partition(|block| is_known(block));

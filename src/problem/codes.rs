@@ -58,6 +58,12 @@ codes! {
         "The detail names the limit. For images, send fewer or smaller ones: a few hundred are enough.";
     UnsupportedMediaType = "unsupported_media_type", 415, false, "The content type is not taken here",
         "The detail names the content types that are.";
+    KeyMissing = "key_missing", 401, false, "The request shows no API key",
+        "Send `Authorization: Bearer practised_…`. Whoever runs the service makes keys: `practised keys create`, or POST /v1/api-keys.";
+    KeyInvalid = "key_invalid", 401, false, "The API key opens nothing",
+        "Compare it with the one that you were given; where it was revoked, ask for another.";
+    ScopeMissing = "scope_missing", 403, false, "The API key may not do this",
+        "Looking takes the scope read, changing anything write, keys and tenants admin; ask for a key with the scope that the detail names.";
     RangeNotSatisfiable = "range_not_satisfiable", 416, false, "The range lies outside the file",
         "Content-Range names the size of the file; ask for bytes below it.";
     IdempotencyKeyReused = "idempotency_key_reused", 422, false, "The Idempotency-Key was used for another request",
@@ -69,6 +75,7 @@ codes! {
     ModelNotFound = "model_not_found", 404, false, "No such model", "GET /v1/models lists the models there are.";
     ImageSetNotFound = "image_set_not_found", 404, false, "No such image set", "GET /v1/image-sets lists the image sets there are.";
     JobNotFound = "job_not_found", 404, false, "No such job", "GET /v1/jobs lists the jobs there are.";
+    KeyNotFound = "api_key_not_found", 404, false, "No such API key", "GET /v1/api-keys lists the keys there are.";
     ReportNotReady = "report_not_ready", 404, true, "The job has no report yet",
         "A report exists once the job succeeded; GET /v1/jobs/{id} shows how far it is, or why it failed.";
     ArtifactNotFound = "artifact_not_found", 404, false, "The job has no such artifact",
@@ -79,6 +86,13 @@ codes! {
     ImageSetInUse = "image_set_in_use", 409, true, "A job uses the image set",
         "Wait until the job is done, or cancel it (POST /v1/jobs/{id}/cancel), then delete again.";
     JobDone = "job_done", 409, false, "The job is done already", "A job that is done never changes; submit a new one.";
+
+    TenantNotFound = "tenant_not_found", 404, false, "No such tenant",
+        "GET /v1/tenants lists the tenants there are; one comes to be with its first key, or with PUT /v1/tenants/{name}.";
+    InvalidTenant = "invalid_tenant", 422, false, "The tenant's name or caps have faults",
+        "A name is 1 to 63 of a-z, 0-9, - and _; the body is `{\"max_running\": 4, \"max_queued\": null}`. Each fault is listed.";
+    InvalidKey = "invalid_api_key", 422, false, "The key that is asked for has faults",
+        "Each fault is listed with a JSON pointer; `{}` makes a key of the tenant local that reads and writes.";
 
     // Models.
     EmptyBody = "empty_body", 400, false, "The body is empty",
@@ -133,6 +147,8 @@ codes! {
         "Each fault is listed with a JSON pointer and, where one is near, the right name.";
     UnknownBlock = "unknown_block", 422, false, "The model has no such block",
         "GET /v1/models/{id}/blocks lists the names.";
+    QueueFull = "queue_full", 429, true, "The tenant has as many queued jobs as it may",
+        "Submit it again once a worker has begun with one, or cancel a queued one (POST /v1/jobs/{id}/cancel); an admin raises the cap with PUT /v1/tenants/{name}.";
     DeadlineExceeded = "deadline_exceeded", 504, true, "The job did not finish by its deadline",
         "Submit it again with a larger `deadline_seconds`, fewer iterations, or more workers.";
     TaskCrashed = "task_crashed", 500, true, "The worker process ended three times on the same task",

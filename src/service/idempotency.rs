@@ -3,11 +3,14 @@
 use super::{ServiceError, refuse};
 use crate::db::keys::{self, AnswerRow};
 use crate::db::{Connection, admin};
+use crate::ids::Tenant;
 use crate::problem::Code;
 
 /// What a POST with an Idempotency-Key carries.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
+    /// Whose key it is.
+    pub tenant: Tenant,
     /// Method and path; a key counts for one of them.
     pub route: &'static str,
     /// The customer's key.
@@ -23,13 +26,13 @@ impl Idempotency {
     /// # Errors
     /// A refusal where the key belongs to another request, or to one in flight; else as [`ServiceError`].
     pub async fn begin(&self, conn: &mut Connection) -> Result<Option<AnswerRow>, ServiceError> {
-        if !admin::try_lock(conn, &format!("idempotency {} {}", self.route, self.key)).await? {
+        if !admin::try_lock(conn, &format!("idempotency {} {} {}", self.tenant, self.route, self.key)).await? {
             return refuse(
                 Code::IdempotencyKeyInFlight,
                 format!("a request with the key {:?} is being answered", self.key),
             );
         }
-        match keys::get(conn, self.route, &self.key).await? {
+        match keys::get(conn, &self.tenant, self.route, &self.key).await? {
             Some(answer) if answer.request_sha256 != self.request_sha256 => {
                 let detail = format!("the key {:?} belongs to a request with another body", self.key);
                 refuse(Code::IdempotencyKeyReused, detail)
@@ -55,7 +58,7 @@ impl Idempotency {
             location: location.map(str::to_owned),
             body: body.to_owned(),
         };
-        if keys::put(conn, self.route, &self.key, &answer).await? {
+        if keys::put(conn, &self.tenant, self.route, &self.key, &answer).await? {
             return Ok(());
         }
         // The lock of `begin` keeps others out.

@@ -9,9 +9,9 @@ use zip::write::SimpleFileOptions;
 
 use super::spool::{Spool, Spooled};
 use super::{Context, ServiceError, faults, refuse};
+use crate::db::Connection;
 use crate::db::image_sets::{self, ImageRow, ImageSetRow, RefusalRow};
-use crate::db::{CommitPoint, Connection, commit};
-use crate::ids::ImageSetId;
+use crate::ids::{ImageSetId, Tenant};
 use crate::images::{ImageError, ImageSet};
 use crate::jobs::store;
 use crate::problem::Code;
@@ -72,7 +72,7 @@ impl Registration {
     ///
     /// # Errors
     /// As [`ServiceError`].
-    pub async fn store(&self, conn: &mut Connection) -> Result<ImageSetRow, ServiceError> {
+    pub async fn store(&self, conn: &mut Connection, tenant: &Tenant) -> Result<ImageSetRow, ServiceError> {
         let Upload { archive, labels } = &self.upload;
         store::put_file(conn, archive.path(), &archive.sha256, archive.size).await?;
         let labels = match labels {
@@ -80,24 +80,13 @@ impl Registration {
             None => None,
         };
         let id = ImageSetId::new();
-        image_sets::insert(conn, id, &archive.sha256, labels.as_deref(), archive.size as i64).await?;
+        image_sets::insert(conn, tenant, id, &archive.sha256, labels.as_deref(), archive.size as i64).await?;
         image_sets::insert_images(conn, id, &self.images).await?;
         image_sets::insert_refusals(conn, id, &self.refused).await?;
-        match image_sets::get(conn, id).await? {
+        match image_sets::get(conn, tenant, id).await? {
             Some(row) => Ok(row),
             None => refuse(Code::Internal, "the image set that was just stored is not there"),
         }
-    }
-
-    /// Stores it in a transaction of its own.
-    ///
-    /// # Errors
-    /// As [`ServiceError`].
-    pub async fn store_alone(&self, context: &Context) -> Result<ImageSetRow, ServiceError> {
-        let mut tx = context.db.begin().await?;
-        let row = self.store(&mut tx).await?;
-        commit(tx, CommitPoint::ImageSet).await?;
-        Ok(row)
     }
 }
 
@@ -160,9 +149,9 @@ fn respool(dir: &Path, path: &Path, limit: u64) -> Result<Spooled, ServiceError>
 ///
 /// # Errors
 /// A refusal where it is not there; else as [`ServiceError`].
-pub async fn get(context: &Context, id: ImageSetId) -> Result<ImageSetRow, ServiceError> {
+pub async fn get(context: &Context, tenant: &Tenant, id: ImageSetId) -> Result<ImageSetRow, ServiceError> {
     let mut conn = context.db.connection().await?;
-    match image_sets::get(&mut conn, id).await? {
+    match image_sets::get(&mut conn, tenant, id).await? {
         Some(row) => Ok(row),
         None => refuse(Code::ImageSetNotFound, format!("there is no image set {id}")),
     }
@@ -172,9 +161,9 @@ pub async fn get(context: &Context, id: ImageSetId) -> Result<ImageSetRow, Servi
 ///
 /// # Errors
 /// A refusal where it is not there, or a job uses it; else as [`ServiceError`].
-pub async fn delete(context: &Context, id: ImageSetId) -> Result<(), ServiceError> {
+pub async fn delete(context: &Context, tenant: &Tenant, id: ImageSetId) -> Result<(), ServiceError> {
     let mut conn = context.db.connection().await?;
-    match image_sets::delete(&mut conn, id).await {
+    match image_sets::delete(&mut conn, tenant, id).await {
         Ok(true) => Ok(()),
         Ok(false) => refuse(Code::ImageSetNotFound, format!("there is no image set {id}")),
         Err(error) if error.is_constraint("live_job_has_its_inputs") => {

@@ -8,9 +8,9 @@ use super::{Context, ServiceError, refuse};
 use crate::db::jobs::{self, JobRow, NewJob};
 use crate::db::keys::AnswerRow;
 use crate::db::{CommitPoint, Connection, DbError, commit};
-use crate::ids::JobId;
+use crate::ids::{JobId, Tenant};
 use crate::jobs::cancel::{self, Cancelling};
-use crate::jobs::{JobsError, submit as queue};
+use crate::jobs::{JobsError, caps, submit as queue};
 use crate::problem::Code;
 
 /// What a submission came to.
@@ -29,6 +29,7 @@ pub enum Submitted {
 /// [`ServiceError`].
 pub async fn submit(
     context: &Context,
+    tenant: &Tenant,
     body: &Map<String, Value>,
     key: Option<&Idempotency>,
     answer: impl Fn(&JobRow) -> String + Send,
@@ -39,7 +40,7 @@ pub async fn submit(
     {
         return Ok(Submitted::Before(before));
     }
-    let row = insert(&mut tx, &Submission::read(body)?).await?;
+    let row = insert(&mut tx, tenant, &Submission::read(body)?).await?;
     if let Some(key) = key {
         key.remember(&mut tx, 202, Some(&format!("/v1/jobs/{}", row.id)), &answer(&row)).await?;
     }
@@ -47,22 +48,30 @@ pub async fn submit(
     Ok(Submitted::Job(Box::new(row)))
 }
 
-async fn insert(conn: &mut Connection, submission: &Submission) -> Result<JobRow, ServiceError> {
-    let blocks = submission.check(conn).await?;
+async fn insert(conn: &mut Connection, tenant: &Tenant, submission: &Submission) -> Result<JobRow, ServiceError> {
+    let blocks = submission.check(conn, tenant).await?;
     let blocks: Vec<&str> = blocks.iter().map(String::as_str).collect();
+    if let Some(cap) = caps::queue_is_full(conn, tenant).await? {
+        let detail = format!(
+            "tenant {tenant} has {cap} queued jobs, and may have {cap} (max_queued); nothing was kept of this one"
+        );
+        return refuse(Code::QueueFull, detail);
+    }
     let id = JobId::new();
     let config = serde_json::to_value(&submission.config).map_err(std::io::Error::other)?;
     let job = NewJob {
         id,
+        tenant,
         model: submission.model,
         images: submission.images,
         config: &config,
         metadata: &submission.metadata,
         deadline_seconds: submission.deadline_seconds as f64,
         device: submission.device.as_deref(),
+        priority: submission.priority,
     };
     queue::submit(conn, &job, &blocks).await.map_err(|error| deleted_meanwhile(error, submission))?;
-    match jobs::get(conn, id).await? {
+    match jobs::get(conn, tenant, id).await? {
         Some(row) => Ok(row),
         None => refuse(Code::Internal, "the job that was just stored is not there"),
     }
@@ -87,9 +96,9 @@ fn deleted_meanwhile(error: JobsError, submission: &Submission) -> ServiceError 
 ///
 /// # Errors
 /// A refusal where it is not there; else as [`ServiceError`].
-pub async fn get(context: &Context, id: JobId) -> Result<JobRow, ServiceError> {
+pub async fn get(context: &Context, tenant: &Tenant, id: JobId) -> Result<JobRow, ServiceError> {
     let mut conn = context.db.connection().await?;
-    match jobs::get(&mut conn, id).await? {
+    match jobs::get(&mut conn, tenant, id).await? {
         Some(row) => Ok(row),
         None => refuse(Code::JobNotFound, format!("there is no job {id}")),
     }
@@ -99,7 +108,8 @@ pub async fn get(context: &Context, id: JobId) -> Result<JobRow, ServiceError> {
 ///
 /// # Errors
 /// A refusal where it is not there, or ended otherwise; else as [`ServiceError`].
-pub async fn cancel(context: &Context, id: JobId) -> Result<bool, ServiceError> {
+pub async fn cancel(context: &Context, tenant: &Tenant, id: JobId) -> Result<bool, ServiceError> {
+    get(context, tenant, id).await?;
     match cancel::request(&context.db, id).await {
         Ok(Cancelling::Cancelled) => Ok(true),
         Ok(Cancelling::Requested) => Ok(false),

@@ -1,6 +1,7 @@
 //! What the service does for a customer, apart from how it is asked over HTTP: registering a model or an image set,
 //! submitting a job, cancelling one.
 
+pub mod api_keys;
 pub mod faults;
 pub mod idempotency;
 pub mod image_sets;

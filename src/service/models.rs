@@ -5,35 +5,37 @@ use super::{Context, ServiceError, faults, refuse};
 use crate::compress::analyse::{Analysis, analyse};
 use crate::db::models::{self, ModelRow};
 use crate::db::{CommitPoint, commit};
-use crate::ids::ModelId;
+use crate::ids::{ModelId, Tenant};
 use crate::jobs::store;
 use crate::problem::Code;
 
-/// Registers an upload as a model; the flag is true where it is new. The same bytes are the same model.
+/// Registers an upload as a model; the flag is true where it is new. The same bytes are the same model of a tenant.
 ///
 /// # Errors
 /// What is wrong with the network, as a refusal; else as [`ServiceError`].
 pub async fn register(
     context: &Context,
+    tenant: &Tenant,
     upload: Spooled,
     name: Option<&str>,
 ) -> Result<(ModelRow, bool), ServiceError> {
     let mut conn = context.db.connection().await?;
-    if let Some(known) = models::by_sha256(&mut conn, &upload.sha256).await? {
+    if let Some(known) = models::by_sha256(&mut conn, tenant, &upload.sha256).await? {
         return Ok((known, false));
     }
     drop(conn);
     let (upload, analysis) = look_at(context, upload).await?;
     let mut tx = context.db.begin().await?;
     store::put_file(&mut tx, upload.path(), &upload.sha256, upload.size).await?;
-    let inserted = models::insert(&mut tx, ModelId::new(), &upload.sha256, name, upload.size as i64, &analysis).await?;
+    let (id, size) = (ModelId::new(), upload.size as i64);
+    let inserted = models::insert(&mut tx, tenant, id, &upload.sha256, name, size, &analysis).await?;
     match inserted {
         Some(row) => {
             commit(tx, CommitPoint::Model).await?;
             Ok((row, true))
         }
         // The same bytes came in twice at once.
-        None => match models::by_sha256(&mut tx, &upload.sha256).await? {
+        None => match models::by_sha256(&mut tx, tenant, &upload.sha256).await? {
             Some(row) => Ok((row, false)),
             None => refuse(Code::Internal, "the model was deleted while it was uploaded again; upload it once more"),
         },
@@ -63,9 +65,9 @@ pub fn analysis(row: &ModelRow) -> Result<Analysis, ServiceError> {
 ///
 /// # Errors
 /// A refusal where it is not there; else as [`ServiceError`].
-pub async fn get(context: &Context, id: ModelId) -> Result<ModelRow, ServiceError> {
+pub async fn get(context: &Context, tenant: &Tenant, id: ModelId) -> Result<ModelRow, ServiceError> {
     let mut conn = context.db.connection().await?;
-    match models::get(&mut conn, id).await? {
+    match models::get(&mut conn, tenant, id).await? {
         Some(row) => Ok(row),
         None => refuse(Code::ModelNotFound, format!("there is no model {id}")),
     }
@@ -75,9 +77,9 @@ pub async fn get(context: &Context, id: ModelId) -> Result<ModelRow, ServiceErro
 ///
 /// # Errors
 /// A refusal where it is not there, or a job uses it; else as [`ServiceError`].
-pub async fn delete(context: &Context, id: ModelId) -> Result<(), ServiceError> {
+pub async fn delete(context: &Context, tenant: &Tenant, id: ModelId) -> Result<(), ServiceError> {
     let mut conn = context.db.connection().await?;
-    match models::delete(&mut conn, id).await {
+    match models::delete(&mut conn, tenant, id).await {
         Ok(true) => Ok(()),
         Ok(false) => refuse(Code::ModelNotFound, format!("there is no model {id}")),
         Err(error) if error.is_constraint("live_job_has_its_inputs") => {

@@ -1,5 +1,6 @@
 //! The body of `POST /v1/jobs`: read whole, so that all faults are told at once, then checked against what it names.
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -8,10 +9,13 @@ use crate::compress::analyse::Analysis;
 use crate::compress::companions::{self, InputFault};
 use crate::compress::config::{self, FieldProblem, JobConfig};
 use crate::db::models::ModelRow;
-use crate::db::{Connection, image_sets, models as model_rows};
-use crate::ids::{ImageSetId, ModelId};
+use crate::db::{Connection, JobPriority, image_sets, models as model_rows};
+use crate::ids::{ImageSetId, ModelId, Tenant};
 use crate::images::ModelInput;
 use crate::problem::{Code, Fault, Problem};
+
+/// The fields that are read here; all others are wishes about compression.
+const OURS: [&str; 6] = ["model", "images", "metadata", "deadline_seconds", "device", "priority"];
 
 /// Seconds a job may take where its body says nothing: a day.
 const DEADLINE: u64 = 24 * 3600;
@@ -33,6 +37,8 @@ pub(super) struct Submission {
     pub(super) deadline_seconds: u64,
     /// What it may be computed on.
     pub(super) device: Option<String>,
+    /// Whether it goes before others.
+    pub(super) priority: JobPriority,
 }
 
 impl Submission {
@@ -52,7 +58,8 @@ impl Submission {
         let metadata = metadata(body, &mut faults);
         let deadline_seconds = deadline(body, &mut faults);
         let device = device(body, &mut faults);
-        let config = match config::parse(body, &["model", "images", "metadata", "deadline_seconds", "device"]) {
+        let priority = priority(body, &mut faults);
+        let config = match config::parse(body, &OURS) {
             Ok(config) => config,
             Err(problems) => {
                 faults.extend(problems);
@@ -67,19 +74,20 @@ impl Submission {
                 metadata,
                 deadline_seconds,
                 device,
+                priority,
             }),
             _ => Err(invalid(faults).into()),
         }
     }
 
     /// Checks the wishes against the model and the images they are about.
-    pub(super) async fn check(&self, conn: &mut Connection) -> Result<Vec<String>, ServiceError> {
-        let Some(model) = model_rows::get(conn, self.model).await? else {
+    pub(super) async fn check(&self, conn: &mut Connection, tenant: &Tenant) -> Result<Vec<String>, ServiceError> {
+        let Some(model) = model_rows::get(conn, tenant, self.model).await? else {
             let problem = Problem::new(Code::ModelNotFound, format!("there is no model {}", self.model));
             return Err(problem.at("/model", "upload it with POST /v1/models").into());
         };
         if let Some(images) = self.images
-            && image_sets::get(conn, images).await?.is_none()
+            && image_sets::get(conn, tenant, images).await?.is_none()
         {
             let problem = Problem::new(Code::ImageSetNotFound, format!("there is no image set {images}"));
             return Err(problem.at("/images", "upload it with POST /v1/image-sets").into());
@@ -266,6 +274,15 @@ fn device(body: &Map<String, Value>, faults: &mut Vec<FieldProblem>) -> Option<S
             None
         }
     }
+}
+
+fn priority(body: &Map<String, Value>, faults: &mut Vec<FieldProblem>) -> JobPriority {
+    let Some(given) = body.get("priority") else { return JobPriority::default() };
+    JobPriority::deserialize(given).unwrap_or_else(|_| {
+        let hint = "\"low\", \"normal\" or \"high\"; \"normal\" where nothing is said";
+        faults.push(fault("/priority", format!("{given} is no priority"), hint));
+        JobPriority::default()
+    })
 }
 
 fn deadline(body: &Map<String, Value>, faults: &mut Vec<FieldProblem>) -> u64 {

@@ -29,4 +29,5 @@ mod steps;
 mod support;
 mod synthesis;
 mod unusual;
+mod upgrade;
 mod writers;

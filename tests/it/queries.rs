@@ -7,7 +7,7 @@ use practised::db::{JobStatus, Order, Page, admin, blobs, jobs, models, tasks, w
 use practised::ids::{ImageSetId, ModelId};
 use serde_json::json;
 
-use crate::support::database::Database;
+use crate::support::database::{Database, LOCAL};
 
 fn page(after: Option<uuid::Uuid>, limit: i64, order: Order) -> Page {
     Page { after, limit, order }
@@ -26,7 +26,7 @@ async fn lists_go_on_where_a_page_ended() {
         let mut seen = Vec::new();
         let mut after = None;
         loop {
-            let rows = models::list(&mut conn, page(after, 2, order)).await.expect("listed");
+            let rows = models::list(&mut conn, &LOCAL, page(after, 2, order)).await.expect("listed");
             let Some(last) = rows.last() else { break };
             after = Some(last.id.uuid());
             seen.extend(rows.iter().map(|row| row.id));
@@ -36,9 +36,9 @@ async fn lists_go_on_where_a_page_ended() {
             expected.reverse();
         }
         assert_eq!(seen, expected);
-        assert_eq!(image_sets::list(&mut conn, page(None, 2, order)).await.expect("listed").len(), 2);
+        assert_eq!(image_sets::list(&mut conn, &LOCAL, page(None, 2, order)).await.expect("listed").len(), 2);
     }
-    let known = models::by_sha256(&mut conn, &practised::jobs::store::sha256_hex(b"two")).await.expect("read");
+    let known = models::by_sha256(&mut conn, &LOCAL, &practised::jobs::store::sha256_hex(b"two")).await.expect("read");
     assert_eq!(known.expect("there").id, ids[1]);
     drop(conn);
     base.stop().await;
@@ -53,11 +53,11 @@ async fn jobs_are_listed_by_status_and_model() {
     let mut conn = base.db.connection().await.expect("a connection");
     let all = page(None, 10, Order::Ascending);
     let ids = |rows: Vec<jobs::JobRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
-    assert_eq!(ids(jobs::list(&mut conn, all, None, None).await.expect("listed")), [first, second]);
-    let queued = jobs::list(&mut conn, all, Some(JobStatus::Queued), None).await.expect("listed");
+    assert_eq!(ids(jobs::list(&mut conn, &LOCAL, all, None, None).await.expect("listed")), [first, second]);
+    let queued = jobs::list(&mut conn, &LOCAL, all, Some(JobStatus::Queued), None).await.expect("listed");
     assert_eq!(ids(queued), [second]);
-    let model = jobs::get(&mut conn, first).await.expect("read").expect("there").model;
-    assert_eq!(ids(jobs::list(&mut conn, all, None, Some(model)).await.expect("listed")), [first]);
+    let model = jobs::get(&mut conn, &LOCAL, first).await.expect("read").expect("there").model;
+    assert_eq!(ids(jobs::list(&mut conn, &LOCAL, all, None, Some(model)).await.expect("listed")), [first]);
     drop(conn);
     base.stop().await;
 }
@@ -74,10 +74,10 @@ async fn an_image_set_keeps_its_images_in_order_with_what_was_refused() {
     image_sets::insert_refusals(&mut conn, id, &refused).await.expect("inserted");
     assert_eq!(image_sets::images(&mut conn, id).await.expect("read"), images);
     assert_eq!(image_sets::refusals(&mut conn, id).await.expect("read"), refused);
-    let row = image_sets::get(&mut conn, id).await.expect("read").expect("there");
+    let row = image_sets::get(&mut conn, &LOCAL, id).await.expect("read").expect("there");
     assert_eq!((row.images, row.labelled, row.refused), (2, 1, 1));
-    assert!(image_sets::delete(&mut conn, id).await.expect("deleted"));
-    assert!(!image_sets::delete(&mut conn, id).await.expect("asked"));
+    assert!(image_sets::delete(&mut conn, &LOCAL, id).await.expect("deleted"));
+    assert!(!image_sets::delete(&mut conn, &LOCAL, id).await.expect("asked"));
     drop(conn);
     base.stop().await;
 }
@@ -92,11 +92,14 @@ async fn an_answer_is_kept_under_its_key_once() {
         location: Some("/v1/jobs/1".to_owned()),
         body: r#"{"zebra":1,"ant":2}"#.to_owned(),
     };
-    assert_eq!(keys::get(&mut conn, "POST /v1/jobs", "k").await.expect("read"), None);
-    assert!(keys::put(&mut conn, "POST /v1/jobs", "k", &answer).await.expect("put"));
+    assert_eq!(keys::get(&mut conn, &LOCAL, "POST /v1/jobs", "k").await.expect("read"), None);
+    assert!(keys::put(&mut conn, &LOCAL, "POST /v1/jobs", "k", &answer).await.expect("put"));
     let other = AnswerRow { body: "{}".to_owned(), ..answer.clone() };
-    assert!(!keys::put(&mut conn, "POST /v1/jobs", "k", &other).await.expect("asked"), "the first answer stays");
-    assert_eq!(keys::get(&mut conn, "POST /v1/jobs", "k").await.expect("read"), Some(answer));
+    assert!(
+        !keys::put(&mut conn, &LOCAL, "POST /v1/jobs", "k", &other).await.expect("asked"),
+        "the first answer stays"
+    );
+    assert_eq!(keys::get(&mut conn, &LOCAL, "POST /v1/jobs", "k").await.expect("read"), Some(answer));
     assert_eq!(keys::delete_old(&mut conn).await.expect("asked"), 0);
     drop(conn);
     base.stop().await;

@@ -115,10 +115,10 @@ impl Opening {
     /// Fetches them.
     pub(super) async fn fetch(db: &Db, job: JobId) -> Result<Self, JobsError> {
         let mut conn = db.connection().await?;
-        let job = jobs::get(&mut conn, job).await?.ok_or(JobsError::NoSuchJob(job))?;
-        let model = models::get(&mut conn, job.model).await?.ok_or_else(|| missing("model"))?;
+        let job = jobs::find(&mut conn, job).await?.ok_or(JobsError::NoSuchJob(job))?;
+        let model = models::get(&mut conn, &job.tenant, job.model).await?.ok_or_else(|| missing("model"))?;
         let images = match job.images {
-            Some(id) => Some(image_sets::get(&mut conn, id).await?.ok_or_else(|| missing("image set"))?),
+            Some(id) => Some(image_sets::get(&mut conn, &job.tenant, id).await?.ok_or_else(|| missing("image set"))?),
             None => None,
         };
         drop(conn);

@@ -98,8 +98,8 @@ const DAMAGE: &[(&str, &[&str])] = &[
     ("one_report", &["delete from report"]),
     (
         "accepted_is_there",
-        &["insert into idempotency_key (route, key, request_sha256, status, body)
-           values ('POST /v1/jobs', 'k', repeat('0', 64), 202, '{\"object\": \"job\", \"id\": \"gone\"}')"],
+        &["insert into idempotency_key (tenant, route, key, request_sha256, status, body)
+           values ('local', 'POST /v1/jobs', 'k', repeat('0', 64), 202, '{\"object\": \"job\", \"id\": \"gone\"}')"],
     ),
     (
         "row_has_its_blob",

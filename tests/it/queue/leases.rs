@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use practised::compress::observer::Phase;
-use practised::db::{JobOutcome, JobStatus, TaskKind, artifacts, jobs, tasks};
+use practised::db::jobs::NewJob;
+use practised::db::{JobOutcome, JobStatus, TaskKind, artifacts, claims, jobs};
 use practised::jobs::cancel;
-use practised::jobs::claim::{Claim, begin, claim};
+use practised::jobs::claim::{Claim, RULES, begin, claim};
 use practised::jobs::complete::{Completion, complete};
 use practised::jobs::fail::{Verdict, fail};
 use practised::jobs::lease::{self, Standing};
-use practised::jobs::{JobsError, LEASE, MAX_ATTEMPTS, rescue, store};
+use practised::jobs::{AGEING, JobsError, rescue, store};
 use practised::problem::{Code, Problem};
 use serde_json::json;
 
 use super::{brings, event_kinds, job, let_leases_run_out, nothing_to_take, our_fault, take};
-use crate::support::database::Database;
+use crate::support::database::{Database, new_job};
 
 #[tokio::test]
 async fn a_job_passes_through_its_tasks_to_the_report() {
@@ -92,11 +93,11 @@ async fn the_oldest_job_goes_first() {
     let older = base.job(json!({ "finetune": null }), &["a"]).await;
     let newer = base.job(json!({ "finetune": null }), &["a"]).await;
     let mut conn = base.db.connection().await.expect("a connection");
-    assert_eq!(jobs::queue_position(&mut conn, older).await.expect("counted"), Some(0));
-    assert_eq!(jobs::queue_position(&mut conn, newer).await.expect("counted"), Some(1));
+    assert_eq!(jobs::queue_position(&mut conn, older, AGEING.as_secs_f64()).await.expect("counted"), Some(0));
+    assert_eq!(jobs::queue_position(&mut conn, newer, AGEING.as_secs_f64()).await.expect("counted"), Some(1));
     let order = [take(&base.db, worker).await, take(&base.db, worker).await, take(&base.db, worker).await];
-    assert_eq!(order.map(|claim| claim.job), [older, older, newer]);
-    assert_eq!(jobs::queue_position(&mut conn, older).await.expect("counted"), None);
+    assert_eq!(order.map(|claim| claim.job), [older, newer, older]);
+    assert_eq!(jobs::queue_position(&mut conn, older, AGEING.as_secs_f64()).await.expect("counted"), None);
     drop(conn);
     base.stop().await;
 }
@@ -138,13 +139,13 @@ async fn a_worker_that_was_away_in_the_middle_of_its_claim_begins_nothing() {
     let (db, first, second) = (&base.db, base.worker().await, base.worker().await);
     let id = base.job(json!({ "finetune": null }), &["a"]).await;
     let mut conn = db.connection().await.expect("a connection");
-    let row = tasks::claim(&mut conn, first, LEASE.as_secs_f64(), MAX_ATTEMPTS).await.expect("claims").expect("a task");
+    let row = claims::claim(&mut conn, first, RULES).await.expect("claims").expect("a task");
     let_leases_run_out(db, first).await;
     let heir = take(db, second).await;
     assert_eq!(heir.task, row.id);
 
     let before = event_kinds(db, id).await;
-    let tasks::ClaimRow { id: task, job, kind, block, attempt, lease, rescued } = row;
+    let claims::ClaimRow { id: task, job, kind, block, attempt, lease, rescued } = row;
     let zombie = Claim { task, job, kind, block, attempt, lease };
     assert!(!begin(db, &zombie, rescued).await.expect("asked"));
     assert_eq!(event_kinds(db, id).await, before);
@@ -245,15 +246,7 @@ async fn a_job_is_claimed_by_a_worker_whose_device_it_asks_for_and_holds_up_nobo
         for worker in [cpu, other, gpu] {
             let model = base.model(format!("{device:?} {worker}").as_bytes()).await;
             let (id, config, metadata) = (practised::ids::JobId::new(), json!({ "finetune": null }), json!({}));
-            let job = practised::db::jobs::NewJob {
-                id,
-                model,
-                images: None,
-                config: &config,
-                metadata: &metadata,
-                deadline_seconds: 60.0,
-                device,
-            };
+            let job = NewJob { deadline_seconds: 60.0, device, ..new_job(id, model, &config, &metadata) };
             base.submit(job, &[]).await;
             let claimed = claim(db, worker).await.expect("claims").map(|claim| claim.job);
             assert_eq!(claimed == Some(id), takers.contains(&worker), "{device:?}");

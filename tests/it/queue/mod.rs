@@ -1,11 +1,13 @@
 //! The queue, with the faults it must bear.
 
+mod caps;
 mod commit_points;
 pub mod doctor;
 mod ends;
 mod leases;
 mod model;
 mod storage;
+mod turns;
 
 use practised::db::{Db, JobOutcome, TaskKind, events, jobs};
 use practised::ids::{JobId, WorkerId};
@@ -36,14 +38,14 @@ pub async fn nothing_to_take(db: &Db, worker: WorkerId) -> bool {
 
 pub async fn job(db: &Db, id: JobId) -> jobs::JobRow {
     let mut conn = db.connection().await.expect("a connection");
-    jobs::get(&mut conn, id).await.expect("read").expect("there")
+    jobs::find(&mut conn, id).await.expect("read").expect("there")
 }
 
 /// Kinds of a job's events, checked to be numbered without a gap up to the job's last one.
 pub async fn event_kinds(db: &Db, id: JobId) -> Vec<String> {
     let mut conn = db.connection().await.expect("a connection");
     let events = events::list(&mut conn, id, 0, 1000).await.expect("listed");
-    let last = jobs::get(&mut conn, id).await.expect("read").expect("there").last_event;
+    let last = jobs::find(&mut conn, id).await.expect("read").expect("there").last_event;
     let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
     assert_eq!(seqs, (1..=last).collect::<Vec<_>>());
     events.into_iter().map(|event| event.kind).collect()

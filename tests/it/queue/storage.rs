@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use practised::db::jobs::NewJob;
 use practised::db::{TaskKind, models, tasks};
 use practised::jobs::complete::complete;
 use practised::jobs::{cancel, rescue, store};
 use serde_json::{Value, json};
 
 use super::{brings, event_kinds, job, take};
-use crate::support::database::Database;
+use crate::support::database::{Database, LOCAL, new_job};
 
 #[tokio::test]
 async fn a_model_cannot_go_while_a_job_uses_it_and_leaves_nothing_when_it_goes() {
@@ -17,17 +18,17 @@ async fn a_model_cannot_go_while_a_job_uses_it_and_leaves_nothing_when_it_goes()
     let id = base.job(json!({ "finetune": null }), &["a"]).await;
     let model = job(db, id).await.model;
     let mut conn = db.connection().await.expect("a connection");
-    let sha256 = models::get(&mut conn, model).await.expect("read").expect("there").sha256;
-    let refused = models::delete(&mut conn, model).await.expect_err("in use");
+    let sha256 = models::get(&mut conn, &LOCAL, model).await.expect("read").expect("there").sha256;
+    let refused = models::delete(&mut conn, &LOCAL, model).await.expect_err("in use");
     assert!(refused.is_constraint("live_job_has_its_inputs"), "{refused}");
     cancel::request(db, id).await.expect("asked");
-    assert!(models::delete(&mut conn, model).await.expect("deleted"));
+    assert!(models::delete(&mut conn, &LOCAL, model).await.expect("deleted"));
     assert_eq!(job(db, id).await.model, model, "the job still says what it was about");
     rescue::tidy(db).await.expect("tidied");
     let gone = store::read(db, &sha256).await.expect_err("no bytes without an owner");
     assert!(gone.to_string().contains("not there"), "{gone}");
     let images = job(db, id).await.images.expect("a set");
-    let row = practised::db::image_sets::get(&mut conn, images).await.expect("read").expect("kept");
+    let row = practised::db::image_sets::get(&mut conn, &LOCAL, images).await.expect("read").expect("kept");
     store::read(db, &row.sha256).await.expect("what has an owner stays");
     drop(conn);
     base.stop().await;
@@ -149,5 +150,26 @@ async fn scores_are_kept_for_the_next_job_on_the_same_model_and_images() {
         assert!(reused(&base, id).await.is_empty());
     }
     assert!(super::doctor::broken(db).await.is_empty());
+    base.stop().await;
+}
+
+#[tokio::test]
+async fn scores_are_not_reused_by_another_tenant_with_the_same_bytes() {
+    let base = Database::start().await;
+    let (db, worker, wishes) = (&base.db, base.worker().await, json!({ "finetune": null }));
+    let (model, images) = (base.model(b"a model").await, base.image_set(b"images").await);
+    base.job_on(model, Some(images), wishes.clone(), &["a"]).await;
+    while let Some(claim) = practised::jobs::claim::claim(db, worker).await.expect("claims") {
+        complete(db, &claim, &brings(claim.kind)).await.expect("stored");
+    }
+    let acme = base.tenant("acme").await;
+    let (id, notes) = (practised::ids::JobId::new(), json!({}));
+    let model_of_acme = base.model_of(&acme, b"a model").await;
+    let images_of_acme = Some(base.image_set_of(&acme, b"images").await);
+    let job = new_job(id, model_of_acme, &wishes, &notes);
+    base.submit(NewJob { tenant: &acme, images: images_of_acme, ..job }, &["a"]).await;
+    assert!(reused(&base, id).await.is_empty());
+    let own = base.job_on(model, Some(images), wishes.clone(), &["a"]).await;
+    assert_eq!(reused(&base, own).await, ["a"]);
     base.stop().await;
 }

@@ -155,12 +155,15 @@ async fn jobs_whose_body_has_faults() {
     };
     let post = async |changes: Value| app.post_json("/v1/jobs", &with(changes)).await;
 
-    let all_at_once = post(json!({ "model": 3, "taget": {"blocks": 2}, "seed": "seven", "deadline_seconds": 0 })).await;
+    let all =
+        json!({ "model": 3, "taget": {"blocks": 2}, "seed": "seven", "deadline_seconds": 0, "priority": "urgent" });
+    let all_at_once = post(all).await;
     let mut found = pointers(&all_at_once, "invalid_job");
     found.sort();
     let places: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
-    assert_eq!(places, ["/deadline_seconds", "/model", "/seed", "/taget"]);
-    assert!(found[3].1.contains("\"target\""), "{found:?}");
+    assert_eq!(places, ["/deadline_seconds", "/model", "/priority", "/seed", "/taget"]);
+    assert!(found[2].1.contains("\"low\", \"normal\" or \"high\""), "{found:?}");
+    assert!(found[4].1.contains("\"target\""), "{found:?}");
 
     let both = post(json!({ "target": {"latency_ms": 8.0, "latency_reduction": 0.2} })).await;
     assert_eq!(pointers(&both, "invalid_job")[0].0, "/target");
@@ -246,12 +249,14 @@ async fn what_is_in_use_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn an_address_that_others_can_reach_is_refused_without_a_word_about_keys() {
+async fn an_address_that_others_can_reach_is_refused_where_no_key_exists() {
+    let dir = crate::support::cluster::data_dir("").await;
     let serve = std::process::Command::new(env!("CARGO_BIN_EXE_practised"))
-        .args(["serve", "--listen", "0.0.0.0:0", "--data-dir", "/nonexistent"])
+        .args(["serve", "--listen", "0.0.0.0:0", "--data-dir"])
+        .arg(dir.path())
         .output()
         .expect("runs");
     assert_eq!(serve.status.code(), Some(2));
     let said = String::from_utf8_lossy(&serve.stderr);
-    assert!(said.contains("--insecure-no-auth") && said.contains("API keys"), "{said}");
+    assert!(said.contains("--insecure-no-auth") && said.contains("practised keys create --admin"), "{said}");
 }

@@ -4,6 +4,7 @@ mod bad_input;
 mod devices;
 mod faults;
 mod jobs;
+mod keys;
 mod outages;
 mod resources;
 mod rolling;

@@ -49,8 +49,37 @@ impl TestApp {
         app
     }
 
-    pub async fn start(args: &[&str]) -> Self {
+    /// A service without workers that asks for a key, and the key that opens everything.
+    pub async fn with_keys() -> (Self, String) {
         let dir = cluster::data_dir("data").await;
+        let made = Self::keys(&dir.path().join("data"), &["create", "--admin"]);
+        let key = made.lines().next().expect("a key").to_owned();
+        (Self::start_in(dir, &["--workers", "0", "--require-keys"]), key)
+    }
+
+    /// What `practised keys` says about the database of a data directory.
+    pub fn keys(data: &Path, args: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_practised"));
+        command.arg("keys").args(args).arg("--data-dir").arg(data).env_remove("DATABASE_URL");
+        let output = command.output().expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// From now on this key is shown with every request, or none.
+    pub fn show(&mut self, key: Option<&str>) {
+        let mut headers = reqwest::header::HeaderMap::new();
+        if let Some(key) = key {
+            headers.insert("authorization", format!("Bearer {key}").parse().expect("a header"));
+        }
+        self.http = reqwest::Client::builder().no_proxy().default_headers(headers).build().expect("a client");
+    }
+
+    pub async fn start(args: &[&str]) -> Self {
+        Self::start_in(cluster::data_dir("data").await, args)
+    }
+
+    pub fn start_in(dir: TempDir, args: &[&str]) -> Self {
         let mark = uuid::Uuid::now_v7().to_string();
         let (serve, url) = launch(dir.path(), &mark, args, &[]);
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
@@ -257,10 +286,12 @@ fn launch(dir: &Path, mark: &str, args: &[&str], environment: &[(&str, &str)]) -
     // A temporary folder of its own: the lock on the host for measuring is there, and tests do not wait for each other.
     let temporary = dir.join("tmp");
     fs::create_dir_all(&temporary).expect("made");
+    let listen: &[&str] = if args.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
     let mut serve = Command::new(env!("CARGO_BIN_EXE_practised"))
         .env("TMPDIR", temporary)
-        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .args(["serve", "--data-dir"])
         .arg(dir.join("data"))
+        .args(listen)
         .args(args)
         .env(MARK, mark)
         .envs(environment.iter().copied())

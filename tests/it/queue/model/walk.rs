@@ -1,13 +1,13 @@
 //! The model's actions on a real job, by the functions that workers, supervisors and customers call.
 
-use practised::db::{JobStatus, tasks};
+use practised::db::{JobStatus, claims, tasks};
 use practised::ids::{JobId, TaskId, WorkerId};
 use practised::jobs::cancel::{self, Cancelling};
-use practised::jobs::claim::{Claim, begin, claim};
+use practised::jobs::claim::{Claim, RULES, begin, claim};
 use practised::jobs::complete::{Completion, complete};
 use practised::jobs::fail::{Verdict, fail};
 use practised::jobs::lease::{self, Standing};
-use practised::jobs::{JobsError, LEASE, MAX_ATTEMPTS, rescue};
+use practised::jobs::{JobsError, rescue};
 use serde_json::json;
 
 use super::super::{brings, event_kinds, our_fault};
@@ -110,8 +110,8 @@ impl<'a> Walk<'a> {
     /// Only the first transaction of a claim; the second is a step of its own.
     async fn claim(&mut self, worker: usize) -> Answer {
         let mut conn = self.base.db.connection().await.expect("a connection");
-        let claimed = tasks::claim(&mut conn, self.workers[worker], LEASE.as_secs_f64(), MAX_ATTEMPTS).await;
-        let Some(tasks::ClaimRow { id, job, kind, block, attempt, lease, rescued }) = claimed.expect("claims") else {
+        let claimed = claims::claim(&mut conn, self.workers[worker], RULES).await;
+        let Some(claims::ClaimRow { id, job, kind, block, attempt, lease, rescued }) = claimed.expect("claims") else {
             return Answer::Nothing;
         };
         self.claims[worker] = Some((Claim { task: id, job, kind, block, attempt, lease }, rescued));

@@ -1,0 +1,83 @@
+//! Keys that customers show, by their hashes, and the tenants that they stand for.
+
+use sqlx::FromRow;
+use time::OffsetDateTime;
+
+use super::{Connection, DbError, Page, Scope};
+use crate::ids::{KeyId, Tenant};
+
+/// A row of `api_key`, without the hash: nothing but [`holder`] needs it.
+#[derive(Debug, Clone, FromRow)]
+pub struct KeyRow {
+    /// Primary key.
+    pub id: KeyId,
+    /// Whose rows it opens.
+    pub tenant: Tenant,
+    /// What it may do with them.
+    pub scopes: Vec<Scope>,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// Since when it opens nothing.
+    pub revoked_at: Option<OffsetDateTime>,
+}
+
+/// Stores a key by its hash, and its tenant where this is the first one.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn insert(
+    conn: &mut Connection,
+    id: KeyId,
+    tenant: &Tenant,
+    scopes: &[Scope],
+    sha256: &str,
+) -> Result<KeyRow, DbError> {
+    let insert = sqlx::query_as(
+        "with tenant as (insert into tenant (name) values ($2) on conflict do nothing)
+         insert into api_key (id, tenant, scopes, sha256) values ($1, $2, $3, $4)
+         returning id, tenant, scopes, created_at, revoked_at",
+    );
+    Ok(insert.bind(id).bind(tenant).bind(scopes).bind(sha256).fetch_one(conn).await?)
+}
+
+/// The key with this hash, unless it is revoked.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn holder(conn: &mut Connection, sha256: &str) -> Result<Option<KeyRow>, DbError> {
+    let holder = sqlx::query_as(
+        "select id, tenant, scopes, created_at, revoked_at from api_key where sha256 = $1 and revoked_at is null",
+    );
+    Ok(holder.bind(sha256).fetch_optional(conn).await?)
+}
+
+/// A page of keys of all tenants, revoked ones too.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn list(conn: &mut Connection, page: Page) -> Result<Vec<KeyRow>, DbError> {
+    let list = sqlx::query_as(
+        "select id, tenant, scopes, created_at, revoked_at from api_key
+         where $1::uuid is null or (case when $3 then id < $1 else id > $1 end)
+         order by case when $3 then id end desc, id
+         limit $2",
+    );
+    Ok(list.bind(page.after).bind(page.limit).bind(page.descending()).fetch_all(conn).await?)
+}
+
+/// Revokes a key, for good; asking again changes nothing. False where there is none.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn revoke(conn: &mut Connection, id: KeyId) -> Result<bool, DbError> {
+    let revoke = sqlx::query("update api_key set revoked_at = coalesce(revoked_at, now()) where id = $1");
+    Ok(revoke.bind(id).execute(conn).await?.rows_affected() == 1)
+}
+
+/// True where some key opens something.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn any(conn: &mut Connection) -> Result<bool, DbError> {
+    Ok(sqlx::query_scalar("select exists (select from api_key where revoked_at is null)").fetch_one(conn).await?)
+}

@@ -1,0 +1,81 @@
+//! `/v1/api-keys`: made, listed, revoked, by admins.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, LOCATION};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get};
+use axum::{Json, Router};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use super::extract::{Id, JsonObject, Params};
+use super::fields::Fields;
+use super::list::{List, ListParams};
+use super::{App, HttpError};
+use crate::db::Scope;
+use crate::db::api_keys::KeyRow;
+use crate::ids::{KeyId, Tenant};
+use crate::problem::Code;
+use crate::service::api_keys;
+
+pub(super) fn router() -> Router<App> {
+    Router::new().route("/v1/api-keys", get(list).post(create)).route("/v1/api-keys/{id}", delete(revoke))
+}
+
+#[derive(Debug, Serialize)]
+struct ApiKey {
+    object: &'static str,
+    id: KeyId,
+    tenant: Tenant,
+    scopes: Vec<Scope>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    revoked_at: Option<OffsetDateTime>,
+    /// The key itself, in the one answer that shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+impl ApiKey {
+    fn of(row: KeyRow, key: Option<String>) -> Self {
+        let KeyRow { id, tenant, scopes, created_at, revoked_at } = row;
+        Self { object: "api_key", id, tenant, scopes, created_at, revoked_at, key }
+    }
+}
+
+/// No Idempotency-Key counts here: its answer would have to be kept, and the key with it.
+async fn create(State(app): State<App>, body: JsonObject) -> Result<Response, HttpError> {
+    let (tenant, scopes) = wanted(&body.object)?;
+    let (row, secret) = api_keys::create(&app.context.db, &tenant, &scopes).await?;
+    let headers = [(LOCATION, format!("/v1/api-keys/{}", row.id)), (CACHE_CONTROL, "no-store".to_owned())];
+    let key = ApiKey::of(row, Some(secret.reveal().to_owned()));
+    Ok((StatusCode::CREATED, headers, Json(key)).into_response())
+}
+
+/// Tenant and scopes of the key that is asked for.
+fn wanted(body: &Map<String, Value>) -> Result<(Tenant, Vec<Scope>), HttpError> {
+    let mut fields = Fields::of(body);
+    let tenant = fields.take("tenant", "a name such as \"acme\"; \"local\" where nothing is said");
+    let hint = "a list of \"read\", \"write\" and \"admin\"; [\"read\", \"write\"] where nothing is said";
+    let scopes: Option<Vec<Scope>> = fields.take("scopes", hint);
+    if scopes.as_ref().is_some_and(Vec::is_empty) {
+        fields.refuse("scopes", "a key without a scope opens nothing".to_owned(), hint);
+    }
+    fields.end(Code::InvalidKey)?;
+    Ok((tenant.unwrap_or_else(Tenant::local), scopes.unwrap_or_else(|| vec![Scope::Read, Scope::Write])))
+}
+
+async fn list(State(app): State<App>, Params(params): Params<ListParams>) -> Result<Json<List<ApiKey>>, HttpError> {
+    let page = params.page()?;
+    let rows = api_keys::list(&app.context.db, page).await?.into_iter();
+    let keys = rows.map(|row| ApiKey::of(row, None)).collect();
+    Ok(Json(List::new(keys, page.limit - 1, |key: &ApiKey| key.id.to_string())))
+}
+
+async fn revoke(State(app): State<App>, Id(id): Id<KeyId>) -> Result<StatusCode, HttpError> {
+    api_keys::revoke(&app.context.db, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
