@@ -10,26 +10,32 @@ use super::usage;
 use crate::db::Db;
 use crate::jobs::private_postgres;
 
-/// Where it is.
-pub(super) struct Place {
-    /// A database of its own standing.
-    pub(super) database_url: Option<String>,
-    /// Or the data directory of a `serve` with a private one; its usual one where neither is given.
-    pub(super) data_dir: Option<PathBuf>,
-    /// Whether to make a private one where there is none.
-    pub(super) make: bool,
+/// Arguments that say where it is, and in which form to answer.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Place {
+    /// The service's database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// Or the data directory of a `serve` with a private database, which may be running.
+    #[arg(long, env = "PRACTISED_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
-/// Runs a command on it. A private PostgreSQL that does not run is started for as long as that takes.
+/// Runs a command on it. A private PostgreSQL that does not run is started for as long as that takes; whether one is made where
+/// there is none is `make`'s to say.
 pub(super) async fn with(
-    place: Place,
+    place: &Place,
+    make: bool,
     command: impl AsyncFnOnce(Db) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
     if let Some(url) = &place.database_url {
         return on(url, command).await;
     }
-    let data_dir = place.data_dir.map_or_else(default_data_dir, Ok)?;
-    if !place.make && !data_dir.join("postgres").exists() {
+    let data_dir = place.data_dir.clone().map_or_else(default_data_dir, Ok)?;
+    if !make && !data_dir.join("postgres").exists() {
         let dir = data_dir.display();
         return Ok(usage(&format!("{dir} holds no database; give --data-dir as to `serve`, or --database-url")));
     }

@@ -1,6 +1,5 @@
 //! `practised doctor`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -17,23 +16,15 @@ const SHOWN: usize = 10;
 /// Arguments of `practised doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The database to look over.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: Option<String>,
-    /// Or the data directory of a `serve` with a private database, which may be running.
-    #[arg(long, env = "PRACTISED_DATA_DIR", value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Runs `practised doctor`: exit code 0 where all is well, 1 where something is found.
 pub fn run(args: Args) -> ExitCode {
     telemetry::init();
-    let Args { database_url, data_dir, json } = args;
-    let place = Place { database_url, data_dir, make: false };
-    super::block_on(database::with(place, async |db| examine(db, json).await))
+    let json = args.place.json;
+    super::block_on(database::with(&args.place, false, async |db| examine(db, json).await))
 }
 
 async fn examine(db: Db, json: bool) -> anyhow::Result<ExitCode> {

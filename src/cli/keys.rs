@@ -1,6 +1,5 @@
 //! `practised keys`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -31,7 +30,7 @@ enum Action {
     /// Make a key, and show it: this once.
     Create(Create),
     /// List all keys, by their ids; the keys themselves are stored nowhere.
-    List(Where),
+    List(Place),
     /// Revoke a key: it opens nothing from now on.
     Revoke(Revoke),
 }
@@ -48,7 +47,7 @@ struct Create {
     #[arg(long, conflicts_with = "scopes")]
     admin: bool,
     #[command(flatten)]
-    database: Where,
+    database: Place,
 }
 
 #[derive(Debug, clap::Args)]
@@ -56,20 +55,7 @@ struct Revoke {
     /// The key's id, as `list` shows it.
     id: KeyId,
     #[command(flatten)]
-    database: Where,
-}
-
-#[derive(Debug, clap::Args)]
-struct Where {
-    /// The service's database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: Option<String>,
-    /// Or the data directory of a `serve` with a private database, which may be running.
-    #[arg(long, env = "PRACTISED_DATA_DIR", value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    database: Place,
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
@@ -85,10 +71,8 @@ pub fn run(args: Args) -> ExitCode {
             Action::Create(Create { database, .. }) | Action::Revoke(Revoke { database, .. }) => database,
             Action::List(database) => database,
         };
-        let (database_url, data_dir) = (database.database_url.clone(), database.data_dir.clone());
         // A key can be made before the service was ever started: then this makes its database.
-        let place = Place { database_url, data_dir, make: true };
-        database::with(place, async |db| {
+        database::with(database, true, async |db| {
             db.migrate().await?;
             act(&args.action, &db).await
         })
@@ -120,7 +104,7 @@ async fn create(args: &Create, db: &Db) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(args: &Where, db: &Db) -> anyhow::Result<ExitCode> {
+async fn list(args: &Place, db: &Db) -> anyhow::Result<ExitCode> {
     let keys = all(db).await?;
     if args.json {
         println!("{}", serde_json::Value::from_iter(keys.iter().map(as_json)));

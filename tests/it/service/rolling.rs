@@ -42,16 +42,16 @@ async fn a_rolling_restart_of_services_and_workers_fails_no_job_and_spends_no_at
     let app = TestApp::without_workers().await;
     let mut job = quick(&app).await;
     job["exclude_blocks"] = crate::support::networks::TinyResNet::default().droppable()[1..].into();
-    let mut services = vec![SecondService::start(&app).await, SecondService::start(&app).await];
-    let mut workers = vec![OtherWorker::start(&app, &[], &[]).await, OtherWorker::start(&app, &[], &[]).await];
+    let mut services = [SecondService::start(&app).await, SecondService::start(&app).await];
+    let mut workers = [OtherWorker::start(&app, &[], &[]).await, OtherWorker::start(&app, &[], &[]).await];
     let addresses = RwLock::new(services.iter().map(|service| service.url.clone()).collect::<Vec<_>>());
     let done = AtomicBool::new(false);
     let roll = async {
-        for at in 0..services.len() {
+        for (at, service) in services.iter_mut().enumerate() {
             tokio::time::sleep(Duration::from_secs(2)).await;
             let new = SecondService::start(&app).await;
             addresses.write().await[at] = new.url.clone();
-            let old = std::mem::replace(&mut services[at], new);
+            let old = std::mem::replace(service, new);
             assert!(tokio::task::spawn_blocking(|| old.stop()).await.expect("waits").success());
         }
         for worker in &mut workers {
