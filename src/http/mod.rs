@@ -9,6 +9,7 @@
 //! | `/v1/jobs/{id}/events` | `events` |
 //! | `/v1/jobs/{id}/blocks`, `/report`, `/artifacts` | `results` |
 //! | `/v1/errors` | `error_pages` |
+//! | `/v1/limits` | `limits` |
 //! | `/v1/devices`, `/metrics` | `pool` |
 //! | `/v1/api-keys` | `api_keys` |
 //! | `/v1/tenants` | `tenants` |
@@ -29,6 +30,7 @@ mod health;
 mod idempotency;
 mod image_sets;
 mod jobs;
+mod limits;
 mod list;
 mod models;
 mod pool;
@@ -126,6 +128,7 @@ fn for_customers() -> Router<App> {
         .merge(jobs::router())
         .merge(events::router())
         .merge(results::router())
+        .merge(limits::router())
         .merge(pool::router())
 }
 

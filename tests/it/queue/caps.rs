@@ -174,6 +174,13 @@ async fn admins_see_and_set_what_a_tenant_may_have() {
         (&json!(null), &json!(0), &json!(1))
     );
 
+    let limits = app.get("/v1/limits").await.json();
+    assert_eq!(
+        (&limits["tenant"], &limits["max_running"], &limits["max_queued"], &limits["queued_jobs"]),
+        (&json!("local"), &json!(4), &json!(null), &json!(1))
+    );
+    assert_eq!((&limits["model_bytes"], &limits["images"]["pixels"]), (&json!(2u64 << 30), &json!(50_000_000)));
+
     let set = put(&app, "acme", &json!({ "max_running": 9, "max_queued": 0 })).await;
     assert_eq!(set["counts"], json!({ "max_running": 9, "max_queued": 0 }));
     assert_eq!(put(&app, "acme", &json!({})).await["counts"], local["counts"], "its own caps are gone");
