@@ -42,9 +42,9 @@ fn every_promise_and_every_fault_has_its_test() {
     assert!(named.len() >= 20, "{named:?}");
     for name in named.into_iter().filter(|name| !name.starts_with("PRACTISED_") && !name.contains(' ')) {
         let there = match (name.strip_suffix('…'), name.strip_prefix("queue::")) {
-            (Some(begins), _) => sources.contains(&format!("async fn {begins}")),
+            (Some(begins), _) => sources.contains(&format!("fn {begins}")),
             (None, Some(module)) => sources.contains(&format!("mod {module};")),
-            _ => sources.contains(&format!("async fn {name}(")),
+            _ => sources.contains(&format!("fn {name}(")),
         };
         assert!(there, "{name} is no test");
     }
