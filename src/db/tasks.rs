@@ -204,6 +204,15 @@ pub async fn fail_expired(conn: &mut Connection, task: TaskId, lease: i64) -> Re
     Ok(fail.bind(task).bind(lease).execute(conn).await?.rows_affected() == 1)
 }
 
+/// True where a worker has done a task.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn any_done_by(conn: &mut Connection, worker: WorkerId) -> Result<bool, DbError> {
+    let done = sqlx::query_scalar("select exists (select from task where worker = $1 and state = 'done')");
+    Ok(done.bind(worker).fetch_one(conn).await?)
+}
+
 /// Lets the leases of a worker run out now, because its process is known to be dead. How many.
 ///
 /// # Errors

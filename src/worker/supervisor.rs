@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::slots::Slot;
 use crate::children::{self, Child};
-use crate::db::Db;
+use crate::db::{Db, tasks};
 use crate::exec;
 use crate::ids::WorkerId;
 use crate::jobs::rescue;
@@ -18,13 +18,14 @@ use crate::jobs::rescue;
 /// How long a worker may take to give its task back and end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Wait before the first restart; doubled for each death in a row.
+/// Wait before the first restart; doubled for each death in a row. A device that fails at whatever it is asked for would otherwise use
+/// up the attempts of every task there is.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
 /// Longest wait before a restart.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// A worker that lived this long did not die of how it was started.
+/// A worker that lived this long did not die of how it was started; nor did one that has done a task.
 const HEALTHY: Duration = Duration::from_secs(60);
 
 /// How worker processes are started.
@@ -62,7 +63,7 @@ impl Supervisor {
                 }
                 Err(error) => tracing::error!(device = %slot.device, "a worker cannot be started: {error}"),
             }
-            wait = if started.elapsed() >= HEALTHY { FIRST_WAIT } else { wait };
+            wait = if started.elapsed() >= HEALTHY || self.has_worked(id).await { FIRST_WAIT } else { wait };
             tokio::select! {
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
                 () = stop.cancelled() => return,
@@ -79,6 +80,12 @@ impl Supervisor {
         command.env("DATABASE_URL", &self.database_url);
         command.stdin(std::process::Stdio::null());
         command
+    }
+
+    /// True where a worker has done a task.
+    async fn has_worked(&self, id: WorkerId) -> bool {
+        let asked = async { tasks::any_done_by(&mut *self.db.connection().await?, id).await };
+        asked.await.unwrap_or(false)
     }
 
     /// A worker ended without being asked: its leases need not run out by themselves, for its process is known to be dead.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use practised::compress::observer::Phase;
 use practised::db::jobs::NewJob;
-use practised::db::{JobOutcome, JobStatus, TaskKind, artifacts, claims, jobs};
+use practised::db::{JobOutcome, JobStatus, TaskKind, artifacts, claims, jobs, tasks};
 use practised::jobs::cancel;
 use practised::jobs::claim::{Claim, RULES, begin, claim};
 use practised::jobs::complete::{Completion, complete};
@@ -51,6 +51,21 @@ async fn a_job_passes_through_its_tasks_to_the_report() {
     assert_eq!(report, r#"{"zebra": 1, "ant": 2.50}"#, "the report keeps its order and its digits");
     let student = artifacts::get(&mut conn, id, "student.onnx").await.expect("read").expect("there");
     assert_eq!(store::read(db, &student.sha256).await.expect("stored"), b"student");
+    drop(conn);
+    base.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_has_done_a_task_is_told_from_one_that_only_began() {
+    let base = Database::start().await;
+    let (db, does, begins) = (&base.db, base.worker().await, base.worker().await);
+    base.job(json!({ "finetune": {} }), &["a"]).await;
+    let claim = take(db, does).await;
+    complete(db, &claim, &brings(claim.kind)).await.expect("stored");
+    take(db, begins).await;
+    let mut conn = db.connection().await.expect("a connection");
+    assert!(tasks::any_done_by(&mut conn, does).await.expect("read"));
+    assert!(!tasks::any_done_by(&mut conn, begins).await.expect("read"));
     drop(conn);
     base.stop().await;
 }
