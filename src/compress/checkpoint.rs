@@ -1,10 +1,13 @@
 //! Where a fine-tuning stands, as bytes: another process goes on from there and comes to the same student.
 
-use std::cell::RefCell;
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io::Cursor;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tch::{Device, Tensor};
 
 use super::CompressError;
@@ -37,7 +40,7 @@ struct Head<'a, T> {
 pub struct Checkpoints<'a> {
     observer: &'a dyn Observer,
     course: Course,
-    kept: RefCell<Option<Kept>>,
+    kept: Cell<Option<Kept>>,
 }
 
 /// What an earlier attempt kept of a recovery.
@@ -47,19 +50,18 @@ pub struct Kept {
 }
 
 /// Tensors in the order in which they were kept.
-#[derive(Default)]
-pub struct Tensors(std::collections::VecDeque<Tensor>);
+pub struct Tensors(VecDeque<Tensor>);
 
 impl<'a> Checkpoints<'a> {
     /// From what the observer kept, or from the start.
     pub fn resume(observer: &'a dyn Observer) -> Self {
         let (course, kept) = observer.kept().and_then(|bytes| read(&bytes)).unzip();
-        Self { observer, course: course.unwrap_or_default(), kept: RefCell::new(kept) }
+        Self { observer, course: course.unwrap_or_default(), kept: Cell::new(kept) }
     }
 
     /// From the start, and keeping nothing.
     pub fn none() -> Checkpoints<'static> {
-        Checkpoints { observer: &Unobserved, course: Course::default(), kept: RefCell::default() }
+        Checkpoints { observer: &Unobserved, course: Course::default(), kept: Cell::default() }
     }
 
     /// What is behind it.
@@ -100,6 +102,13 @@ impl<'a> Checkpoints<'a> {
         let Kept { recovery, tensors } = self.kept.take()?;
         Some((serde_json::from_value(recovery).ok()?, tensors))
     }
+}
+
+/// Tells that a recovery goes on from a step of an earlier attempt, and gives when it would have begun without a break, where this
+/// attempt `began` and the earlier one took so many seconds.
+pub fn resumed(observer: &dyn Observer, began: Instant, step: Option<u32>, seconds: f64) -> Instant {
+    observer.event("resumed", json!({ "step": step, "seconds": seconds }));
+    began.checked_sub(Duration::from_secs_f64(seconds)).unwrap_or(began)
 }
 
 /// `None` where the bytes are no checkpoint of this program: the work begins anew, which costs time and nothing else.

@@ -1,15 +1,14 @@
 //! The authors' recipe: from the original weights, SGD with momentum, BatchNormalization in training mode.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tch::Tensor;
 
 use crate::compress::CompressError;
 use crate::compress::augment::Cut;
 use crate::compress::batchnorm::{self, Made};
-use crate::compress::checkpoint::{Checkpoints, Tensors};
+use crate::compress::checkpoint::{Checkpoints, Tensors, resumed};
 use crate::compress::config::FinetuneConfig;
 use crate::compress::distill::{Forward, feature_loss};
 use crate::compress::mixing::cutmix;
@@ -135,10 +134,9 @@ impl Run {
         if !tensors.restore_all(self.weights())? || !self.sgd.restore(&mut tensors)? {
             return Ok(None);
         }
-        observer.event("resumed", json!({ "step": from.step, "seconds": from.seconds }));
         (self.batches, self.views, self.history) = (from.batches, from.views, from.history);
         (self.step, self.asked) = (from.step, from.asked);
-        self.began = self.began.checked_sub(Duration::from_secs_f64(from.seconds)).unwrap_or(self.began);
+        self.began = resumed(observer, self.began, Some(from.step), from.seconds);
         Ok(Some(self))
     }
 

@@ -1,15 +1,14 @@
 //! Our recipe (method §6): a refitted start, then relative Muon on fresh mixed views with BatchNormalization frozen. The
 //! learning rate is found on the way, and every step has to beat the start on the images that decide.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::compress::CompressError;
 use crate::compress::batchnorm;
 use crate::compress::block::Block;
-use crate::compress::checkpoint::{Checkpoints, Tensors};
+use crate::compress::checkpoint::{Checkpoints, Tensors, resumed};
 use crate::compress::config::{FinetuneConfig, LARGE, Part, Recipe};
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::recoverability::Setting;
@@ -248,10 +247,9 @@ impl Recovery<'_> {
     /// Learns where an earlier attempt stood.
     fn resume(&mut self) {
         let Some((stand, mut tensors)) = self.checkpoints.take::<Stand>() else { return };
-        self.observer
-            .event("resumed", json!({ "step": stand.runs.last().map(|(_, run)| run.step), "seconds": stand.seconds }));
+        let step = stand.runs.last().map(|(_, run)| run.step);
+        self.began = resumed(self.observer, self.began, step, stand.seconds);
         (self.asked, self.tried) = (stand.asked, stand.tried);
-        self.began = self.began.checked_sub(Duration::from_secs_f64(stand.seconds)).unwrap_or(self.began);
         let with_tensors = |(of, standing): (Of, Standing)| {
             let its = standing.tensors_of(&mut tensors);
             (of, standing, its)
