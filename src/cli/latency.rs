@@ -9,8 +9,8 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 
 use crate::compress::latency::{
-    Basis, Engine, Exclusive, HostLock, LatencyConfig, LatencyError, Model, Plan, Probe, Samples, Source, measure,
-    model_inputs, run_child as serve_one_request,
+    Basis, Engine, HostLock, LatencyConfig, LatencyError, Model, Plan, Probe, Samples, Source, measure, model_inputs,
+    run_child as serve_one_request,
 };
 use crate::exec::Device;
 
@@ -97,22 +97,25 @@ fn measured(args: &Args) -> Result<Samples, LatencyError> {
     let config = LatencyConfig { engine, batch: args.batch as usize, threads: args.threads as usize };
     let plan =
         Plan { pairs: args.runs as usize, max_seconds: args.seconds.max(0.0), seed: args.seed, ..Plan::default() };
-    let _alone = wait_for_the_host()?;
-    let spinner = ProgressBar::new_spinner().with_message("measuring");
-    spinner.enable_steady_tick(Duration::from_millis(200));
-    let measured = measure(&Probe::current(args.device)?, &models, &config, &plan, &|| false);
-    spinner.finish_and_clear();
-    measured.map_err(|error| with_path(error, args))
+    let probe = Probe::current(args.device)?;
+    alone(|| {
+        let spinner = ProgressBar::new_spinner().with_message("measuring");
+        spinner.enable_steady_tick(Duration::from_millis(200));
+        let measured = measure(&probe, &models, &config, &plan, &|| false);
+        spinner.finish_and_clear();
+        measured.map_err(|error| with_path(error, args))
+    })
 }
 
-fn wait_for_the_host() -> Result<Exclusive, LatencyError> {
+fn alone<T>(measure: impl Fn() -> Result<T, LatencyError>) -> Result<T, LatencyError> {
     let said = Cell::new(false);
-    HostLock::of_host().exclusive(&|| {
+    let waits = || {
         if !said.replace(true) {
             eprintln!("waiting until nothing else is computed on this host");
         }
         false
-    })
+    };
+    HostLock::of_host().alone(&waits, measure)
 }
 
 /// Labels are ours; a message names the file.

@@ -19,7 +19,7 @@ mod statistics;
 pub use child::run_child;
 pub use error::LatencyError;
 pub use inputs::model_inputs;
-pub use lock::{Exclusive, HostLock, Shared};
+pub use lock::{HostLock, Shared};
 pub use probe::{Model, Probe, Source, measure};
 pub use protocol::Input;
 pub use samples::{Round, Samples, Series};

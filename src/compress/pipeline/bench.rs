@@ -205,9 +205,9 @@ impl Bench {
         let model = |(label, bytes)| Model { label, source: Source::Bytes(bytes), inputs: inputs.clone() };
         let models: Vec<Model> = all.map(model).collect();
         let cancelled = || observer.cancelled();
-        let _alone = HostLock::of_host().exclusive(&cancelled)?;
         let plan = Plan { seed: self.config.seed, ..occasion.plan() };
-        Ok(latency::measure(&self.probe, &models, &self.config.latency, &plan, &cancelled)?)
+        let measure = || latency::measure(&self.probe, &models, &self.config.latency, &plan, &cancelled);
+        Ok(HostLock::of_host().alone(&cancelled, measure)?)
     }
 
     /// The images and what is fed beside them.

@@ -94,7 +94,8 @@ async fn a_worker_killed_at_any_moment_costs_one_task_and_changes_nothing() {
     app.examine().await;
 }
 
-/// Stopped, not dead: nobody is told, its lease runs out, another takes its task; then it goes on as if nothing had happened.
+/// Stopped, not dead: nobody is told, its lease runs out, another on the same host takes its task, and measures there, too; then
+/// it goes on as if nothing had happened.
 #[tokio::test]
 async fn a_worker_that_comes_back_after_its_lease_changes_no_row() {
     let app = TestApp::start(&["--workers", "cpu"]).await;
@@ -105,7 +106,8 @@ async fn a_worker_that_comes_back_after_its_lease_changes_no_row() {
     app.until("it scores", Duration::from_secs(120), async || app.events(&id).await.iter().any(begun)).await;
     kill(zombie, Signal::SIGSTOP).expect("stopped");
     let stopped = Instant::now();
-    let mut other = OtherWorker::start(&app, &[], &[]).await;
+    let host = app.dir.path().join("tmp");
+    let mut other = OtherWorker::start(&app, &[], &[("TMPDIR", &host.to_string_lossy())]).await;
     app.until("its task is taken", Duration::from_secs(60), async || {
         app.event_kinds(&id).await.iter().any(|kind| kind == "task_rescued")
     })
