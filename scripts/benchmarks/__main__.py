@@ -7,8 +7,8 @@ what the system says of that process and its children. Quality is measured after
 images that no job has seen. What a job brought is kept under bench-out/ and, once the file is written, in docs/benchmarks: a run
 that was broken off goes on where it stood, and `--render` writes the file from what is there.
 
-Without ../shared (real networks beyond the example's) the example alone is run, and the file says so. The short form takes a
-quarter of an hour on two cores; `--full` runs the paper's recipe with all its steps, more image counts, seeds, networks and
+Without ../shared (real networks beyond the example's) the example alone is run, and the file says so. The short form takes
+twenty minutes on two cores; `--full` runs the paper's recipe with all its steps, more image counts, seeds, networks and
 sections: many hours.
 """
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use tch::{Device, Tensor};
 
 use super::CompressError;
-use super::observer::{Observer, Unobserved};
+use super::observer::Observer;
 use super::report::GivenUp;
 
 /// Of which program a checkpoint is: another one may have another course.
@@ -36,9 +36,10 @@ struct Head<'a, T> {
     recovery: T,
 }
 
-/// Keeps where a fine-tuning stands, and tells where an earlier attempt stood.
+/// Who watches a fine-tuning: keeps where it stands, and tells where an earlier attempt stood.
 pub struct Checkpoints<'a> {
     observer: &'a dyn Observer,
+    keeps: bool,
     course: Course,
     kept: Cell<Option<Kept>>,
 }
@@ -56,12 +57,17 @@ impl<'a> Checkpoints<'a> {
     /// From what the observer kept, or from the start.
     pub fn resume(observer: &'a dyn Observer) -> Self {
         let (course, kept) = observer.kept().and_then(|bytes| read(&bytes)).unzip();
-        Self { observer, course: course.unwrap_or_default(), kept: Cell::new(kept) }
+        Self { observer, keeps: true, course: course.unwrap_or_default(), kept: Cell::new(kept) }
     }
 
     /// From the start, and keeping nothing.
-    pub fn none() -> Checkpoints<'static> {
-        Checkpoints { observer: &Unobserved, course: Course::default(), kept: Cell::default() }
+    pub fn none(observer: &'a dyn Observer) -> Self {
+        Self { observer, keeps: false, course: Course::default(), kept: Cell::default() }
+    }
+
+    /// Who is told how far it has come, and may stop it.
+    pub fn observer(&self) -> &dyn Observer {
+        self.observer
     }
 
     /// What is behind it.
@@ -78,7 +84,7 @@ impl<'a> Checkpoints<'a> {
 
     /// True where it is time to keep.
     pub fn due(&self) -> bool {
-        self.observer.wants_checkpoint()
+        self.keeps && self.observer.wants_checkpoint()
     }
 
     /// Keeps where a recovery stands; no tensor may be empty, which torch-sys would write from a null pointer.
@@ -102,13 +108,13 @@ impl<'a> Checkpoints<'a> {
         let Kept { recovery, tensors } = self.kept.take()?;
         Some((serde_json::from_value(recovery).ok()?, tensors))
     }
-}
 
-/// Tells that a recovery goes on from a step of an earlier attempt, and gives when it would have begun without a break, where this
-/// attempt `began` and the earlier one took so many seconds.
-pub fn resumed(observer: &dyn Observer, began: Instant, step: Option<u32>, seconds: f64) -> Instant {
-    observer.event("resumed", json!({ "step": step, "seconds": seconds }));
-    began.checked_sub(Duration::from_secs_f64(seconds)).unwrap_or(began)
+    /// Tells that a recovery goes on from a step of an earlier attempt, and gives when it would have begun without a break, where
+    /// this attempt `began` and the earlier one took so many seconds.
+    pub fn resumed(&self, began: Instant, step: Option<u32>, seconds: f64) -> Instant {
+        self.observer.event("resumed", json!({ "step": step, "seconds": seconds }));
+        began.checked_sub(Duration::from_secs_f64(seconds)).unwrap_or(began)
+    }
 }
 
 /// `None` where the bytes are no checkpoint of this program: the work begins anew, which costs time and nothing else.

@@ -61,8 +61,8 @@ fn recover(scene: &Scene, config: &FinetuneConfig, keeper: &Keeper) -> Recovered
     let plain = Student::dropped(&scene.network, &blocks, Device::Cpu).expect("drops");
     let (setting, checkpoints) = (scene.setting(), Checkpoints::resume(keeper));
     match config.recipe {
-        Recipe::Practised => by_practised(&setting, &plain, &blocks, config, &checkpoints, keeper),
-        Recipe::Paper => by_paper(&setting, &plain, config, &checkpoints, keeper),
+        Recipe::Practised => by_practised(&setting, &plain, &blocks, config, &checkpoints),
+        Recipe::Paper => by_paper(&setting, &plain, config, &checkpoints),
     }
     .expect("recovers")
 }

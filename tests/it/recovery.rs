@@ -108,8 +108,8 @@ impl Scene {
         let blocks = self.blocks(dropped);
         let plain = Student::dropped(&self.network, &blocks, Device::Cpu).expect("drops");
         let config = FinetuneConfig { recipe: Recipe::Practised, steps: Some(steps), ..FinetuneConfig::default() };
-        let recovered = by_practised(&self.setting(), &plain, &blocks, &config, &Checkpoints::none(), &Unobserved)
-            .expect("recovers");
+        let recovered =
+            by_practised(&self.setting(), &plain, &blocks, &config, &Checkpoints::none(&Unobserved)).expect("recovers");
         (plain, recovered)
     }
 }
@@ -320,7 +320,7 @@ fn a_job_says_what_it_computed_in() {
     let plain = Student::dropped(&scene.network, &blocks, Device::Cpu).expect("drops");
     for wish in [Precision::Float32, Precision::Bfloat16] {
         let config = FinetuneConfig { steps: Some(10), precision: Some(wish), ..FinetuneConfig::default() };
-        let recovered = by_practised(&scene.setting(), &plain, &blocks, &config, &Checkpoints::none(), &Unobserved)
+        let recovered = by_practised(&scene.setting(), &plain, &blocks, &config, &Checkpoints::none(&Unobserved))
             .expect("recovers");
         assert_eq!(recovered.report.precision, wish);
         assert!(scene.loss(recovered.measured()) < scene.loss(&plain), "{wish:?}");
@@ -415,7 +415,7 @@ fn a_budget_ends_training_long_before_its_steps() {
     let plain = Student::dropped(&scene.network, &blocks, Device::Cpu).expect("drops");
     let config = FinetuneConfig { steps: Some(1_000_000), budget_seconds: Some(1), ..FinetuneConfig::default() };
     let recovered =
-        by_practised(&scene.setting(), &plain, &blocks, &config, &Checkpoints::none(), &Unobserved).expect("recovers");
+        by_practised(&scene.setting(), &plain, &blocks, &config, &Checkpoints::none(&Unobserved)).expect("recovers");
     assert!(recovered.report.steps_run < 1_000_000, "{:?}", recovered.report);
     assert!(scene.loss(recovered.measured()) <= scene.loss(&plain));
 }

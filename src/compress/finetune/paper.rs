@@ -8,11 +8,11 @@ use tch::Tensor;
 use crate::compress::CompressError;
 use crate::compress::augment::Cut;
 use crate::compress::batchnorm::{self, Made};
-use crate::compress::checkpoint::{Checkpoints, Tensors, resumed};
+use crate::compress::checkpoint::{Checkpoints, Tensors};
 use crate::compress::config::FinetuneConfig;
 use crate::compress::distill::{Forward, feature_loss};
 use crate::compress::mixing::cutmix;
-use crate::compress::observer::{Observer, Phase};
+use crate::compress::observer::Phase;
 use crate::compress::random::stream;
 use crate::compress::recoverability::Setting;
 use crate::compress::report::{FinetuneReport, HistoryPoint};
@@ -31,12 +31,12 @@ pub fn by_paper(
     start: &Student,
     config: &FinetuneConfig,
     checkpoints: &Checkpoints,
-    observer: &dyn Observer,
 ) -> Result<Recovered, CompressError> {
+    let observer = checkpoints.observer();
     let (student, made) = batchnorm::make(setting.network, setting.teacher, start, setting.samples)?;
     let new = || Run::new(setting, student.copy()?, &made, config.steps_at(setting.samples.pixels(), false));
     let mut run = match checkpoints.take() {
-        Some((standing, tensors)) => new()?.go_on(standing, tensors, observer)?.map_or_else(new, Ok)?,
+        Some((standing, tensors)) => new()?.go_on(standing, tensors, checkpoints)?.map_or_else(new, Ok)?,
         None => new()?,
     };
     if run.history.is_empty() {
@@ -129,14 +129,14 @@ impl Run {
         mut self,
         from: Standing,
         mut tensors: Tensors,
-        observer: &dyn Observer,
+        checkpoints: &Checkpoints,
     ) -> Result<Option<Self>, CompressError> {
         if !tensors.restore_all(self.weights())? || !self.sgd.restore(&mut tensors)? {
             return Ok(None);
         }
         (self.batches, self.views, self.history) = (from.batches, from.views, from.history);
         (self.step, self.asked) = (from.step, from.asked);
-        self.began = resumed(observer, self.began, Some(from.step), from.seconds);
+        self.began = checkpoints.resumed(self.began, Some(from.step), from.seconds);
         Ok(Some(self))
     }
 

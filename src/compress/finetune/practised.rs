@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::compress::CompressError;
 use crate::compress::batchnorm;
 use crate::compress::block::Block;
-use crate::compress::checkpoint::{Checkpoints, Tensors, resumed};
+use crate::compress::checkpoint::{Checkpoints, Tensors};
 use crate::compress::config::{FinetuneConfig, LARGE, Part, Recipe};
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::recoverability::Setting;
@@ -63,14 +63,13 @@ pub fn by_practised(
     dropped: &[&Block],
     config: &FinetuneConfig,
     checkpoints: &Checkpoints,
-    observer: &dyn Observer,
 ) -> Result<Recovered, CompressError> {
     let began = Instant::now();
     let refitted = match config.has(Part::Start) {
-        true => start::refitted(setting, plain.copy()?, dropped, observer)?,
+        true => start::refitted(setting, plain.copy()?, dropped, checkpoints.observer())?,
         false => Refitted::nothing(plain.copy()?),
     };
-    recovered(setting, plain, refitted, config, began, (checkpoints, observer))
+    recovered(setting, plain, refitted, config, began, checkpoints)
 }
 
 /// Refits every writer of a student that has all blocks of its teacher with fewer channels inside, then distils.
@@ -82,7 +81,7 @@ pub fn narrowed_by_practised(
 ) -> Result<Recovered, CompressError> {
     let began = Instant::now();
     let refitted = start::every_writer(setting, plain.copy()?, observer)?;
-    recovered(setting, plain, refitted, config, began, (&Checkpoints::none(), observer))
+    recovered(setting, plain, refitted, config, began, &Checkpoints::none(observer))
 }
 
 fn recovered(
@@ -91,7 +90,7 @@ fn recovered(
     refitted: Refitted,
     config: &FinetuneConfig,
     began: Instant,
-    (checkpoints, observer): (&Checkpoints, &dyn Observer),
+    checkpoints: &Checkpoints,
 ) -> Result<Recovered, CompressError> {
     let steps = config.steps_at(setting.samples.pixels(), setting.samples.made);
     let start = Prepared::new(setting, refitted, config, steps)?;
@@ -99,7 +98,7 @@ fn recovered(
         setting,
         config,
         steps,
-        observer,
+        observer: checkpoints.observer(),
         start: &start,
         began,
         undone: Vec::new(),
@@ -248,7 +247,7 @@ impl Recovery<'_> {
     fn resume(&mut self) {
         let Some((stand, mut tensors)) = self.checkpoints.take::<Stand>() else { return };
         let step = stand.runs.last().map(|(_, run)| run.step);
-        self.began = resumed(self.observer, self.began, step, stand.seconds);
+        self.began = self.checkpoints.resumed(self.began, step, stand.seconds);
         (self.asked, self.tried) = (stand.asked, stand.tried);
         let with_tensors = |(of, standing): (Of, Standing)| {
             let its = standing.tensors_of(&mut tensors);

@@ -117,9 +117,9 @@ fn recover(
         Some(config) if !blocks.is_empty() => Some(match config.recipe {
             Recipe::Practised => {
                 let setting = bench.mixed_setting(observer)?;
-                by_practised(&setting, &start, &blocks, config, checkpoints, observer)?
+                by_practised(&setting, &start, &blocks, config, checkpoints)?
             }
-            Recipe::Paper => by_paper(&bench.setting()?, &start, config, checkpoints, observer)?,
+            Recipe::Paper => by_paper(&bench.setting()?, &start, config, checkpoints)?,
         }),
         _ => None,
     };

@@ -182,7 +182,11 @@ async fn random_kills_restarts_and_cancels_leave_nothing_to_find() {
     let mut ends = std::collections::BTreeMap::<String, usize>::new();
     for id in &ids {
         let ended = app.finished(id, Duration::from_secs(600)).await;
-        *ends.entry(ended["status"].as_str().expect("a status").to_owned()).or_default() += 1;
+        let status = ended["status"].as_str().expect("a status");
+        if status == "failed" {
+            println!("failed: {}", ended["error"]);
+        }
+        *ends.entry(status.to_owned()).or_default() += 1;
     }
     let unexpected = ends.keys().any(|status| !["succeeded", "cancelled", "failed"].contains(&status.as_str()));
     assert!(!unexpected && !ids.is_empty(), "{ends:?}");
