@@ -57,6 +57,7 @@ lint: setup
 	$(cargo) fmt --check
 	$(cargo) fmt --check --manifest-path fuzz/Cargo.toml
 	$(cargo) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(cargo) doc --locked --no-deps --lib --document-private-items --quiet
 
 ## The release binary at target/release/practised, wherever cargo builds.
 build: setup

@@ -1,6 +1,6 @@
 //! The network as a graph, independent of protobuf, of tensors that compute, and of the service.
 //!
-//! A graph comes from [`crate::onnx`], is made plain by [`fold`] (shapes known, arithmetic on constants gone), read by
+//! A graph comes from [`crate::onnx`], is made plain by [`fold()`] (shapes known, arithmetic on constants gone), read by
 //! the layers above, and edited only by a [`patch::Patch`], which checks the result.
 
 pub mod attrs;

@@ -26,7 +26,7 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Constant tensors by value name.
     pub initializers: IndexMap<String, Arc<TensorData>>,
-    /// Shapes and types of intermediate values, as declared in the file or inferred by [`super::fold`].
+    /// Shapes and types of intermediate values, as declared in the file or inferred by [`super::fold()`].
     pub values: BTreeMap<String, ValueType>,
 }
 

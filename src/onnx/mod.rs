@@ -1,7 +1,7 @@
 //! ONNX files: protobuf to [`Graph`] and back.
 //!
-//! What [`encode`] is not told to change comes back as it came: names, order, attributes, doc strings, metadata,
-//! unknown fields. Files come from customers, so [`decode`] never panics and never allocates what a file merely claims.
+//! What [`encode()`] is not told to change comes back as it came: names, order, attributes, doc strings, metadata,
+//! unknown fields. Files come from customers, so [`decode()`] never panics and never allocates what a file merely claims.
 
 mod attribute;
 mod decode;
@@ -33,7 +33,7 @@ pub struct Model {
     source: Source,
 }
 
-/// What the file said, for [`encode`] to start from.
+/// What the file said, for [`encode()`] to start from.
 #[derive(Debug, Clone)]
 struct Source {
     /// The message, without the raw bytes of tensors that [`Graph`] shares.

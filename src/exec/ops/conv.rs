@@ -1,4 +1,4 @@
-//! Conv and ConvTranspose over one to three spatial axes: (N, C, [D, [H,]] W).
+//! Conv and ConvTranspose over one to three spatial axes: `(N, C, [D, [H,]] W)`.
 
 use tch::Tensor;
 

@@ -1,4 +1,4 @@
-//! Pools over one to three spatial axes: (N, C, [D, [H,]] W).
+//! Pools over one to three spatial axes: `(N, C, [D, [H,]] W)`.
 
 use tch::Tensor;
 
