@@ -44,6 +44,7 @@ pub mod mixing;
 pub mod muon;
 pub mod names;
 pub mod network;
+mod nominal;
 pub mod observer;
 pub mod onnxruntime;
 pub mod pair;

@@ -15,10 +15,7 @@ use super::block::{self, Block};
 use super::companions::{self, Companion, Given};
 use super::dominators::Dominators;
 use super::tap::{self, Tap};
-use super::{CompressError, macs};
-
-/// Height and width that a network with free ones is looked at with when no image tells.
-const NOMINAL_SIZE: (usize, usize) = (224, 224);
+use super::{CompressError, macs, nominal};
 
 /// A loaded teacher.
 pub struct Network {
@@ -51,8 +48,10 @@ pub struct ImageInput {
     pub layout: Layout,
     /// Channels: 3 for RGB, 1 for grey.
     pub channels: usize,
-    /// Height and width where the file fixes them.
-    pub size: Option<(usize, usize)>,
+    /// Height where the file fixes it.
+    pub height: Option<usize>,
+    /// Width where the file fixes it.
+    pub width: Option<usize>,
     /// Batch where the file fixes it.
     pub batch: Option<usize>,
     /// All sizes as the file has them, in its order.
@@ -99,9 +98,9 @@ impl Layout {
 }
 
 impl Network {
-    /// Decodes, folds and checks a file; a network with a free height and width is looked at in a nominal size.
+    /// Decodes, folds and checks a file; a network with a free height or width is looked at with one that it computes with.
     pub fn load(bytes: &[u8]) -> Result<Self, CompressError> {
-        Self::load_for(bytes, &Given::new(), |input| Ok(input.size.unwrap_or(NOMINAL_SIZE)))
+        Self::loaded(bytes, &Given::new(), |_| Ok(None))
     }
 
     /// Decodes, folds and checks a file, for images whose height and width `size` tells once the input is known, and `given`
@@ -111,13 +110,21 @@ impl Network {
         given: &Given,
         size: impl FnOnce(&ImageInput) -> Result<(usize, usize), CompressError>,
     ) -> Result<Self, CompressError> {
+        Self::loaded(bytes, given, |input| size(input).map(Some))
+    }
+
+    fn loaded(
+        bytes: &[u8],
+        given: &Given,
+        size: impl FnOnce(&ImageInput) -> Result<Option<(usize, usize)>, CompressError>,
+    ) -> Result<Self, CompressError> {
         let mut model = onnx::decode(bytes)?;
         to_inference(&mut model.graph);
         let input = ImageInput::of(&model.graph).map_err(|refusal| with_obstacles(refusal, &model.graph))?;
         let companions = companions::find(&model.graph, &input, given)?;
-        let size = size(&input)?;
-        let graph = prepared(&model.graph, &input, &companions, size);
-        let graph = graph.map_err(|refusal| with_obstacles(refusal, &model.graph))?;
+        let at = |size| prepared(&model.graph, &input, &companions, size);
+        let looked_at = nominal::looked_at(&input, size(&input)?, at);
+        let (size, graph) = looked_at.map_err(|refusal| with_obstacles(refusal, &model.graph))?;
         CompressError::check(obstacles(&graph))?;
         let tree = Dominators::new(&graph);
         let (answers, blocks) = (answers(&graph, &tree)?, block::find(&graph, &tree)?);
@@ -328,13 +335,18 @@ impl ImageInput {
             Layout::Nchw => name.clone(),
             Layout::Nhwc => graph.free_name(&format!("{name}/nchw")),
         };
-        let (size, batch) = (height.known().zip(width.known()), batch.known());
-        Ok(Self { name: in_graph, file_name: name.clone(), layout, channels, size, batch, dims })
+        let (height, width, batch) = (height.known(), width.known(), batch.known());
+        Ok(Self { name: in_graph, file_name: name.clone(), layout, channels, height, width, batch, dims })
     }
 
     /// What images have to come out as.
     pub fn wants(&self) -> ModelInput {
-        ModelInput { channels: Some(self.channels), height: self.size.map(|s| s.0), width: self.size.map(|s| s.1) }
+        ModelInput { channels: Some(self.channels), height: self.height, width: self.width }
+    }
+
+    /// Height and width, where the file fixes both.
+    pub fn size(&self) -> Option<(usize, usize)> {
+        self.height.zip(self.width)
     }
 }
 

@@ -151,7 +151,7 @@ impl Preprocess {
         };
         let Some((height, width)) = fixed.or(wished) else {
             return Err(ImageError::InputMismatch {
-                detail: "the model leaves height and width free, and there is no image to tell them".to_owned(),
+                detail: "the model leaves its height or width free, and there is no image to tell them".to_owned(),
                 hint: "set preprocess.crop to the size that the model is used with, such as 224".to_owned(),
             });
         };

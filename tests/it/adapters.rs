@@ -134,7 +134,7 @@ fn adapters_of_every_family_merge_exactly() {
         let path = entry.expect("a file").path();
         let family = path.file_stem().expect("a name").to_string_lossy().into_owned();
         let network = Network::load(&std::fs::read(&path).expect("a fixture")).expect("a network");
-        let side = network.input.size.map_or(32, |(height, _)| height as i64);
+        let side = network.input.size().map_or(32, |(height, _)| height as i64);
         for block in network.blocks.iter().filter(|block| block.droppable()) {
             let dropped = [block];
             let it = Adapted::new(&network, &dropped, side).moved();

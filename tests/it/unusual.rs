@@ -345,3 +345,48 @@ fn a_file_that_answers_with_no_numbers_is_not_taken_for_the_same() {
     let differs = verify(&network, &rooted, &images, Some(&zeros), Device::Cpu);
     assert!(matches!(differs, Err(CompressError::ExportDiffers { .. })), "{differs:?}");
 }
+
+/// A network whose file tells neither height nor width, and that computes with images of one size alone: behind its last maps
+/// stands a pool of half that size, and a linear layer.
+fn of_one_size(side: usize, height: Dim, width: Dim) -> Vec<u8> {
+    let mut graph = TinyResNet::default().graph();
+    graph.inputs[0].ty.shape = Some(vec![Dim::Symbol("N".into()), Dim::Known(3), height, width]);
+    let pool = graph.nodes.iter_mut().find(|node| node.op == "GlobalAveragePool").expect("a head");
+    pool.op = "AveragePool".into();
+    pool.attrs.0.insert("kernel_shape".into(), Attribute::Ints(vec![side as i64 / 2; 2]));
+    onnx::encode_graph(&graph, 10).expect("written")
+}
+
+fn free(name: &str) -> Dim {
+    Dim::Symbol(name.into())
+}
+
+#[test]
+fn the_one_size_that_a_network_computes_with_is_found_where_its_file_leaves_it_free() {
+    for (side, height, width) in
+        [(32, free("H"), free("W")), (32, Dim::Known(32), free("W")), (44, Dim::Known(44), Dim::Known(44))]
+    {
+        let network = Network::load(&of_one_size(side, height, width)).expect("loads");
+        assert_eq!((network.size, network.blocks.len()), ((side, side), 4));
+    }
+    let error =
+        Network::load(&of_one_size(44, free("H"), free("W"))).err().expect("none of the usual sizes").to_string();
+    assert!(error.contains("leaves its height or width free") && error.contains("224×224, 32×32"), "{error}");
+    assert!(error.contains("export it with that one"), "{error}");
+}
+
+#[test]
+fn images_of_a_size_that_a_network_does_not_compute_with_are_refused_by_the_one_that_it_does() {
+    let desk = Desk::new(&TinyResNet::default());
+    for (side, wants) in [(32, "32×32"), (44, "preprocess.resize")] {
+        desk.put("model.onnx", &of_one_size(side, free("H"), free("W")));
+        let (code, said) = desk.refused(&COMPRESS);
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("images of 8×8") && said.contains(wants), "{said}");
+    }
+    desk.put("model.onnx", &of_one_size(32, free("H"), free("W")));
+    let mut job = desk.job();
+    job["preprocess"] = serde_json::json!({"resize": [32, 32]});
+    desk.put("job.json", job.to_string().as_bytes());
+    assert_eq!(desk.json(&COMPRESS)["outcome"], "target_met");
+}

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use crate::compress::config::{JobConfig, Target};
 use crate::compress::latency::{self, Basis, Reduction};
+use crate::compress::network::Network;
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::report::{
     BlockRow, CostReport, ImageCounts, LatencyReport, Outcome, QualityReport, Report, Reproduce, Size, SizeReport,
 };
-use crate::compress::{CompressError, analyse, export as file, onnxruntime};
+use crate::compress::{CompressError, export as file, onnxruntime};
 
 use super::bench::{TEACHER, reduction, sha256};
 use super::select::STUDENT;
@@ -118,7 +119,7 @@ fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u
         curve: found.selection.curve.clone(),
         ties: found.selection.ties.clone(),
         given_up: found.summary.given_up.clone(),
-        size: SizeReport { teacher: size(&bench.model)?, student: size(student)? },
+        size: SizeReport { teacher: size(bench, &bench.model)?, student: size(bench, student)? },
         cost: CostReport::default(),
         warnings: warnings(bench, found.measured, found.selection, found.summary, outcome, &reduction)?,
         reproduce: reproduce(bench, student, onnxruntime::version()),
@@ -179,8 +180,9 @@ fn latency_report(
     })
 }
 
-fn size(model: &[u8]) -> Result<Size, CompressError> {
-    let analysis = analyse::analyse(model)?;
+/// With images of the job's size.
+fn size(bench: &Bench, model: &[u8]) -> Result<Size, CompressError> {
+    let analysis = Network::load_for(model, &bench.config.inputs, |_| Ok(bench.network.size))?.analysis();
     Ok(Size { parameters: analysis.parameters, macs: analysis.macs, bytes: model.len() as u64 })
 }
 

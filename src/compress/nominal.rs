@@ -1,0 +1,88 @@
+//! The height and width that a network is looked at with.
+//!
+//! Convolutions take any, but many a network with free ones computes with a single size: a linear layer follows its maps, or a
+//! reshape spells them out. Where no image tells, and where the images' is none of those, it is found by trying.
+
+use indexmap::IndexSet;
+
+use crate::graph::{Graph, GraphError, Problem};
+use crate::images::ImageError;
+
+use super::CompressError;
+use super::network::ImageInput;
+
+/// Heights and widths in the order in which they are tried: photographs, small images, lines of text.
+const SIZES: [(usize, usize); 12] = [
+    (224, 224),
+    (32, 32),
+    (28, 28),
+    (64, 64),
+    (128, 128),
+    (256, 256),
+    (299, 299),
+    (320, 320),
+    (416, 416),
+    (640, 640),
+    (48, 320),
+    (32, 128),
+];
+
+/// The size that a network is looked at with, and the graph `at` it: `wanted`, which the images come out as, or where there is
+/// none the first that it computes with.
+///
+/// # Errors
+/// Those of `at`; where the file leaves height or width free, the error says what was tried, or which size it takes instead.
+pub(super) fn looked_at(
+    input: &ImageInput,
+    wanted: Option<(usize, usize)>,
+    at: impl Fn((usize, usize)) -> Result<Graph, CompressError>,
+) -> Result<((usize, usize), Graph), CompressError> {
+    let sizes = sizes(input);
+    let first = wanted.unwrap_or(sizes[0]);
+    let refusal = match at(first) {
+        Ok(graph) => return Ok((first, graph)),
+        // Whatever else is wrong is so at every size.
+        Err(CompressError::Graph(refusal)) if input.size().is_none() => refusal,
+        Err(error) => return Err(error),
+    };
+    let mut others = sizes.iter().filter(|size| **size != first);
+    let found = others.find_map(|size| Some((*size, at(*size).ok()?)));
+    match (found, wanted) {
+        (Some(found), None) => Ok(found),
+        (Some((size, _)), Some(wanted)) => Err(takes_another(wanted, size).into()),
+        (None, Some(wanted)) => Err(at_none(input, &[wanted], SET_PREPROCESS, refusal).into()),
+        (None, None) => Err(at_none(input, &sizes, EXPORT_WITH_IT, refusal).into()),
+    }
+}
+
+/// The sizes that are tried, with what the file fixes.
+fn sizes(input: &ImageInput) -> Vec<(usize, usize)> {
+    let sized = SIZES.map(|(height, width)| (input.height.unwrap_or(height), input.width.unwrap_or(width)));
+    IndexSet::from(sized).into_iter().collect()
+}
+
+fn takes_another((height, width): (usize, usize), (takes_height, takes_width): (usize, usize)) -> ImageError {
+    ImageError::InputMismatch {
+        detail: format!(
+            "the model does not compute with images of {width}×{height} (width×height), which is what they come out as; it does \
+             with {takes_width}×{takes_height}"
+        ),
+        hint: format!(
+            "set preprocess to {{\"resize\": [{takes_height}, {takes_width}]}}, or to what the model was trained with"
+        ),
+    }
+}
+
+const SET_PREPROCESS: &str = "if it takes another size, set preprocess.resize or preprocess.crop to that";
+const EXPORT_WITH_IT: &str = "if it takes another size, export it with that one";
+
+/// What is wrong at the first size, with a word on all that were tried ahead of it.
+fn at_none(input: &ImageInput, tried: &[(usize, usize)], hint: &str, refusal: GraphError) -> GraphError {
+    let tried: Vec<String> = tried.iter().map(|(height, width)| format!("{width}×{height}")).collect();
+    let detail = format!(
+        "the file leaves its height or width free, and the network does not compute with images of {} (width×height)",
+        tried.join(", ")
+    );
+    let ahead = Problem::of(&input.file_name, detail, hint);
+    GraphError { problems: std::iter::once(ahead).chain(refusal.problems).collect() }
+}
