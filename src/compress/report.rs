@@ -262,7 +262,8 @@ pub struct FinetuneReport {
     pub recipe: Recipe,
     /// Whether the images of a batch were mixed with each other.
     pub mixing: bool,
-    /// Whether the outputs of the blocks on the way were to meet the teacher's.
+    /// Whether the outputs of the blocks on the way were to meet the teacher's; false too where training with them lowered
+    /// nothing and was done once more without.
     #[serde(default)]
     pub hints: bool,
     /// What the steps computed in.

@@ -435,3 +435,38 @@ fn a_handful_of_images_is_decided_by_mixtures_and_helps_on_images_never_seen() {
     let (before, after) = (others.loss(&plain), others.loss(&recovered.student));
     assert!(after < before, "{before} → {after}");
 }
+
+/// `layer1.1` writes a large channel that nothing reads but the blocks' sums: no other layer can make up for it, and the features
+/// do not need it.
+fn with_a_channel_that_only_hints_see() -> Vec<u8> {
+    let mut graph = TinyResNet { bn: BatchNorm::Folded, blocks: 3, ..TinyResNet::default() }.graph();
+    for (name, tensor) in &mut graph.initializers {
+        let Some(mut values) = tensor.to_f32() else { continue };
+        let (rows, dims) = (tensor.dims.first().copied().unwrap_or(1), tensor.dims.clone());
+        let row = values.len() / rows.max(1);
+        match name.as_str() {
+            "layer1.1.conv2.weight" => values[..row].iter_mut().for_each(|value| *value *= 400.0),
+            "layer1.2.conv1.weight"
+            | "layer2.0.conv1.weight"
+            | "layer2.0.shortcut.weight"
+            | "layer2.0.shortcut.conv.weight" => {
+                let area = dims[2] * dims[3];
+                values.chunks_mut(row).for_each(|row| row[..area].fill(0.0));
+            }
+            _ => continue,
+        }
+        *tensor = std::sync::Arc::new(TensorData::from_f32(&dims, &values));
+    }
+    onnx::encode_graph(&graph, 10).expect("encodes")
+}
+
+#[test]
+fn hints_that_lead_astray_are_left_out() {
+    let net = TinyResNet { blocks: 3, ..TinyResNet::default() };
+    let scene = Scene::of(&with_a_channel_that_only_hints_see(), &net, 40, 8);
+    let (_, recovered) = scene.recover(&["layer1.1"], 150);
+    let Recovered { student, report, .. } = &recovered;
+    let refitted = report.refit.as_ref().expect("refitted").loss_after;
+    assert!(!report.hints && !report.recovery_rolled_back, "{report:?}");
+    assert!(scene.loss(student) < 0.9 * refitted, "{} from {refitted}", scene.loss(student));
+}

@@ -73,6 +73,8 @@ pub(super) struct Run {
     pub(super) average: Option<Average>,
     /// Hurdles of its trial that are behind it.
     pub(super) hurdles: u32,
+    /// Whether there are hints.
+    pub(super) hinted: bool,
     /// Names of the weights that move.
     moving: Vec<String>,
 }
@@ -115,6 +117,7 @@ impl Run {
             looked: 0,
             average: None,
             hurdles: 0,
+            hinted: !hints.is_empty(),
             moving: names,
             student,
         })
