@@ -10,7 +10,7 @@ use practised::compress::report::FinetuneReport;
 use practised::compress::student::Student;
 use practised::exec::{Device, Params};
 
-use crate::recovery::Scene;
+use crate::recovery::{Scene, with_a_channel_that_only_hints_see};
 use crate::support::networks::{BatchNorm, TinyResNet};
 
 /// Begins where it is told to, and keeps every checkpoint it is given.
@@ -118,6 +118,28 @@ fn from_every_fifth_step_the_rest_of_the_way_leads_to_the_same_student() {
             }
         }
     }
+}
+
+/// Training with hints, in vain, and the second one without.
+#[test]
+fn with_hints_and_once_they_are_left_out_the_rest_of_the_way_leads_to_the_same_student() {
+    let net = TinyResNet { blocks: 3, ..TinyResNet::default() };
+    let scene = Scene::of(&with_a_channel_that_only_hints_see(), &net, 40, 8);
+    let [config, ..] = configs();
+    let config = FinetuneConfig { steps: Some(150), ..config };
+    let keeper = Keeper { every: true, ..Keeper::default() };
+    let whole = recover(&scene, &config, &keeper);
+    assert!(keeper.told("hints_left_out"));
+    let made = keeper.made.into_inner().expect("whole");
+    let left_out: Vec<bool> = (1..5)
+        .map(|part| {
+            let at = part * (made.len() - 1) / 4;
+            let keeper = Keeper::at(&made[at]);
+            assert_same(&whole, &recover(&scene, &config, &keeper), &format!("checkpoint {at} of {}", made.len()));
+            !keeper.told("hints_left_out")
+        })
+        .collect();
+    assert!(left_out.contains(&true) && left_out.contains(&false), "from both sides: {left_out:?}");
 }
 
 #[test]

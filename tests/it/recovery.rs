@@ -438,7 +438,7 @@ fn a_handful_of_images_is_decided_by_mixtures_and_helps_on_images_never_seen() {
 
 /// `layer1.1` writes a large channel that nothing reads but the blocks' sums: no other layer can make up for it, and the features
 /// do not need it.
-fn with_a_channel_that_only_hints_see() -> Vec<u8> {
+pub(crate) fn with_a_channel_that_only_hints_see() -> Vec<u8> {
     let mut graph = TinyResNet { bn: BatchNorm::Folded, blocks: 3, ..TinyResNet::default() }.graph();
     for (name, tensor) in &mut graph.initializers {
         let Some(mut values) = tensor.to_f32() else { continue };
