@@ -390,3 +390,24 @@ fn images_of_a_size_that_a_network_does_not_compute_with_are_refused_by_the_one_
     desk.put("job.json", job.to_string().as_bytes());
     assert_eq!(desk.json(&COMPRESS)["outcome"], "target_met");
 }
+
+/// A detector that finds nothing answers next to zero everywhere, and its file is still the student; a wrong one is still none.
+#[test]
+fn a_file_that_answers_next_to_nothing_is_held_to_what_engines_round_alike() {
+    let mut net = Sketch::new();
+    let x = net.patches();
+    let x = blocks(&mut net, 2, &x);
+    let far = net.constant("far", &[1], &[-25.0]);
+    let x = net.add("shifted", &x, &far);
+    net.node("Sigmoid", "found", &[&x], &[]);
+    let file = file(net, &[WIDTH, 4, 4]);
+    let network = Network::load(&file).expect("loads");
+    let images = noise(&[3, 3, 8, 8], 1);
+    verify(&network, &file, &images, None, Device::Cpu).expect("the same but for rounding");
+    let student = practised::compress::student::Student::teacher(&network, Device::Cpu).expect("runs");
+    let answers = outputs(&network, &student, &images).expect("runs");
+    assert!(answers[0].max().double_value(&[]) < 1e-2, "next to nothing");
+    let off = [&answers[0] + 1e-5];
+    let differs = verify(&network, &file, &images, Some(&off), Device::Cpu);
+    assert!(matches!(differs, Err(CompressError::ExportDiffers { .. })), "{differs:?}");
+}
