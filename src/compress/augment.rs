@@ -16,7 +16,8 @@ pub enum Cut {
     /// Crops of 35 % of the area or more, at an aspect ratio of 3/4–4/3 of the image's own, resized back.
     Ours,
     /// As the paper's networks were trained: below 64 px shifted by up to 4 over a black border; from 64 px on, crops of 8 % of
-    /// the area or more, which is what torchvision's RandomResizedCrop does when nobody says.
+    /// the area or more, which is what torchvision's RandomResizedCrop does when nobody says (of square images: of others, in their
+    /// own shape as well).
     Paper,
 }
 

@@ -20,9 +20,9 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use tch::Tensor;
 
-use crate::recovery::Scene;
 use crate::support::noise;
 use crate::support::residual::{Plan, plans};
+use crate::support::scene::Scene;
 use crate::support::tokens::{Sketch, WIDTH, value};
 
 /// Rounding in f32, relative to the output's scale.

@@ -10,8 +10,9 @@ use practised::compress::report::FinetuneReport;
 use practised::compress::student::Student;
 use practised::exec::{Device, Params};
 
-use crate::recovery::{Scene, with_a_channel_that_only_hints_see};
+use crate::recovery::with_a_channel_that_only_hints_see;
 use crate::support::networks::{BatchNorm, TinyResNet};
+use crate::support::scene::Scene;
 
 /// Begins where it is told to, and keeps every checkpoint it is given.
 #[derive(Default)]

@@ -14,8 +14,9 @@ use practised::exec::{BatchNorm as Statistics, Device, set_threads};
 use practised::graph::{Node, TensorData};
 use tch::Tensor;
 
-use crate::recovery::{Scene, behind_stem, forms};
+use crate::recovery::{behind_stem, forms};
 use crate::support::networks::TinyResNet;
+use crate::support::scene::Scene;
 
 #[test]
 fn a_fused_student_computes_the_same_and_has_the_same_gradients() {

@@ -9,10 +9,10 @@ use practised::exec::Device;
 use practised::graph::{Attribute, DataType, Dim, TensorData};
 use practised::onnx;
 
-use crate::recovery::Scene;
 use crate::support::desk::{COMPRESS, Desk};
 use crate::support::networks::TinyResNet;
 use crate::support::noise;
+use crate::support::scene::Scene;
 use crate::support::tokens::{Sketch, WIDTH, value};
 
 /// Maps in, maps out, by two convolutions of 1 × 1.

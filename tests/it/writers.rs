@@ -11,8 +11,8 @@ use practised::exec::Device;
 use practised::graph::Attribute;
 use tch::Tensor;
 
-use crate::recovery::Scene;
 use crate::support::noise;
+use crate::support::scene::Scene;
 use crate::support::tokens::{Sketch, WIDTH};
 
 /// Hidden channels of the first branch: more than the stream has, so that they tell all about it.

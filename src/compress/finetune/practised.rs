@@ -99,7 +99,6 @@ fn recovered(
         setting,
         config: config.clone(),
         steps,
-        observer: checkpoints.observer(),
         start: &start,
         began,
         undone: Vec::new(),
@@ -157,7 +156,6 @@ struct Recovery<'a> {
     setting: &'a Setting<'a>,
     config: FinetuneConfig,
     steps: u32,
-    observer: &'a dyn Observer,
     start: &'a Prepared,
     began: Instant,
     undone: Vec<f64>,
@@ -181,7 +179,7 @@ impl Recovery<'_> {
 
     /// Begins anew without hints.
     fn leave_out_hints(&mut self) {
-        self.observer.event("hints_left_out", json!({ "learning_rates_undone": self.undone }));
+        self.checkpoints.observer().event("hints_left_out", json!({ "learning_rates_undone": self.undone }));
         self.config.hints = false;
         (self.undone, self.tried, self.taken) = (Vec::new(), Vec::new(), None);
     }
@@ -294,10 +292,10 @@ impl Recovery<'_> {
         let every = self.steps.div_ceil(CHECKPOINTS);
         while run.step < until && self.progress(run) < 1.0 {
             self.keep(None, Of::Fitted, run)?;
-            self.observer.check()?;
+            self.checkpoints.observer().check()?;
             let at = self.progress(run);
             self.asked += run.train(self.setting, &self.config, at)?;
-            self.observer.progress(Phase::Finetune, u64::from(run.step), u64::from(self.steps));
+            self.checkpoints.observer().progress(Phase::Finetune, u64::from(run.step), u64::from(self.steps));
             if run.step.is_multiple_of(every) && !run.look(self.start, self.began)? {
                 return Ok(());
             }
@@ -391,10 +389,10 @@ impl Recovery<'_> {
         let steps = decided.step;
         while run.step < steps {
             self.keep(Some(decided), Of::All, &run)?;
-            self.observer.check()?;
+            self.checkpoints.observer().check()?;
             let progress = f64::from(run.step) / f64::from(steps);
             self.asked += run.train(&setting, &self.config, progress)?;
-            self.observer.progress(Phase::Finetune, u64::from(run.step), u64::from(steps));
+            self.checkpoints.observer().progress(Phase::Finetune, u64::from(run.step), u64::from(steps));
         }
         self.fold_back(run.student.params)
     }

@@ -119,7 +119,7 @@ fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u
         curve: found.selection.curve.clone(),
         ties: found.selection.ties.clone(),
         given_up: found.summary.given_up.clone(),
-        size: SizeReport { teacher: size(bench, &bench.model)?, student: size(bench, student)? },
+        size: SizeReport { teacher: size(&bench.network, &bench.model), student: student_size(bench, student)? },
         cost: CostReport::default(),
         warnings: warnings(bench, found.measured, found.selection, found.summary, outcome, &reduction)?,
         reproduce: reproduce(bench, student, onnxruntime::version()),
@@ -181,9 +181,13 @@ fn latency_report(
 }
 
 /// With images of the job's size.
-fn size(bench: &Bench, model: &[u8]) -> Result<Size, CompressError> {
-    let analysis = Network::load_for(model, &bench.config.inputs, |_| Ok(bench.network.size))?.analysis();
-    Ok(Size { parameters: analysis.parameters, macs: analysis.macs, bytes: model.len() as u64 })
+fn student_size(bench: &Bench, file: &[u8]) -> Result<Size, CompressError> {
+    Ok(size(&Network::load_for(file, &bench.config.inputs, |_| Ok(bench.network.size))?, file))
+}
+
+fn size(network: &Network, file: &[u8]) -> Size {
+    let analysis = network.analysis();
+    Size { parameters: analysis.parameters, macs: analysis.macs, bytes: file.len() as u64 }
 }
 
 fn cost(bench: &Bench, found: &Found, costs: &Costs, verify: f64) -> CostReport {

@@ -5,6 +5,7 @@ pub mod database;
 pub mod desk;
 pub mod networks;
 pub mod residual;
+pub mod scene;
 pub mod service;
 pub mod tokens;
 pub mod uploads;
