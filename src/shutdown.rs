@@ -1,32 +1,46 @@
-//! The way out of a long-running process: the first SIGTERM or Ctrl-C asks everybody to finish, the second ends at once.
+//! Signals of a long-running process. The first SIGTERM or SIGINT asks everything to finish, the second ends the process at once.
+//! SIGHUP reloads. A signal that the process was started to ignore stays ignored: SIGHUP under `nohup`, SIGINT in a shell's
+//! background job.
 
+use std::io;
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use nix::libc;
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{self, SignalKind};
 use tokio_util::sync::CancellationToken;
 
-/// Within this time of the first signal everything has ended.
+/// Within this time of the first signal everything has ended. What stops containers has to wait longer (docker/compose.yaml).
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// A token that is cancelled by the first SIGTERM, SIGINT or SIGHUP. The second one ends the process with status 130;
-/// children die with it by their parent-death signal.
+/// How much of it requests in flight have if nothing else is said; the rest is for closing the database.
+pub const DRAIN: Duration = Duration::from_secs(25);
+
+const _: () = assert!(DRAIN.as_secs() < GRACE.as_secs());
+
+/// A token that is cancelled by the first SIGTERM or SIGINT. The second one ends the process with status 130; children die with it
+/// by their parent-death signal. SIGHUP calls `reload`.
 ///
 /// # Errors
-/// Where the signal handlers cannot be installed.
-pub fn on_signal() -> std::io::Result<CancellationToken> {
+/// If the signal handlers cannot be installed.
+pub fn on_signal(reload: impl Fn() + Send + 'static) -> io::Result<CancellationToken> {
     let token = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut terminate = Listened::to(Signal::SIGTERM)?;
+    let mut interrupt = Listened::to(Signal::SIGINT)?;
+    let mut hang_up = Listened::to(Signal::SIGHUP)?;
     let stop = token.clone();
     tokio::spawn(async move {
-        for asked_before in [false, true] {
+        loop {
             let name = tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-                _ = hang_up.recv() => "SIGHUP",
+                () = terminate.next() => "SIGTERM",
+                () = interrupt.next() => "SIGINT",
+                () = hang_up.next() => {
+                    reload();
+                    continue;
+                }
             };
-            if asked_before {
+            if stop.is_cancelled() {
                 tracing::warn!("second signal ({name}): ending at once");
                 std::process::exit(130);
             }
@@ -35,4 +49,40 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
         }
     });
     Ok(token)
+}
+
+/// A signal that is handled here, unless it is to be ignored.
+struct Listened(Option<unix::Signal>);
+
+impl Listened {
+    fn to(signal: Signal) -> io::Result<Self> {
+        if is_ignored(signal)? {
+            tracing::debug!("{signal} is ignored, as this process was started");
+            return Ok(Self(None));
+        }
+        Ok(Self(Some(unix::signal(SignalKind::from_raw(signal as i32))?)))
+    }
+
+    /// The next time it comes: never, if it is ignored.
+    async fn next(&mut self) {
+        let came = match &mut self.0 {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if came.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// Whether whoever started this process has it ignore the signal.
+fn is_ignored(signal: Signal) -> io::Result<bool> {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action nothing is changed, and the old one is written to memory of its type.
+    let result = unsafe { libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call above has succeeded, so it has been written.
+    Ok(unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN)
 }

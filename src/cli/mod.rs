@@ -3,6 +3,7 @@
 pub mod check;
 pub mod compress;
 pub mod conformance;
+mod connections;
 mod database;
 pub mod doctor;
 pub mod drop;

@@ -12,12 +12,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::usage;
+use super::{connections, usage};
 use crate::db::{Db, DbError, tenants};
-use crate::http::{self, Access, App};
+use crate::http::{self, Access, App, listener};
 use crate::jobs::private_postgres::{self, PrivatePostgres};
 use crate::jobs::{POLL, rescue};
 use crate::service::{Context, Limits, api_keys};
+use crate::telemetry::Log;
 use crate::worker::slots::Workers;
 use crate::worker::supervisor::Supervisor;
 use crate::{shutdown, telemetry};
@@ -63,6 +64,8 @@ pub struct Args {
     /// Ask for a key on a loopback address too, where something in front of it lets others in.
     #[arg(long, conflicts_with = "insecure_no_auth")]
     require_keys: bool,
+    #[command(flatten)]
+    connections: connections::Args,
 }
 
 /// A cap as it is given.
@@ -83,12 +86,12 @@ impl FromStr for Cap {
 
 /// Runs `practised serve`.
 pub fn run(args: Args) -> ExitCode {
-    telemetry::init();
-    super::block_on(serve(args))
+    let log = telemetry::init();
+    super::block_on(serve(args, log))
 }
 
-async fn serve(args: Args) -> anyhow::Result<ExitCode> {
-    let stop = shutdown::on_signal()?;
+async fn serve(args: Args, log: Log) -> anyhow::Result<ExitCode> {
+    let stop = shutdown::on_signal(move || log.reload())?;
     let data_dir = args.data_dir.clone().map_or_else(default_data_dir, Ok)?;
     let postgres = match &args.database_url {
         Some(_) => None,
@@ -118,17 +121,18 @@ async fn with_database(args: &Args, url: &str, data_dir: &Path, stop: Cancellati
     };
     let slots = args.workers.slots(std::thread::available_parallelism().map_or(1, usize::from));
     let (has_workers, access) = (!slots.is_empty(), args.access());
-    let app = App { context: context(args, db.clone(), data_dir)?, has_workers, access, stop: stop.clone() };
+    let context = context(args, db.clone(), data_dir)?;
+    let hosts = args.connections.hosts(args.listen.ip());
+    let connections = args.connections.limits(listener::raise_open_files());
+    let app = App { context, has_workers, access, hosts, connections, stop: stop.clone() };
     println!("practised listens on http://{}", listener.local_addr()?);
     let supervising = tokio::spawn(supervisor(url, db.clone())?.run(slots, stop.clone()));
     let keeping = tokio::spawn(keep_house(db.clone()));
-    let served = http::serve(listener, app).await;
-    // Whether asked to end or broken: the workers end with us.
-    stop.cancel();
+    http::serve(listener, app).await;
+    // The workers were asked to stop at the same moment.
     supervising.await?;
     keeping.abort();
     db.close().await;
-    served?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -31,8 +31,8 @@ pub struct Args {
 
 /// Runs `practised worker`.
 pub fn run(args: Args) -> ExitCode {
-    telemetry::init();
-    super::block_on(async {
+    let log = telemetry::init();
+    super::block_on(async move {
         let config = WorkerConfig {
             id: args.id.unwrap_or_else(WorkerId::new),
             database_url: args.database_url,
@@ -41,7 +41,7 @@ pub fn run(args: Args) -> ExitCode {
             probe: Probe::current(args.device)?,
             keep_every: Duration::from_secs_f64(args.checkpoint_every),
         };
-        worker::run(config, shutdown::on_signal()?).await?;
+        worker::run(config, shutdown::on_signal(move || log.reload())?).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

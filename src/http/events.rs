@@ -106,6 +106,10 @@ impl Reader {
                 let named = Event::default().id(event.seq.to_string()).event(&event.kind);
                 return named.json_data(&event).ok();
             }
+            // Also while there is always something new.
+            if self.app.stop.is_cancelled() {
+                return None;
+            }
             match self.fetch().await {
                 Ok(Some(rows)) if !rows.is_empty() => self.fetched = rows.into_iter(),
                 Ok(None) => return None,

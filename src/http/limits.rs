@@ -6,7 +6,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use super::auth::Caller;
-use super::{App, HttpError};
+use super::{App, HttpError, listener};
 use crate::db::tenants;
 use crate::ids::Tenant;
 use crate::images;
@@ -29,6 +29,33 @@ struct Shown {
     model_bytes: u64,
     json_bytes: usize,
     images: Images,
+    connections: Connections,
+}
+
+/// How many there may be, and how long a client may take, in seconds.
+#[derive(Debug, Serialize)]
+struct Connections {
+    max: usize,
+    max_per_address: usize,
+    head_seconds: f64,
+    body_idle_seconds: f64,
+    write_idle_seconds: f64,
+    keep_alive_seconds: f64,
+    least_bytes_per_second: u32,
+}
+
+impl From<&listener::Limits> for Connections {
+    fn from(limits: &listener::Limits) -> Self {
+        Self {
+            max: limits.connections,
+            max_per_address: limits.per_peer.of_others(limits.connections),
+            head_seconds: limits.head.as_secs_f64(),
+            body_idle_seconds: limits.body.as_secs_f64(),
+            write_idle_seconds: limits.write.as_secs_f64(),
+            keep_alive_seconds: limits.idle.as_secs_f64(),
+            least_bytes_per_second: listener::LEAST_RATE,
+        }
+    }
 }
 
 /// Of one image set.
@@ -66,6 +93,7 @@ async fn show(State(app): State<App>, caller: Caller) -> Result<Json<Shown>, Htt
         model_bytes: limits.model_bytes,
         json_bytes: limits.json_bytes,
         images: Images::from(&limits.images),
+        connections: Connections::from(&app.connections),
         tenant,
     }))
 }

@@ -15,7 +15,8 @@
 //! | `/v1/tenants` | `tenants` |
 //! | `/healthz`, `/readyz` | `health` |
 //!
-//! [`auth`] stands in front of all but the last and the pages about errors.
+//! [`auth`] stands in front of all but the last and the pages about errors, [`hosts`] in front of all. [`listener`] accepts the
+//! connections.
 
 mod api_keys;
 mod auth;
@@ -27,11 +28,13 @@ mod events;
 mod extract;
 mod fields;
 mod health;
+mod hosts;
 mod idempotency;
 mod image_sets;
 mod jobs;
 mod limits;
 mod list;
+pub mod listener;
 mod models;
 mod pool;
 mod results;
@@ -39,7 +42,6 @@ mod tenants;
 mod upload;
 
 use std::any::Any;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -55,12 +57,10 @@ use tracing::Level;
 
 pub use auth::Access;
 pub use error::HttpError;
+pub use hosts::{Hosts, Name};
 
 use crate::problem::{Code, Problem};
 use crate::service::Context;
-
-/// How long open answers may go on after the service was asked to end.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -71,6 +71,10 @@ pub struct App {
     pub has_workers: bool,
     /// Whether a request has to show a key.
     pub access: Access,
+    /// Which names count if it need not.
+    pub hosts: Hosts,
+    /// How many connections there may be, and how long they may wait.
+    pub connections: listener::Limits,
     /// Ends long answers.
     pub stop: CancellationToken,
 }
@@ -78,21 +82,10 @@ pub struct App {
 /// Header that carries the id of a request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers on `listener` until the app's `stop`.
-///
-/// # Errors
-/// Where the listener breaks.
-pub async fn serve(listener: TcpListener, app: App) -> std::io::Result<()> {
-    let stop = app.stop.clone();
-    let server = axum::serve(listener, router(app)).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let drained = async {
-        stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        result = server.into_future() => result,
-        () = drained => Ok(()),
-    }
+/// Answers on `listener` until the app's `stop`, and then what is in flight for a while ([`listener::Limits::drain`]).
+pub async fn serve(listener: TcpListener, app: App) {
+    let (limits, stop) = (app.connections, app.stop.clone());
+    listener::run(listener, router(app), limits, stop).await;
 }
 
 /// All routes, with what every answer gets.
@@ -107,12 +100,14 @@ pub fn router(app: App) -> Router {
         .merge(for_admins().route_layer(middleware::from_fn_with_state(app.clone(), auth::admins)))
         .merge(for_everybody())
         .fallback(nothing_here)
-        .with_state(app);
+        .with_state(app.clone());
     // Around the routes as a whole: only outside of them does an answer to a wrong method have its Allow header.
     Router::new()
         .fallback_service(routes)
         // Every body is counted where it is read: uploads while they are spooled, JSON while it is collected.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(app, hosts::guard))
+        .layer(middleware::from_fn(listener::refuse_crowded))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(trace)
         .layer(middleware::from_fn(error::finish))

@@ -64,6 +64,12 @@ codes! {
         "Compare it with the one that you were given; where it was revoked, ask for another.";
     ScopeMissing = "scope_missing", 403, false, "The API key may not do this",
         "Looking takes the scope read, changing anything write, keys and tenants admin; ask for a key with the scope that the detail names.";
+    HostNotAllowed = "host_not_allowed", 421, false, "The service does not answer to this host name",
+        "Without API keys only localhost, 127.0.0.1, [::1] and the address in --listen are answered. Use one of them, or start the service with `--allow-host NAME`, or with --require-keys.";
+    OriginNotAllowed = "origin_not_allowed", 403, false, "Pages of other sites may not use this service",
+        "Without API keys a request from another site's page is refused. Start the service with `--allow-host NAME` for a host that is to be trusted, or with --require-keys.";
+    RequestTimeout = "request_timeout", 408, true, "The request came too slowly",
+        "Send head and body without long pauses; GET /v1/limits shows how long they may be, under `connections`.";
     RangeNotSatisfiable = "range_not_satisfiable", 416, false, "The range lies outside the file",
         "Content-Range names the size of the file; ask for bytes below it.";
     IdempotencyKeyReused = "idempotency_key_reused", 422, false, "The Idempotency-Key was used for another request",
@@ -171,6 +177,8 @@ codes! {
     // This service.
     DatabaseUnavailable = "database_unavailable", 503, true, "The database does not answer",
         "Repeat the request after the seconds in Retry-After; nothing of it was kept.";
+    TooManyConnections = "too_many_connections", 503, true, "Too many connections are open",
+        "Repeat the request after the seconds in Retry-After, over connections that are kept open; the operator raises the limit with --max-connections or --max-connections-per-peer.";
     NotReady = "not_ready", 503, true, "The service is not ready", "The detail says what is missing.";
     DiskFull = "disk_full", 507, true, "There is no room left",
         "Reading, cancelling and deleting still work: delete models or image sets that are no longer needed, or ask the operator.";

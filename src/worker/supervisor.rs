@@ -14,9 +14,12 @@ use crate::db::{Db, tasks};
 use crate::exec;
 use crate::ids::WorkerId;
 use crate::jobs::rescue;
+use crate::shutdown;
 
 /// How long a worker may take to give its task back and end.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+const _: () = assert!(PATIENCE.as_secs() < shutdown::GRACE.as_secs());
 
 /// Wait before the first restart; doubled for each death in a row. A device that fails at whatever it is asked for would otherwise use
 /// up the attempts of every task there is.

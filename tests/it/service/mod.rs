@@ -3,10 +3,13 @@
 mod bad_input;
 mod devices;
 mod faults;
+mod hosts;
 mod jobs;
 mod keys;
+mod listener;
 mod outages;
 mod resources;
 mod rolling;
+mod signals;
 mod soak;
 mod zombies;

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod database;
 pub mod desk;
 pub mod networks;
+pub mod raw;
 pub mod residual;
 pub mod scene;
 pub mod service;

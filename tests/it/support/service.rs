@@ -79,9 +79,20 @@ impl TestApp {
         Self::start_in(cluster::data_dir("data").await, args)
     }
 
+    /// A service without workers that a shell starts, after it has done something: set a limit, or a signal to be ignored.
+    pub async fn start_from_shell(preparation: &str, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{preparation}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_practised")]);
+        Self::start_as(shell, cluster::data_dir("data").await, &[&["--workers", "0"], args].concat(), environment)
+    }
+
     pub fn start_in(dir: TempDir, args: &[&str]) -> Self {
+        Self::start_as(Command::new(env!("CARGO_BIN_EXE_practised")), dir, args, &[])
+    }
+
+    fn start_as(program: Command, dir: TempDir, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mark = uuid::Uuid::now_v7().to_string();
-        let (serve, url) = launch(dir.path(), &mark, args, &[]);
+        let (serve, url) = launch(program, dir.path(), &mark, args, environment);
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { url, http, dir, mark, serve }
     }
@@ -93,7 +104,8 @@ impl TestApp {
 
     /// The same with variables in its environment.
     pub fn restart_with(&mut self, args: &[&str], environment: &[(&str, &str)]) {
-        (self.serve, self.url) = launch(self.dir.path(), &self.mark, args, environment);
+        let program = Command::new(env!("CARGO_BIN_EXE_practised"));
+        (self.serve, self.url) = launch(program, self.dir.path(), &self.mark, args, environment);
     }
 
     /// The service's own database.
@@ -281,22 +293,22 @@ impl Drop for TestApp {
 }
 
 /// A running `practised serve` and where it listens.
-fn launch(dir: &Path, mark: &str, args: &[&str], environment: &[(&str, &str)]) -> (Child, String) {
+fn launch(mut serve: Command, dir: &Path, mark: &str, args: &[&str], environment: &[(&str, &str)]) -> (Child, String) {
     let log = File::options().create(true).append(true).open(dir.join("serve.log")).expect("a log");
     // A temporary folder of its own: the lock on the host for measuring is there, and tests do not wait for each other.
     let temporary = dir.join("tmp");
     fs::create_dir_all(&temporary).expect("made");
     let listen: &[&str] = if args.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
-    let mut serve = Command::new(env!("CARGO_BIN_EXE_practised"))
+    let mut serve = serve
         .env("TMPDIR", temporary)
         .args(["serve", "--data-dir"])
         .arg(dir.join("data"))
         .args(listen)
         .args(args)
         .env(MARK, mark)
-        .envs(environment.iter().copied())
         .env_remove("DATABASE_URL")
         .env("PRACTISED_LOG", "info,sqlx=warn")
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
@@ -366,7 +378,11 @@ impl OtherWorker {
 
     /// Asks it to end, as a rolling restart does.
     pub fn terminate(&self) {
-        kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM).expect("it runs");
+        self.signal(Signal::SIGTERM);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().cast_signed()), signal).expect("it runs");
     }
 
     /// How it ended by itself.

@@ -1,0 +1,151 @@
+//! The accept loop: how many connections there may be, and how long a client may keep one waiting.
+//!
+//! `axum::serve` bounds neither, and hyper has one timer for the head of a request and for idle connections, so both are here, in
+//! front of hyper's HTTP/1 connections:
+//!
+//! | a client that | is closed after | file |
+//! |---|---|---|
+//! | sends nothing, or half a head | [`Limits::head`] | `watch` |
+//! | sends half a body | [`Limits::body`], with a 408 | `body` |
+//! | does not read the response | [`Limits::write`] | `watch` |
+//! | sends no further request | [`Limits::idle`] | `watch` |
+//! | trickles | the same times: bytes earn it more, but only at [`LEAST_RATE`] | `patience` |
+//!
+//! [`seats`] bounds the number of connections, and `connection` runs one of them.
+
+mod body;
+mod connection;
+mod files;
+mod patience;
+mod seats;
+mod watch;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::CONNECTION;
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use files::{connections_within, raise_open_files};
+pub use patience::LEAST_RATE;
+pub use seats::PerPeer;
+
+pub(super) use body::LateBody;
+
+use self::seats::{Crowded, Seats};
+use super::HttpError;
+use crate::problem::{Code, Problem};
+use crate::shutdown;
+
+/// Pause after an accept that failed for want of something that other connections hold, such as file descriptors.
+const RECOVERY: Duration = Duration::from_millis(100);
+
+/// How long connections that were cut off may take to be dropped.
+const CUT: Duration = Duration::from_secs(1);
+
+/// How many connections there may be, and how long a client may keep one waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// Connections at once from one address.
+    pub per_peer: PerPeer,
+    /// Time for the head of a request: from the connection on, or from its first byte.
+    pub head: Duration,
+    /// Time without a byte of a request's body, while it is being read.
+    pub body: Duration,
+    /// Time in which the client takes nothing of a response.
+    pub write: Duration,
+    /// Time between two requests of one connection.
+    pub idle: Duration,
+    /// Time that requests in flight have once the service is asked to stop.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            per_peer: PerPeer::Usual,
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            write: Duration::from_secs(30),
+            idle: Duration::from_secs(75),
+            drain: shutdown::DRAIN,
+        }
+    }
+}
+
+/// Accepts connections until `stop`, then lets requests in flight finish for [`Limits::drain`]; what is left is cut off.
+pub(super) async fn run(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+    let seats = Arc::new(Seats::new(limits));
+    let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => match seats.admit(address.ip()) {
+                Some(seat) => {
+                    prepare(&stream, &limits);
+                    let signals = connection::Signals { stop: stop.clone(), cut: cut.clone() };
+                    connections.spawn(connection::attend(stream, router.clone(), seat, limits, signals));
+                }
+                None => connection::farewell(&stream, Code::TooManyConnections, Crowded::Service.detail()),
+            },
+            Err(error) => recover(&error, &seats).await,
+        }
+    }
+    // No connection is accepted from here on.
+    drop(listener);
+    drain(&connections, &cut, limits.drain).await;
+}
+
+async fn drain(connections: &TaskTracker, cut: &CancellationToken, patience: Duration) {
+    connections.close();
+    if tokio::time::timeout(patience, connections.wait()).await.is_err() {
+        tracing::warn!("{} connections were still in use after {patience:?}: cutting them off", connections.len());
+        cut.cancel();
+        let _ = tokio::time::timeout(CUT, connections.wait()).await;
+    }
+}
+
+fn prepare(stream: &TcpStream, limits: &Limits) {
+    let socket = socket2::SockRef::from(stream);
+    // What a client leaves unacknowledged or has no room for is the kernel's to notice: small events fit into its buffer for hours.
+    let result = socket.set_tcp_user_timeout(Some(limits.write)).and_then(|()| stream.set_nodelay(true));
+    if let Err(error) = result {
+        tracing::debug!("a socket option cannot be set: {error}");
+    }
+}
+
+/// Goes on after an accept that failed. The one who gave up is no reason to wait; a lack of file descriptors or memory is one.
+async fn recover(error: &io::Error, seats: &Seats) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+        return;
+    }
+    tracing::error!("cannot accept a connection: {error}");
+    seats.make_room();
+    tokio::time::sleep(RECOVERY).await;
+}
+
+/// In front of all routes: a connection that is over a limit gets a 503, except for `/healthz`.
+pub(super) async fn refuse_crowded(request: Request, next: Next) -> Result<Response, HttpError> {
+    match request.extensions().get::<Crowded>() {
+        Some(crowded) if request.uri().path() != "/healthz" => {
+            let problem = Problem::new(Code::TooManyConnections, crowded.detail());
+            Err(HttpError::from(problem).with_header(CONNECTION, "close"))
+        }
+        _ => Ok(next.run(request).await),
+    }
+}
