@@ -12,7 +12,7 @@ use crate::shutdown;
 /// Arguments about connections, of `practised serve`.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Connections")]
-pub struct Args {
+pub struct ConnectionArgs {
     /// Answer to this host name too if requests need no key, and trust the web pages of that host; repeatable. Without it, requests
     /// have to be for localhost, 127.0.0.1, [::1] or the address in --listen.
     #[arg(long = "allow-host", value_name = "NAME")]
@@ -57,7 +57,7 @@ impl FromStr for Most {
     }
 }
 
-impl Args {
+impl ConnectionArgs {
     /// The limits, as far as this many open files allow.
     pub(super) fn limits(&self, open_files: u64) -> Limits {
         let (wanted, possible) = (self.max_connections.get(), connections_within(open_files));
@@ -93,6 +93,6 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 fn positive_seconds(text: &str) -> Result<f64, String> {
-    // Less than a millisecond is no time for anybody, and none at all for the kernel.
+    // In no time at all, nobody is served.
     seconds(text).ok().filter(|seconds| *seconds >= 0.001).ok_or_else(|| "write seconds from 0.001 to 86400".to_owned())
 }

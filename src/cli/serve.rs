@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{connections, usage};
+use super::connections::ConnectionArgs;
+use super::usage;
 use crate::db::{Db, DbError, tenants};
 use crate::http::{self, Access, App, listener};
 use crate::jobs::private_postgres::{self, PrivatePostgres};
@@ -65,7 +66,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "insecure_no_auth")]
     require_keys: bool,
     #[command(flatten)]
-    connections: connections::Args,
+    connections: ConnectionArgs,
 }
 
 /// A cap as it is given.

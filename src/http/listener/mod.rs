@@ -47,6 +47,9 @@ use crate::shutdown;
 /// Pause after an accept that failed for want of something that other connections hold, such as file descriptors.
 const RECOVERY: Duration = Duration::from_millis(100);
 
+/// Bytes of a response that the kernel takes before they can be sent.
+const AHEAD: u32 = 64 << 10;
+
 /// How long connections that were cut off may take to be dropped.
 const CUT: Duration = Duration::from_secs(1);
 
@@ -96,7 +99,7 @@ pub(super) async fn run(listener: TcpListener, router: Router, limits: Limits, s
         match accepted {
             Ok((stream, address)) => match seats.admit(address.ip()) {
                 Some(seat) => {
-                    prepare(&stream, &limits);
+                    prepare(&stream);
                     let signals = connection::Signals { stop: stop.clone(), cut: cut.clone() };
                     connections.spawn(connection::attend(stream, router.clone(), seat, limits, signals));
                 }
@@ -119,10 +122,11 @@ async fn drain(connections: &TaskTracker, cut: &CancellationToken, patience: Dur
     }
 }
 
-fn prepare(stream: &TcpStream, limits: &Limits) {
+fn prepare(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
-    // What a client leaves unacknowledged or has no room for is the kernel's to notice: small events fit into its buffer for hours.
-    let result = socket.set_tcp_user_timeout(Some(limits.write)).and_then(|()| stream.set_nodelay(true));
+    // Without it the kernel takes megabytes ahead of the client, and wants a third of them read before it takes more: a slow
+    // reader would look like one that does not read.
+    let result = socket.set_tcp_notsent_lowat(AHEAD).and_then(|()| stream.set_nodelay(true));
     if let Err(error) = result {
         tracing::debug!("a socket option cannot be set: {error}");
     }

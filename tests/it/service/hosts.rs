@@ -152,9 +152,8 @@ async fn uploads_and_cancels_of_other_sites_change_nothing() {
     }
     assert_eq!(app.job(&job).await["status"], "queued");
     // `curl --data-binary @model.onnx` says that it sends a form, and from no page.
-    let sent =
-        ask(&app, "POST /v1/models HTTP/1.1", &format!("host: {host}|content-type: application/x-www-form-urlencoded"));
-    assert_eq!(sent.await.code(), "not_onnx", "it was looked at");
+    let curl = format!("host: {host}|content-type: application/x-www-form-urlencoded");
+    assert_eq!(ask(&app, "POST /v1/models HTTP/1.1", &curl).await.code(), "not_onnx", "it was looked at");
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ async fn large_artifact(app: &TestApp) -> String {
 
 #[tokio::test]
 async fn a_reader_that_does_not_read_is_closed_and_one_that_reads_slowly_is_not() {
-    let app = short().await;
+    let app = TestApp::start(&["--workers", "0", "--write-timeout", "4"]).await;
     let path = large_artifact(&app).await;
     let get = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     let (mut never, mut slow) = (Raw::connect_narrow(&app).await, Raw::connect_narrow(&app).await);
