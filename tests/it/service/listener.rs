@@ -17,7 +17,7 @@ async fn short() -> TestApp {
 }
 
 /// A connection whose request is in the middle of its body, so in use.
-async fn in_use(app: &TestApp) -> Raw {
+pub(super) async fn in_use(app: &TestApp) -> Raw {
     let mut connection = Raw::connect(app).await;
     connection
         .send("POST /v1/models HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 1000\r\n\r\n")

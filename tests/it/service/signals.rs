@@ -7,6 +7,7 @@ use practised::db::artifacts::{self, ArtifactRow};
 use practised::jobs::store::put_bytes;
 use tokio::net::TcpStream;
 
+use super::listener::in_use;
 use crate::support::raw::{Raw, address};
 use crate::support::service::{OtherWorker, TestApp};
 use crate::support::uploads::image_zip;
@@ -100,11 +101,7 @@ async fn idle_connections_and_event_streams_hold_nothing_up() {
 #[tokio::test]
 async fn what_never_ends_is_cut_off_after_the_drain() {
     let mut app = TestApp::start(&["--workers", "0", "--drain-seconds", "1"]).await;
-    let mut upload = Raw::connect(&app).await;
-    upload
-        .send("POST /v1/models HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 1000\r\n\r\n")
-        .await;
-    assert_eq!(upload.head().await.status, 100);
+    let mut upload = in_use(&app).await;
     signal(&app, Signal::SIGTERM);
     assert!(upload.rest().await.is_empty());
     assert!(app.wait(Duration::from_secs(20)).success());
@@ -114,11 +111,7 @@ async fn what_never_ends_is_cut_off_after_the_drain() {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let mut app = TestApp::without_workers().await;
-    let mut upload = Raw::connect(&app).await;
-    upload
-        .send("POST /v1/models HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 1000\r\n\r\n")
-        .await;
-    assert_eq!(upload.head().await.status, 100);
+    let mut upload = in_use(&app).await;
     signal(&app, Signal::SIGTERM);
     until_it_takes_no_connection(&app).await;
     signal(&app, Signal::SIGHUP);
