@@ -1,6 +1,7 @@
 //! What a client reads again and again while it waits: a job, and how many of its tenant's jobs go before it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sqlx::FromRow;
 
@@ -61,15 +62,17 @@ const POLL: &str = concat!(
 );
 
 impl SharedRead for PollKey {
-    type Row = PollRow;
+    /// Shared by all that ask for the same job at the same moment.
+    type Row = Arc<PollRow>;
 
-    async fn fetch(conn: &mut Connection, keys: &[Self]) -> Result<HashMap<Self, PollRow>, DbError> {
+    async fn fetch(conn: &mut Connection, keys: &[Self]) -> Result<HashMap<Self, Arc<PollRow>>, DbError> {
         let ids: Vec<JobId> = keys.iter().map(|key| key.id).collect();
         let tenants: Vec<&str> = keys.iter().map(|key| key.tenant.as_str()).collect();
         let rise_seconds = keys.first().map_or(0, |key| key.rise_seconds);
         let poll = sqlx::query_as(POLL).bind(ids).bind(tenants).bind(f64::from(rise_seconds)).bind(MOST_AHEAD);
         let rows: Vec<PollRow> = poll.fetch_all(conn).await?;
-        let keyed = |row: PollRow| (Self { tenant: row.job.tenant.clone(), id: row.job.id, rise_seconds }, row);
+        let keyed =
+            |row: PollRow| (Self { tenant: row.job.tenant.clone(), id: row.job.id, rise_seconds }, Arc::new(row));
         Ok(rows.into_iter().map(keyed).collect())
     }
 }
@@ -80,7 +83,7 @@ impl Db {
     ///
     /// # Errors
     /// As [`DbError`].
-    pub async fn poll(&self, tenant: &Tenant, id: JobId, rise_seconds: u32) -> Result<Option<PollRow>, DbError> {
+    pub async fn poll(&self, tenant: &Tenant, id: JobId, rise_seconds: u32) -> Result<Option<Arc<PollRow>>, DbError> {
         self.polls.get(self, PollKey { tenant: tenant.clone(), id, rise_seconds }).await
     }
 }

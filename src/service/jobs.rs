@@ -1,5 +1,7 @@
 //! Jobs: submitted, looked at, cancelled.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::idempotency::Idempotency;
@@ -109,7 +111,7 @@ pub async fn get(context: &Context, tenant: &Tenant, id: JobId) -> Result<JobRow
 ///
 /// # Errors
 /// A refusal if it is not there; else as [`ServiceError`].
-pub async fn poll(context: &Context, tenant: &Tenant, id: JobId) -> Result<PollRow, ServiceError> {
+pub async fn poll(context: &Context, tenant: &Tenant, id: JobId) -> Result<Arc<PollRow>, ServiceError> {
     match context.db.poll(tenant, id, AGEING.as_secs() as u32).await? {
         Some(row) => Ok(row),
         None => refuse(Code::JobNotFound, format!("there is no job {id}")),
