@@ -10,7 +10,7 @@ cargo = LIBTORCH=$(libtorch) cargo
 # Tests work on networks of a few kilobytes, where a second thread per operator only gets in the way.
 one_thread = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test bench conformance zoo model soak fuzz lint build setup clean
+.PHONY: demo test bench load conformance zoo model soak fuzz lint build setup clean
 
 ## Sets up, builds, and runs one job through the HTTP service on the example network.
 demo: build
@@ -27,6 +27,11 @@ test: lint
 ## Runs whole jobs side by side and writes BENCHMARKS.md; FULL=1 takes hours.
 bench: build
 	python3 scripts/benchmarks $(if $(FULL),--full)
+
+## Measures polls beside PostgreSQL's own SELECT, lists, claims and scrapes with 100,000 jobs and a million events. Needs rustc, pgbench
+## and PostgreSQL with its contrib modules (Debian: postgresql).
+load: build
+	python3 scripts/load
 
 ## Runs the executor on ONNX's own backend tests and writes docs/operators.md.
 conformance: build

@@ -1,12 +1,15 @@
 //! Keys that customers show, by their hashes, and the tenants that they stand for.
 
+use std::collections::HashMap;
+
 use sqlx::FromRow;
 use time::OffsetDateTime;
 
-use super::{Connection, DbError, Page, Scope};
+use super::shared_reads::SharedRead;
+use super::{Connection, Db, DbError, Order, Page, Scope};
 use crate::ids::{KeyId, Tenant};
 
-/// A row of `api_key`, without the hash: nothing but [`holder`] needs it.
+/// A row of `api_key`, without the hash: only looking a key up needs it.
 #[derive(Debug, Clone, FromRow)]
 pub struct KeyRow {
     /// Primary key.
@@ -40,15 +43,40 @@ pub async fn insert(
     Ok(insert.bind(id).bind(tenant).bind(scopes).bind(sha256).fetch_one(conn).await?)
 }
 
-/// The key with this hash, unless it is revoked.
-///
-/// # Errors
-/// As [`DbError`].
-pub async fn holder(conn: &mut Connection, sha256: &str) -> Result<Option<KeyRow>, DbError> {
-    let holder = sqlx::query_as(
-        "select id, tenant, scopes, created_at, revoked_at from api_key where sha256 = $1 and revoked_at is null",
-    );
-    Ok(holder.bind(sha256).fetch_optional(conn).await?)
+/// A key's SHA-256 in hex.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct KeyHash(String);
+
+/// A key that is shown, with the hash that it was found by.
+#[derive(FromRow)]
+struct ShownKey {
+    sha256: String,
+    #[sqlx(flatten)]
+    key: KeyRow,
+}
+
+impl SharedRead for KeyHash {
+    type Row = KeyRow;
+
+    async fn fetch(conn: &mut Connection, hashes: &[Self]) -> Result<HashMap<Self, KeyRow>, DbError> {
+        let hashes: Vec<&str> = hashes.iter().map(|hash| hash.0.as_str()).collect();
+        let shown = sqlx::query_as(
+            "select sha256, id, tenant, scopes, created_at, revoked_at from api_key
+             where sha256 = any($1) and revoked_at is null",
+        );
+        let shown: Vec<ShownKey> = shown.bind(hashes).fetch_all(conn).await?;
+        Ok(shown.into_iter().map(|row| (Self(row.sha256), row.key)).collect())
+    }
+}
+
+impl Db {
+    /// The key with this hash, unless it is revoked. Every request asks, so those that come together share a statement.
+    ///
+    /// # Errors
+    /// As [`DbError`].
+    pub async fn key_holder(&self, sha256: String) -> Result<Option<KeyRow>, DbError> {
+        self.keys.get(self, KeyHash(sha256)).await
+    }
 }
 
 /// A page of keys of all tenants, revoked ones too.
@@ -62,7 +90,7 @@ pub async fn list(conn: &mut Connection, page: Page) -> Result<Vec<KeyRow>, DbEr
          order by case when $3 then id end desc, id
          limit $2",
     );
-    Ok(list.bind(page.after).bind(page.limit).bind(page.descending()).fetch_all(conn).await?)
+    Ok(list.bind(page.after).bind(page.limit).bind(page.order == Order::Descending).fetch_all(conn).await?)
 }
 
 /// Revokes a key, for good; asking again changes nothing. False where there is none.

@@ -44,7 +44,10 @@ pub async fn report(conn: &mut Connection, job: JobId) -> Result<Option<String>,
 /// # Errors
 /// As [`DbError`].
 pub async fn insert(conn: &mut Connection, job: JobId, artifact: &ArtifactRow) -> Result<(), DbError> {
-    let insert = sqlx::query("insert into artifact (job, name, media_type, sha256, size) values ($1, $2, $3, $4, $5)");
+    let insert = sqlx::query(
+        "insert into artifact (job, name, media_type, sha256, size, tenant)
+         select $1, $2, $3, $4, $5, tenant from job where id = $1",
+    );
     let insert = insert.bind(job).bind(&artifact.name).bind(&artifact.media_type);
     insert.bind(&artifact.sha256).bind(artifact.size).execute(conn).await?;
     Ok(())

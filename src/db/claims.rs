@@ -31,7 +31,7 @@ macro_rules! class {
         )
     };
 }
-pub(super) use {claimable_job, claimable_task, class};
+pub(super) use class;
 
 /// What a claim goes by.
 #[derive(Debug, Clone, Copy)]

@@ -29,6 +29,14 @@ pub enum DbError {
 }
 
 impl DbError {
+    /// The same for another caller that waited for the same statement.
+    pub(super) fn repeated(&self) -> Self {
+        match self {
+            Self::Unavailable(reason) => Self::Unavailable(reason.clone()),
+            other => Self::Statement(sqlx::Error::Protocol(other.to_string())),
+        }
+    }
+
     /// True where a constraint of this name refused the change.
     pub fn is_constraint(&self, wanted: &str) -> bool {
         matches!(self, Self::Constraint { name, .. } if name == wanted)

@@ -3,6 +3,7 @@
 use sqlx::FromRow;
 use time::OffsetDateTime;
 
+use super::page::page;
 use super::{Connection, DbError, Page};
 use crate::ids::{ImageSetId, Tenant};
 
@@ -20,11 +21,18 @@ pub struct ImageSetRow {
     /// When it came.
     pub created_at: OffsetDateTime,
     /// Accepted images.
-    pub images: i64,
+    pub images: i32,
     /// Of those, with a label.
-    pub labelled: i64,
+    pub labelled: i32,
     /// Refused files.
-    pub refused: i64,
+    pub refused: i32,
+}
+
+/// All columns of [`ImageSetRow`].
+macro_rules! select_image_set {
+    () => {
+        "select id, sha256, labels_sha256, size, created_at, images, labelled, refused from image_set"
+    };
 }
 
 /// A row of `image_set_image`.
@@ -67,7 +75,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// Inserts a set's images in their order.
+/// Inserts a set's images in their order, and counts them.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -77,16 +85,19 @@ pub async fn insert_images(conn: &mut Connection, id: ImageSetId, images: &[Imag
     let heights: Vec<i32> = images.iter().map(|image| image.height).collect();
     let labels: Vec<Option<i32>> = images.iter().map(|image| image.label).collect();
     let insert = sqlx::query(
-        "insert into image_set_image (image_set, position, name, width, height, label)
+        "with counted as (update image_set set images = cardinality($2::text[]), labelled = $6 where id = $1)
+         insert into image_set_image (image_set, position, name, width, height, label)
          select $1, ordinality::integer - 1, name, width, height, label
          from unnest($2::text[], $3::integer[], $4::integer[], $5::integer[]) with ordinality
               as given (name, width, height, label, ordinality)",
     );
-    insert.bind(id).bind(names).bind(widths).bind(heights).bind(labels).execute(conn).await?;
+    let labelled = labels.iter().flatten().count() as i32;
+    let insert = insert.bind(id).bind(names).bind(widths).bind(heights).bind(labels).bind(labelled);
+    insert.execute(conn).await?;
     Ok(())
 }
 
-/// Inserts a set's refused files in their order.
+/// Inserts a set's refused files in their order, and counts them.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -94,7 +105,8 @@ pub async fn insert_refusals(conn: &mut Connection, id: ImageSetId, refused: &[R
     let names: Vec<&str> = refused.iter().map(|file| file.name.as_str()).collect();
     let reasons: Vec<&str> = refused.iter().map(|file| file.reason.as_str()).collect();
     let insert = sqlx::query(
-        "insert into image_set_refusal (image_set, position, name, reason)
+        "with counted as (update image_set set refused = cardinality($2::text[]) where id = $1)
+         insert into image_set_refusal (image_set, position, name, reason)
          select $1, ordinality::integer - 1, name, reason
          from unnest($2::text[], $3::text[]) with ordinality as given (name, reason, ordinality)",
     );
@@ -107,13 +119,7 @@ pub async fn insert_refusals(conn: &mut Connection, id: ImageSetId, refused: &[R
 /// # Errors
 /// As [`DbError`].
 pub async fn get(conn: &mut Connection, tenant: &Tenant, id: ImageSetId) -> Result<Option<ImageSetRow>, DbError> {
-    let get = sqlx::query_as(
-        "select id, sha256, labels_sha256, size, created_at,
-                (select count(*) from image_set_image where image_set = id) as images,
-                (select count(label) from image_set_image where image_set = id) as labelled,
-                (select count(*) from image_set_refusal where image_set = id) as refused
-         from image_set where id = $1 and tenant = $2",
-    );
+    let get = sqlx::query_as(concat!(select_image_set!(), " where id = $1 and tenant = $2"));
     Ok(get.bind(id).bind(tenant).fetch_optional(conn).await?)
 }
 
@@ -122,17 +128,7 @@ pub async fn get(conn: &mut Connection, tenant: &Tenant, id: ImageSetId) -> Resu
 /// # Errors
 /// As [`DbError`].
 pub async fn list(conn: &mut Connection, tenant: &Tenant, page: Page) -> Result<Vec<ImageSetRow>, DbError> {
-    let list = sqlx::query_as(
-        "select id, sha256, labels_sha256, size, created_at,
-                (select count(*) from image_set_image where image_set = id) as images,
-                (select count(label) from image_set_image where image_set = id) as labelled,
-                (select count(*) from image_set_refusal where image_set = id) as refused
-         from image_set
-         where tenant = $4 and ($1::uuid is null or (case when $3 then id < $1 else id > $1 end))
-         order by case when $3 then id end desc, id
-         limit $2",
-    );
-    Ok(list.bind(page.after).bind(page.limit).bind(page.descending()).bind(tenant).fetch_all(conn).await?)
+    Ok(page.query(page!(select_image_set!(), "true", "tenant", "$3")).bind(tenant).fetch_all(conn).await?)
 }
 
 /// A set's images in their order.

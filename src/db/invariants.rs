@@ -115,20 +115,21 @@ pub const INVARIANTS: &[Invariant] = &[
     Invariant {
         name: "row_has_its_blob",
         sentence: "Every row that names bytes finds them.",
-        query: "select owner as subject, 'blob ' || sha256 || ' is not there' as detail from (
-                    select 'model ' || id as owner, sha256 from model
-                    union all select 'image set ' || id, sha256 from image_set
-                    union all select 'labels of image set ' || id, labels_sha256 from image_set
-                    union all select 'task ' || task, sha256 from task_blob
-                    union all select 'artifact ' || name || ' of job ' || job, sha256 from artifact) as owned
-                where sha256 is not null and not exists (select from blob where blob.sha256 = owned.sha256)",
+        query: "select owner as subject, 'blob ' || sha256 || ' of tenant ' || tenant || ' is not there' as detail from (
+                    select 'model ' || id as owner, tenant, sha256 from model
+                    union all select 'image set ' || id, tenant, sha256 from image_set
+                    union all select 'labels of image set ' || id, tenant, labels_sha256 from image_set
+                    union all select 'task ' || task, tenant, sha256 from task_blob
+                    union all select 'artifact ' || name || ' of job ' || job, tenant, sha256 from artifact) as owned
+                where sha256 is not null and not exists (
+                    select from blob where (blob.tenant, blob.sha256) = (owned.tenant, owned.sha256))",
     },
     Invariant {
         name: "blob_is_whole",
         sentence: "A blob has all its bytes.",
-        query: "select 'blob ' || blob.sha256 as subject,
+        query: "select 'blob ' || blob.sha256 || ' of tenant ' || blob.tenant as subject,
                        coalesce(sum(octet_length(bytes)), 0) || ' of ' || blob.size || ' bytes' as detail
-                from blob left join blob_chunk on blob_chunk.sha256 = blob.sha256 group by blob.sha256
+                from blob left join blob_chunk using (tenant, sha256) group by blob.tenant, blob.sha256
                 having coalesce(sum(octet_length(bytes)), 0) <> blob.size
                     or count(position) <> coalesce(max(position) + 1, 0)",
     },
@@ -136,7 +137,8 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "blob_has_an_owner",
         sentence: "Every blob is named by a row.",
         query: concat!(
-            "select 'blob ' || sha256 as subject, size || ' bytes that nobody names' as detail from blob where ",
+            "select 'blob ' || sha256 || ' of tenant ' || tenant as subject, size || ' bytes that nobody names' as detail
+             from blob where ",
             unowned!()
         ),
     },

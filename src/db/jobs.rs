@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::FromRow;
 use time::OffsetDateTime;
 
-use super::claims::class;
+use super::page::page;
 use super::{Connection, DbError, JobOutcome, JobPriority, JobStatus, Page};
 use crate::compress::observer::Phase;
 use crate::ids::{ImageSetId, JobId, ModelId, Tenant};
@@ -55,11 +55,18 @@ pub struct JobRow {
 }
 
 /// All columns of [`JobRow`].
+macro_rules! job_columns {
+    () => {
+        "id, tenant, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
+         cancel_requested_at, deadline, device, priority, created_at, started_at, finished_at, last_event"
+    };
+}
+pub(super) use job_columns;
+
+/// Selects [`JobRow`].
 macro_rules! select_job {
     () => {
-        "select id, tenant, model, images, config, metadata, status, phase, progress_done, progress_total, outcome, error,
-                cancel_requested_at, deadline, device, priority, created_at, started_at, finished_at, last_event
-         from job"
+        concat!("select ", job_columns!(), " from job")
     };
 }
 
@@ -118,6 +125,14 @@ pub async fn find(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, Db
     Ok(find.bind(id).fetch_optional(conn).await?)
 }
 
+/// The tenant of a job.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn tenant(conn: &mut Connection, id: JobId) -> Result<Option<Tenant>, DbError> {
+    Ok(sqlx::query_scalar("select tenant from job where id = $1").bind(id).fetch_optional(conn).await?)
+}
+
 /// One job, locked until the transaction ends: whoever changes a job or its tasks begins here.
 ///
 /// # Errors
@@ -127,7 +142,7 @@ pub async fn lock(conn: &mut Connection, id: JobId) -> Result<Option<JobRow>, Db
     Ok(lock.bind(id).fetch_optional(conn).await?)
 }
 
-/// A page of a tenant's jobs, of one status or model where asked.
+/// A page of a tenant's jobs, of one status or model if given.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -138,33 +153,19 @@ pub async fn list(
     status: Option<JobStatus>,
     model: Option<ModelId>,
 ) -> Result<Vec<JobRow>, DbError> {
-    let list = sqlx::query_as(concat!(
-        select_job!(),
-        " where tenant = $6 and ($1::uuid is null or (case when $3 then id < $1 else id > $1 end))
-           and ($4::job_status is null or status = $4)
-           and ($5::uuid is null or model = $5)
-         order by case when $3 then id end desc, id
-         limit $2",
-    ));
-    let list = list.bind(page.after).bind(page.limit).bind(page.descending());
-    Ok(list.bind(status).bind(model).bind(tenant).fetch_all(conn).await?)
-}
-
-/// How many jobs will begin before this one as things stand and tenants' turns aside, where a job rises by one class in
-/// `rise_seconds`; `None` where it is not queued.
-///
-/// # Errors
-/// As [`DbError`].
-pub async fn queue_position(conn: &mut Connection, id: JobId, rise_seconds: f64) -> Result<Option<i64>, DbError> {
-    let position = sqlx::query_scalar(concat!(
-        "with queue as (select id, created_at, ",
-        class!("$2"),
-        " as class from job where status = 'queued')
-         select (select count(*) from queue as ahead
-                 where (-ahead.class, ahead.created_at, ahead.id) < (-own.class, own.created_at, own.id))
-         from queue as own where id = $1",
-    ));
-    Ok(position.bind(id).bind(rise_seconds).fetch_optional(conn).await?)
+    // Each combination is a statement of its own and reads a range of an index of its own.
+    let list = match (status, model) {
+        (None, None) => page.query(page!(select_job!(), "true", "tenant", "$3")).bind(tenant),
+        (Some(status), None) => {
+            page.query(page!(select_job!(), "tenant = $3", "status", "$4")).bind(tenant).bind(status)
+        }
+        (None, Some(model)) => page.query(page!(select_job!(), "tenant = $3", "model", "$4")).bind(tenant).bind(model),
+        (Some(status), Some(model)) => {
+            let both = page!(select_job!(), "tenant = $3 and model = $5", "status", "$4", nulls);
+            page.query(both).bind(tenant).bind(status).bind(model)
+        }
+    };
+    Ok(list.fetch_all(conn).await?)
 }
 
 /// A worker begins with a queued job. False where it was not queued.
@@ -246,16 +247,19 @@ pub async fn request_cancel(conn: &mut Connection, id: JobId) -> Result<bool, Db
     Ok(request.bind(id).execute(conn).await?.rows_affected() == 1)
 }
 
-/// Jobs that are to be ended by whoever looks: past their deadline, or cancelled longer than `patience` seconds ago
-/// without their workers saying so.
+/// Jobs that any process may end: past their deadline, or cancelled longer than `patience` seconds ago without word from their
+/// workers.
 ///
 /// # Errors
 /// As [`DbError`].
 pub async fn overdue(conn: &mut Connection, patience: f64) -> Result<Vec<JobId>, DbError> {
+    // Two ranges of two indexes: what waits in time is not looked at.
     let overdue = sqlx::query_scalar(
-        "select id from job
-         where finished_at is null
-           and (deadline <= now() or cancel_requested_at <= now() - make_interval(secs => $1))",
+        "select id from job where finished_at is null and deadline <= now()
+         union
+         select id from job
+         where finished_at is null and cancel_requested_at is not null
+           and cancel_requested_at <= now() - make_interval(secs => $1)",
     );
     Ok(overdue.bind(patience).fetch_all(conn).await?)
 }

@@ -1,10 +1,14 @@
-//! The queue in numbers, for Prometheus. All of them are read from the tables, so every process of the service says the same, and
+//! The queue in numbers, for Prometheus. All of them come from the database, so every process of the service reports the same, and
 //! none is lost when a process ends.
+//!
+//! What grows with every job is counted as it happens, by triggers in the transactions that make it happen (`tally`), so a scrape
+//! costs the same after a million events as after ten.
+
+use std::collections::BTreeMap;
 
 use sqlx::FromRow;
 
-use super::claims::{claimable_job, claimable_task};
-use super::{Db, DbError};
+use super::{Connection, Db, DbError};
 
 /// A family of figures.
 #[derive(Debug)]
@@ -15,10 +19,17 @@ pub struct Metric {
     pub kind: &'static str,
     /// What it says.
     pub help: &'static str,
-    /// What tells its figures apart, where there are several.
+    /// What tells its figures apart, if there are several.
     pub label: Option<&'static str>,
-    /// Selects `label` and `value`.
-    query: &'static str,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Selects `label` and `value`, from few rows or a range of an index.
+    Query(&'static str),
+    /// The sum of these tallies.
+    Tally(&'static [&'static str]),
 }
 
 /// One figure of a family.
@@ -30,15 +41,12 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// How many events of some kind there are, by the kind of their task.
-macro_rules! events_by_task {
-    ($condition:literal) => {
-        concat!(
-            "select detail ->> 'task' as label, count(*)::double precision as value from event where ",
-            $condition,
-            " group by 1"
-        )
-    };
+/// A tally as it stands.
+#[derive(Debug, FromRow)]
+struct Tally {
+    name: String,
+    label: String,
+    value: f64,
 }
 
 /// All of them.
@@ -48,107 +56,102 @@ pub const METRICS: &[Metric] = &[
         kind: "gauge",
         help: "Jobs by status.",
         label: Some("status"),
-        query: "select status::text as label, count(job.id)::double precision as value
-                from unnest(enum_range(null::job_status)) as status left join job using (status) group by status",
+        source: Source::Tally(&["jobs"]),
     },
     Metric {
         name: "practised_queue_depth",
         kind: "gauge",
-        help: "Tasks that wait for a worker, by kind; those that a cap of their tenant holds back too.",
+        help: "Tasks that wait for a worker, by kind; includes those that a cap or the delay before a retry holds back.",
         label: Some("task"),
-        query: concat!(
-            "select wanted.kind::text as label, count(claimable.id)::double precision as value
-             from unnest(enum_range(null::task_kind)) as wanted (kind)
-             left join (select task.id, task.kind from task join job on job.id = task.job
-                        where task.attempt < 3 and ",
-            claimable_task!(),
-            " and ",
-            claimable_job!(),
-            ") as claimable on claimable.kind = wanted.kind
-             group by wanted.kind"
+        source: Source::Query(
+            "select wanted.kind::text as label,
+                    coalesce((select value from tallied where name = 'tasks_ready' and label = wanted.kind::text), 0)
+                    + (select count(*) from task
+                       where state = 'running' and lease_until < now() and task.kind = wanted.kind) as value
+             from unnest(enum_range(null::task_kind)) as wanted (kind)",
         ),
     },
     Metric {
         name: "practised_oldest_queued_seconds",
         kind: "gauge",
-        help: "How long the oldest job that nobody has begun is waiting.",
+        help: "How long the oldest job that no worker has begun has waited.",
         label: None,
-        query: "select null::text as label,
-                       coalesce(extract(epoch from now() - min(created_at)), 0)::double precision as value
-                from job where status = 'queued'",
+        // Says both, so that the index of jobs that are not done, oldest first, answers it.
+        source: Source::Query(
+            "select null::text as label,
+                    coalesce(extract(epoch from now() - min(created_at)), 0)::double precision as value
+             from job where status = 'queued' and finished_at is null",
+        ),
     },
     Metric {
         name: "practised_workers",
         kind: "gauge",
         help: "Workers that gave a sign of life in the last minute, by what they do.",
         label: Some("state"),
-        query: "select state as label, count(worker.id)::double precision as value
-                from (values ('idle'), ('busy')) as states (state)
-                left join worker on worker.stopped_at is null and worker.seen_at > now() - interval '60 seconds'
-                    and (state = 'busy') = exists (select from task where task.worker = worker.id
-                                                   and task.state = 'running' and task.lease_until >= now())
-                group by state",
+        source: Source::Query(
+            "select state as label, count(worker.id)::double precision as value
+             from (values ('idle'), ('busy')) as states (state)
+             left join worker on worker.stopped_at is null and worker.seen_at > now() - interval '60 seconds'
+                 and (state = 'busy') = exists (select from task where task.worker = worker.id
+                                                and task.state = 'running' and task.lease_until >= now())
+             group by state",
+        ),
     },
     Metric {
         name: "practised_claims_total",
         kind: "counter",
-        help: "Tasks begun, by kind; again ones too.",
+        help: "Tasks begun, by kind, including those begun again.",
         label: Some("task"),
-        query: events_by_task!("kind in ('task_started', 'task_rescued')"),
+        source: Source::Tally(&["task_started", "task_rescued"]),
     },
     Metric {
         name: "practised_rescues_total",
         kind: "counter",
-        help: "Tasks taken over from a worker that was not heard of, by kind.",
+        help: "Tasks taken over from a worker whose lease ran out, by kind.",
         label: Some("task"),
-        query: events_by_task!("kind = 'task_rescued'"),
+        source: Source::Tally(&["task_rescued"]),
     },
     Metric {
         name: "practised_retries_total",
         kind: "counter",
         help: "Failures that were put back to be tried again, by kind.",
         label: Some("task"),
-        query: events_by_task!("kind = 'task_failed' and detail ? 'again_in_seconds'"),
+        source: Source::Tally(&["task_retried"]),
     },
     Metric {
         name: "practised_releases_total",
         kind: "counter",
         help: "Tasks given back by workers that were asked to end, by kind.",
         label: Some("task"),
-        query: events_by_task!("kind = 'task_released'"),
+        source: Source::Tally(&["task_released"]),
     },
     Metric {
         name: "practised_leases_lost_total",
         kind: "counter",
         help: "Leases that ran out before their task was ended.",
         label: None,
-        query: "select null::text as label,
-                       ((select count(*) from event where kind = 'task_rescued')
-                        + (select count(*) from job where error ->> 'code' = 'task_crashed'))::double precision as value",
+        source: Source::Tally(&["task_rescued", "task_crashed"]),
     },
     Metric {
         name: "practised_scores_reused_total",
         kind: "counter",
         help: "Scores that an earlier job had left.",
         label: None,
-        query: "select null::text as label, count(*)::double precision as value from task where reused",
+        source: Source::Tally(&["scores_reused"]),
     },
     Metric {
         name: "practised_task_seconds_total",
         kind: "counter",
         help: "Seconds of the attempts that brought a result, by kind.",
         label: Some("task"),
-        query: "select kind::text as label,
-                       sum(extract(epoch from finished_at - started_at))::double precision as value
-                from task where state = 'done' and not reused group by kind",
+        source: Source::Tally(&["task_seconds"]),
     },
     Metric {
         name: "practised_tasks_done_total",
         kind: "counter",
         help: "Tasks that brought a result, by kind.",
         label: Some("task"),
-        query: "select kind::text as label, count(*)::double precision as value
-                from task where state = 'done' and not reused group by kind",
+        source: Source::Tally(&["tasks_done"]),
     },
 ];
 
@@ -158,10 +161,48 @@ pub const METRICS: &[Metric] = &[
 /// As [`DbError`].
 pub async fn read(db: &Db) -> Result<Vec<(&'static Metric, Vec<Sample>)>, DbError> {
     let mut tx = db.snapshot().await?;
+    let tallies: Vec<Tally> =
+        sqlx::query_as("select name, label, value from tallied order by name, label").fetch_all(&mut *tx).await?;
     let mut all = Vec::new();
     for metric in METRICS {
-        all.push((metric, sqlx::query_as(metric.query).fetch_all(&mut *tx).await?));
+        let samples = match metric.source {
+            Source::Query(query) => sqlx::query_as(query).fetch_all(&mut *tx).await?,
+            Source::Tally(names) => sum(&tallies, names, metric.label.is_some()),
+        };
+        all.push((metric, samples));
     }
     tx.rollback().await?;
     Ok(all)
+}
+
+/// The tallies of these names, added up by label or all in one.
+fn sum(tallies: &[Tally], names: &[&str], by_label: bool) -> Vec<Sample> {
+    let named = tallies.iter().filter(|tally| names.contains(&tally.name.as_str()));
+    if !by_label {
+        return vec![Sample { label: None, value: named.map(|tally| tally.value).sum() }];
+    }
+    let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
+    for tally in named {
+        *sums.entry(&tally.label).or_default() += tally.value;
+    }
+    sums.into_iter().map(|(label, value)| Sample { label: Some(label.to_owned()), value }).collect()
+}
+
+/// Adds the changes of the tallies up, so that a scrape reads few rows; how many there were. One process does this at a time, as
+/// two would wait for each other's rows.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn roll_up(conn: &mut Connection) -> Result<u64, DbError> {
+    let roll_up = sqlx::query_scalar::<_, i64>(
+        "with turn as materialized (select pg_try_advisory_xact_lock(hashtextextended('tallies', 0)) as is_ours),
+         taken as (delete from tally_change using turn where is_ours returning name, label, change),
+         added as (
+             insert into tally (name, label, value)
+             select name, label, sum(change) from taken group by name, label
+             on conflict (name, label) do update set value = tally.value + excluded.value
+         )
+         select count(*) from taken",
+    );
+    Ok(roll_up.fetch_one(conn).await?.cast_unsigned())
 }

@@ -21,7 +21,9 @@ pub mod keys;
 pub mod metrics;
 pub mod models;
 pub mod page;
+pub mod polls;
 pub mod scores;
+mod shared_reads;
 pub mod tasks;
 pub mod tenants;
 mod types;
@@ -31,20 +33,28 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::{Postgres, Transaction};
+use sqlx::{Connection as _, Postgres, Transaction};
 
+use api_keys::KeyHash;
 pub use commit::{CommitPoint, commit};
 pub use error::DbError;
 pub use page::{Order, Page};
+use polls::PollKey;
+use shared_reads::SharedReads;
 pub use types::{JobOutcome, JobPriority, JobStatus, Scope, TaskKind, TaskState};
 
 /// What the functions of this layer take.
 pub type Connection = sqlx::PgConnection;
 
+/// How long a connection may have been idle to be used without a ping.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// A pool of connections to one database.
 #[derive(Debug, Clone)]
 pub struct Db {
     pool: PgPool,
+    polls: SharedReads<PollKey>,
+    keys: SharedReads<KeyHash>,
 }
 
 impl Db {
@@ -58,12 +68,17 @@ impl Db {
             // A customer rather gets a 503 soon than an answer late.
             .acquire_timeout(Duration::from_secs(5))
             .max_lifetime(Duration::from_secs(30 * 60))
+            // A ping costs as much as a statement. Only a connection that nobody has used for a while is likely to be broken.
+            .test_before_acquire(false)
+            .before_acquire(|conn, meta| {
+                Box::pin(async move { if meta.idle_for < IDLE { Ok(true) } else { conn.ping().await.map(|()| true) } })
+            })
             // All statements are short ones: where statistics are still missing, PostgreSQL may take one for long, and compile
             // for seconds what runs for a millisecond.
             .after_connect(|conn, _| {
                 Box::pin(async move { sqlx::query("set jit = off").execute(conn).await.map(|_| ()) })
             });
-        Ok(Self { pool: options.connect(url).await? })
+        Ok(Self { pool: options.connect(url).await?, polls: SharedReads::default(), keys: SharedReads::default() })
     }
 
     /// Brings the schema up to date. Safe to call from many processes at once: an advisory lock lets one work.
@@ -80,6 +95,11 @@ impl Db {
     /// Where none is free or the server does not answer.
     pub async fn connection(&self) -> Result<PoolConnection<Postgres>, DbError> {
         Ok(self.pool.acquire().await?)
+    }
+
+    /// A new connection that is closed when it is dropped.
+    async fn outside_the_pool(&self) -> Result<Connection, DbError> {
+        Ok(Connection::connect_with(&self.pool.connect_options()).await?)
     }
 
     /// A transaction; dropped without `commit`, it never happened.

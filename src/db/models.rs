@@ -4,6 +4,7 @@ use serde_json::Value;
 use sqlx::FromRow;
 use time::OffsetDateTime;
 
+use super::page::page;
 use super::{Connection, DbError, Page};
 use crate::ids::{ModelId, Tenant};
 
@@ -71,13 +72,9 @@ pub async fn by_sha256(conn: &mut Connection, tenant: &Tenant, sha256: &str) -> 
 /// # Errors
 /// As [`DbError`].
 pub async fn list(conn: &mut Connection, tenant: &Tenant, page: Page) -> Result<Vec<ModelRow>, DbError> {
-    let list = sqlx::query_as(
-        "select id, sha256, name, size, analysis, created_at from model
-         where tenant = $4 and ($1::uuid is null or (case when $3 then id < $1 else id > $1 end))
-         order by case when $3 then id end desc, id
-         limit $2",
-    );
-    Ok(list.bind(page.after).bind(page.limit).bind(page.descending()).bind(tenant).fetch_all(conn).await?)
+    let list =
+        page.query(page!("select id, sha256, name, size, analysis, created_at from model", "true", "tenant", "$3"));
+    Ok(list.bind(tenant).fetch_all(conn).await?)
 }
 
 /// Deletes a model; false where it is not there. The constraint `live_job_has_its_inputs` refuses while a job uses it.

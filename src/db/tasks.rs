@@ -230,7 +230,10 @@ pub async fn expire_of_worker(conn: &mut Connection, worker: WorkerId) -> Result
 /// # Errors
 /// As [`DbError`].
 pub async fn insert_blob(conn: &mut Connection, task: TaskId, name: &str, sha256: &str) -> Result<(), DbError> {
-    let insert = sqlx::query("insert into task_blob (task, name, sha256) values ($1, $2, $3)");
+    let insert = sqlx::query(
+        "insert into task_blob (task, name, sha256, tenant)
+         select $1, $2, $3, job.tenant from task join job on job.id = task.job where task.id = $1",
+    );
     insert.bind(task).bind(name).bind(sha256).execute(conn).await?;
     Ok(())
 }
@@ -253,7 +256,8 @@ pub async fn replace_blob(
     }
     let before = blob_of(conn, task, name).await?;
     let replace = sqlx::query(
-        "insert into task_blob (task, name, sha256) values ($1, $2, $3)
+        "insert into task_blob (task, name, sha256, tenant)
+         select $1, $2, $3, job.tenant from task join job on job.id = task.job where task.id = $1
          on conflict (task, name) do update set sha256 = excluded.sha256",
     );
     replace.bind(task).bind(name).bind(sha256).execute(conn).await?;

@@ -12,11 +12,14 @@ use futures::Stream;
 use super::HttpError;
 use crate::db::blobs::{self, CHUNK};
 use crate::db::{Db, DbError};
+use crate::ids::Tenant;
 use crate::problem::{Code, Problem};
 
 /// A stored file.
 #[derive(Debug)]
 pub(super) struct File {
+    /// The tenant whose file it is.
+    pub(super) tenant: Tenant,
     pub(super) sha256: String,
     pub(super) size: i64,
     pub(super) media_type: String,
@@ -40,7 +43,7 @@ pub(super) fn answer(db: Db, file: File, headers: &HeaderMap) -> Result<Response
             return Err(HttpError::from(problem).with_header(CONTENT_RANGE, format!("bytes */{size}")));
         }
     };
-    let mut response = (status, Body::from_stream(stream(db, file.sha256, part))).into_response();
+    let mut response = (status, Body::from_stream(stream(db, file.tenant, file.sha256, part))).into_response();
     let quoted =
         file.name.chars().filter(|c| c.is_ascii() && !c.is_ascii_control() && !"\"\\".contains(*c)).collect::<String>();
     let mut set = |name, value: String| {
@@ -102,14 +105,14 @@ fn parse(range: &str, size: u64) -> Wanted {
 }
 
 /// The part's bytes, one stored chunk at a time. A blob never changes, so no transaction is held while a slow customer reads.
-fn stream(db: Db, sha256: String, part: Part) -> impl Stream<Item = Result<Bytes, DbError>> {
-    futures::stream::try_unfold((db, sha256, part), |(db, sha256, part)| async move {
+fn stream(db: Db, tenant: Tenant, sha256: String, part: Part) -> impl Stream<Item = Result<Bytes, DbError>> {
+    futures::stream::try_unfold((db, tenant, sha256, part), |(db, tenant, sha256, part)| async move {
         if part.start >= part.end {
             return Ok(None);
         }
         let position = part.start / CHUNK as u64;
         let mut conn = db.connection().await?;
-        let chunk = blobs::chunk(&mut conn, &sha256, i32::try_from(position).unwrap_or(i32::MAX)).await?;
+        let chunk = blobs::chunk(&mut conn, &tenant, &sha256, i32::try_from(position).unwrap_or(i32::MAX)).await?;
         drop(conn);
         // Deleted while it was read: the answer breaks off, which its Content-Length shows.
         let chunk = chunk.ok_or_else(|| DbError::Unavailable(format!("blob {sha256} is gone")))?;
@@ -117,7 +120,7 @@ fn stream(db: Db, sha256: String, part: Part) -> impl Stream<Item = Result<Bytes
         let (from, to) = (part.start - offset, (part.end - offset).min(chunk.len() as u64));
         let bytes = Bytes::from(chunk).slice(from as usize..to as usize);
         let rest = Part { start: offset + to, end: part.end };
-        Ok(Some((bytes, (db, sha256, rest))))
+        Ok(Some((bytes, (db, tenant, sha256, rest))))
     })
 }
 

@@ -5,7 +5,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::{App, HttpError};
+use super::{Access, App, HttpError};
+use crate::db::workers::DeviceRow;
 use crate::db::{admin, workers};
 use crate::problem::{Code, Problem};
 
@@ -21,13 +22,22 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, HttpError> {
     let mut conn = app.context.db.connection().await?;
     admin::ping(&mut conn).await?;
     // A folder that takes no file takes no upload.
-    tempfile::tempfile_in(&app.context.spool)
-        .map_err(|error| Problem::new(Code::NotReady, format!("uploads cannot be spooled: {error}")))?;
+    tempfile::tempfile_in(&app.context.spool).map_err(|error| {
+        tracing::error!("uploads cannot be spooled: {error}");
+        Problem::new(Code::NotReady, "uploads cannot be stored at the moment")
+    })?;
     let workers = workers::live(&mut conn).await?;
     if app.has_workers && workers.is_empty() {
         return Err(Problem::new(Code::NotReady, "no worker has started yet").into());
     }
-    let workers: Vec<Value> =
-        workers.iter().map(|worker| json!({ "id": worker.id, "host": worker.host, "device": worker.device })).collect();
-    Ok(Json(json!({ "status": "ready", "database": "ok", "spool": "ok", "workers": workers })))
+    let mut answer = json!({ "status": "ready", "database": "ok", "spool": "ok" });
+    // Everyone who reaches the service may ask this. If they need a key for the rest, hosts and devices are part of the rest.
+    if app.access == Access::Open {
+        answer["workers"] = workers.iter().map(shown).collect();
+    }
+    Ok(Json(answer))
+}
+
+fn shown(worker: &DeviceRow) -> Value {
+    json!({ "id": worker.id, "host": worker.host, "device": worker.device })
 }

@@ -34,9 +34,9 @@ struct ImageSet {
     id: ImageSetId,
     sha256: String,
     bytes: i64,
-    images: i64,
-    labelled: i64,
-    refused: i64,
+    images: i32,
+    labelled: i32,
+    refused: i32,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
 }

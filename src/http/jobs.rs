@@ -23,7 +23,6 @@ use crate::db::jobs as rows;
 use crate::db::jobs::JobRow;
 use crate::db::{JobOutcome, JobPriority, JobStatus};
 use crate::ids::{ImageSetId, JobId, ModelId};
-use crate::jobs::AGEING;
 use crate::problem::Problem;
 use crate::service::jobs::{self, Submitted};
 
@@ -42,7 +41,7 @@ struct Job {
     done: bool,
     phase: Phase,
     progress: Progress,
-    /// Jobs that begin before this one; only while it is queued.
+    /// Queued jobs of the same tenant that go before this one, 200 at most; only while it is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_position: Option<i64>,
     outcome: Option<JobOutcome>,
@@ -165,11 +164,6 @@ async fn cancel(
 }
 
 async fn look(app: &App, caller: &Caller, id: JobId) -> Result<Job, HttpError> {
-    let row = jobs::get(&app.context, &caller.tenant, id).await?;
-    let mut job = Job::from(&row);
-    if row.status == JobStatus::Queued {
-        let mut conn = app.context.db.connection().await?;
-        job.queue_position = rows::queue_position(&mut conn, id, AGEING.as_secs_f64()).await?;
-    }
-    Ok(job)
+    let found = jobs::poll(&app.context, &caller.tenant, id).await?;
+    Ok(Job { queue_position: found.queue_position, ..Job::from(&found.job) })
 }

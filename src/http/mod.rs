@@ -129,7 +129,7 @@ fn for_customers() -> Router<App> {
 
 /// What takes a key with the scope `admin`.
 fn for_admins() -> Router<App> {
-    Router::new().merge(api_keys::router()).merge(tenants::router())
+    Router::new().merge(api_keys::router()).merge(tenants::router()).merge(pool::for_admins())
 }
 
 /// What tells nothing about anybody's rows.

@@ -148,8 +148,13 @@ async fn content(
 ) -> Result<Response, HttpError> {
     let row = models::get(&app.context, &caller.tenant, id).await?;
     let name = row.name.clone().unwrap_or_else(|| "model.onnx".to_owned());
-    let file =
-        download::File { sha256: row.sha256, size: row.size, media_type: "application/octet-stream".to_owned(), name };
+    let file = download::File {
+        tenant: caller.tenant,
+        sha256: row.sha256,
+        size: row.size,
+        media_type: "application/octet-stream".to_owned(),
+        name,
+    };
     download::answer(app.context.db, file, &headers)
 }
 

@@ -1,10 +1,12 @@
-//! The pool and the queue, looked at: `/v1/devices` for people and programs, `/metrics` for Prometheus.
+//! The pool and the queue: `/v1/devices` for people and programs, `/metrics` for Prometheus. What all tenants do together is for
+//! admins alone.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
@@ -22,10 +24,15 @@ use crate::ids::{JobId, WorkerId};
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) fn router() -> Router<App> {
-    Router::new().route("/v1/devices", get(devices)).route("/metrics", get(figures))
+    Router::new().route("/v1/devices", get(devices))
 }
 
-/// A device is what one worker process computes on.
+/// Figures about all tenants.
+pub(super) fn for_admins() -> Router<App> {
+    Router::new().route("/metrics", get(figures))
+}
+
+/// What one worker process computes on, as an admin sees it.
 #[derive(Debug, Serialize)]
 struct Device {
     object: &'static str,
@@ -36,9 +43,9 @@ struct Device {
     /// A GPU's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// `busy`, `idle`, or `silent` where nothing was heard of it for longer than a minute.
+    /// `busy`, `idle`, or `silent` if nothing was heard of it for longer than a minute.
     state: &'static str,
-    /// What it works on, where that is the caller's own, or the caller an admin.
+    /// What it works on.
     job: Option<JobId>,
     task: Option<TaskKind>,
     block: Option<String>,
@@ -49,9 +56,8 @@ struct Device {
     last_heartbeat: OffsetDateTime,
 }
 
-impl Device {
-    fn of(row: DeviceRow, caller: &Caller) -> Self {
-        let shown = caller.may(Scope::Admin) || row.tenant.as_ref() == Some(&caller.tenant);
+impl From<DeviceRow> for Device {
+    fn from(row: DeviceRow) -> Self {
         let state = match (row.silent, row.state) {
             (true, _) => "silent",
             (false, Some(TaskState::Running)) => "busy",
@@ -64,9 +70,9 @@ impl Device {
             device: row.device,
             name: row.device_name,
             state,
-            job: row.job.filter(|_| shown),
-            task: row.kind.filter(|_| shown),
-            block: row.block.filter(|_| shown),
+            job: row.job,
+            task: row.kind,
+            block: row.block,
             version: row.version,
             started_at: row.started_at,
             last_heartbeat: row.seen_at,
@@ -74,10 +80,42 @@ impl Device {
     }
 }
 
-async fn devices(State(app): State<App>, caller: Caller) -> Result<Json<List<Device>>, HttpError> {
+/// Devices of one kind, as everyone else sees them: what a job can ask for, without hosts and without what other tenants do there.
+#[derive(Debug, Serialize)]
+struct DeviceClass {
+    object: &'static str,
+    /// `cpu` or `cuda`.
+    device: String,
+    /// A GPU's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Workers on it that gave a sign of life in the last minute.
+    workers: usize,
+    /// How many of them compute for the caller.
+    yours: usize,
+}
+
+/// The pool by class of device.
+fn classes(rows: Vec<DeviceRow>, caller: &Caller) -> Vec<DeviceClass> {
+    let mut classes: BTreeMap<(String, Option<String>), (usize, usize)> = BTreeMap::new();
+    for row in rows.into_iter().filter(|row| !row.silent) {
+        let class = row.device.split(':').next().unwrap_or_default().to_owned();
+        let (workers, yours) = classes.entry((class, row.device_name)).or_default();
+        *workers += 1;
+        *yours += usize::from(row.tenant.as_ref() == Some(&caller.tenant));
+    }
+    let class =
+        |((device, name), (workers, yours))| DeviceClass { object: "device_class", device, name, workers, yours };
+    classes.into_iter().map(class).collect()
+}
+
+async fn devices(State(app): State<App>, caller: Caller) -> Result<Response, HttpError> {
     let mut conn = app.context.db.connection().await?;
     let rows = workers::devices(&mut conn).await?;
-    Ok(Json(List::whole(rows.into_iter().map(|row| Device::of(row, &caller)).collect())))
+    if caller.may(Scope::Admin) {
+        return Ok(Json(List::whole(rows.into_iter().map(Device::from).collect())).into_response());
+    }
+    Ok(Json(List::whole(classes(rows, &caller))).into_response())
 }
 
 async fn figures(State(app): State<App>) -> Result<impl IntoResponse, HttpError> {

@@ -86,7 +86,13 @@ async fn artifact(
         return Err(Problem::new(Code::ArtifactNotFound, format!("job {id} has no artifact {name:?}")).into());
     };
     drop(conn);
-    let file = download::File { sha256: row.sha256, size: row.size, media_type: row.media_type, name: row.name };
+    let file = download::File {
+        tenant: caller.tenant,
+        sha256: row.sha256,
+        size: row.size,
+        media_type: row.media_type,
+        name: row.name,
+    };
     download::answer(app.context.db, file, &headers)
 }
 

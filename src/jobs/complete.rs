@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use super::claim::Claim;
 use super::flow::{self, Next};
-use super::{JobsError, cancel, listen, lock_unfinished, scores, store};
+use super::{JobsError, cancel, listen, lock_unfinished, scores, store, tenant};
 use crate::db::artifacts::{self, ArtifactRow};
 use crate::db::jobs::{Ending, JobRow};
 use crate::db::{CommitPoint, Connection, Db, JobOutcome, JobStatus, TaskKind, admin, commit, events, jobs, tasks};
+use crate::ids::Tenant;
 
 /// What a task brings.
 #[derive(Debug, Default)]
@@ -59,7 +60,8 @@ pub enum Completion {
 pub async fn complete(db: &Db, claim: &Claim, done: &Done) -> Result<Completion, JobsError> {
     let mut tx = db.begin().await?;
     // Bytes first: copying them may take a while, and nobody waits for a blob as for the job's row.
-    let blobs = put_all(&mut tx, done).await?;
+    let owner = tenant(&mut tx, claim.job).await?;
+    let blobs = put_all(&mut tx, &owner, done).await?;
     let job = lock_unfinished(&mut tx, claim).await?;
     if job.cancel_requested_at.is_some() {
         drop(tx);
@@ -86,13 +88,13 @@ struct Stored {
     artifacts: Vec<ArtifactRow>,
 }
 
-async fn put_all(conn: &mut Connection, done: &Done) -> Result<Stored, JobsError> {
+async fn put_all(conn: &mut Connection, owner: &Tenant, done: &Done) -> Result<Stored, JobsError> {
     let mut stored = Stored { between: Vec::new(), artifacts: Vec::new() };
     for (name, bytes) in &done.blobs {
-        stored.between.push((name, store::put_bytes(conn, bytes).await?));
+        stored.between.push((name, store::put_bytes(conn, owner, bytes).await?));
     }
     for File { name, media_type, bytes } in done.last.iter().flat_map(|last| &last.artifacts) {
-        let sha256 = store::put_bytes(conn, bytes).await?;
+        let sha256 = store::put_bytes(conn, owner, bytes).await?;
         let (name, media_type, size) = (name.clone(), media_type.clone(), bytes.len() as i64);
         stored.artifacts.push(ArtifactRow { name, media_type, sha256, size });
     }

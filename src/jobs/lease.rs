@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::claim::Claim;
-use super::{JobsError, LEASE, lock, store};
+use super::{JobsError, LEASE, lock, store, tenant};
 use crate::compress::observer::Phase;
 use crate::db::{CommitPoint, Db, TaskKind, blobs, commit, events, jobs, tasks};
 
@@ -78,12 +78,13 @@ pub const CHECKPOINT: &str = "checkpoint";
 /// As [`JobsError`].
 pub async fn keep_checkpoint(db: &Db, claim: &Claim, bytes: &[u8]) -> Result<bool, JobsError> {
     let mut tx = db.begin().await?;
-    let sha256 = store::put_bytes(&mut tx, bytes).await?;
+    let owner = tenant(&mut tx, claim.job).await?;
+    let sha256 = store::put_bytes(&mut tx, &owner, bytes).await?;
     let Some(before) = tasks::replace_blob(&mut tx, claim.task, claim.lease, CHECKPOINT, &sha256).await? else {
         return Ok(false);
     };
     if let Some(before) = before.filter(|before| *before != sha256) {
-        blobs::delete_if_unowned(&mut tx, &before).await?;
+        blobs::delete_if_unowned(&mut tx, &owner, &before).await?;
     }
     commit(tx, CommitPoint::Checkpoint).await?;
     Ok(true)
@@ -96,9 +97,10 @@ pub async fn keep_checkpoint(db: &Db, claim: &Claim, bytes: &[u8]) -> Result<boo
 pub async fn checkpoint(db: &Db, claim: &Claim) -> Result<Option<Vec<u8>>, JobsError> {
     let mut conn = db.connection().await?;
     let sha256 = tasks::blob_of(&mut conn, claim.task, CHECKPOINT).await?;
+    let owner = tenant(&mut conn, claim.job).await?;
     drop(conn);
     Ok(match sha256 {
-        Some(sha256) => Some(store::read(db, &sha256).await?),
+        Some(sha256) => Some(store::read(db, &owner, &sha256).await?),
         None => None,
     })
 }

@@ -82,6 +82,11 @@ async fn lock_unfinished(conn: &mut Connection, claim: &Claim) -> Result<JobRow,
     if job.status.is_done() { Err(JobsError::LeaseLost) } else { Ok(job) }
 }
 
+/// The tenant of a job, whose bytes are kept apart from those of others.
+pub async fn tenant(conn: &mut Connection, job: JobId) -> Result<crate::ids::Tenant, JobsError> {
+    crate::db::jobs::tenant(conn, job).await?.ok_or(JobsError::NoSuchJob(job))
+}
+
 /// What is stored as an error of a job: a problem as JSON.
 fn to_json(problem: &crate::problem::Problem) -> serde_json::Value {
     serde_json::to_value(problem).unwrap_or_default()

@@ -6,7 +6,9 @@ use serde_json::json;
 
 use super::{CANCEL_PATIENCE, JobsError, MAX_ATTEMPTS, cancel, fail, listen};
 use crate::db::tasks::TaskRow;
-use crate::db::{CommitPoint, Db, JobStatus, admin, blobs, commit, events, jobs, keys, scores, tasks, workers};
+use crate::db::{
+    CommitPoint, Db, JobStatus, admin, blobs, commit, events, jobs, keys, metrics, scores, tasks, workers,
+};
 use crate::ids::{JobId, WorkerId};
 use crate::problem::{Code, Problem};
 
@@ -97,7 +99,7 @@ pub async fn worker_died(db: &Db, worker: WorkerId) -> Result<u64, JobsError> {
 }
 
 /// Deletes what nobody needs any more: bytes between the tasks of jobs that are done, blobs without an owner, old answers, scores
-/// of models that are gone.
+/// of models that are gone. Adds up the changes of the tallies behind the metrics.
 ///
 /// # Errors
 /// As [`JobsError`].
@@ -107,5 +109,6 @@ pub async fn tidy(db: &Db) -> Result<(), JobsError> {
     blobs::delete_orphans(&mut conn).await?;
     keys::delete_old(&mut conn).await?;
     scores::delete_of_gone_models(&mut conn).await?;
+    metrics::roll_up(&mut conn).await?;
     Ok(())
 }

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use super::JobsError;
 use crate::db::blobs::{self, CHUNK};
 use crate::db::{Connection, Db};
+use crate::ids::Tenant;
 
 /// The hash of bytes, in hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {
@@ -20,26 +21,32 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Stores bytes in the caller's transaction; their hash.
+/// Stores bytes for a tenant in the caller's transaction; their hash. Bytes that the tenant has are not stored again.
 ///
 /// # Errors
 /// As [`JobsError`].
-pub async fn put_bytes(conn: &mut Connection, bytes: &[u8]) -> Result<String, JobsError> {
+pub async fn put_bytes(conn: &mut Connection, tenant: &Tenant, bytes: &[u8]) -> Result<String, JobsError> {
     let sha256 = sha256_hex(bytes);
-    if blobs::insert(conn, &sha256, bytes.len() as i64).await? {
+    if blobs::insert(conn, tenant, &sha256, bytes.len() as i64).await? {
         for (position, chunk) in (0..).zip(bytes.chunks(CHUNK)) {
-            blobs::insert_chunk(conn, &sha256, position, chunk).await?;
+            blobs::insert_chunk(conn, tenant, &sha256, position, chunk).await?;
         }
     }
     Ok(sha256)
 }
 
-/// Stores a file whose hash is known already, in the caller's transaction.
+/// The same for a file whose hash is known already.
 ///
 /// # Errors
 /// As [`JobsError`].
-pub async fn put_file(conn: &mut Connection, path: &Path, sha256: &str, size: u64) -> Result<(), JobsError> {
-    if !blobs::insert(conn, sha256, size as i64).await? {
+pub async fn put_file(
+    conn: &mut Connection,
+    tenant: &Tenant,
+    path: &Path,
+    sha256: &str,
+    size: u64,
+) -> Result<(), JobsError> {
+    if !blobs::insert(conn, tenant, sha256, size as i64).await? {
         return Ok(());
     }
     let mut file = File::open(path).await?;
@@ -49,7 +56,7 @@ pub async fn put_file(conn: &mut Connection, path: &Path, sha256: &str, size: u6
         if filled == 0 {
             break;
         }
-        blobs::insert_chunk(conn, sha256, position, &chunk[..filled]).await?;
+        blobs::insert_chunk(conn, tenant, sha256, position, &chunk[..filled]).await?;
     }
     Ok(())
 }
@@ -65,32 +72,21 @@ async fn fill(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
     Ok(filled)
 }
 
-/// Reads a whole blob and compares its hash.
+/// Reads a whole blob of a tenant and compares its hash.
 ///
 /// # Errors
 /// As [`JobsError`]; a blob that is not there is a damaged one, because foreign keys keep those that have an owner.
-pub async fn read(db: &Db, sha256: &str) -> Result<Vec<u8>, JobsError> {
+pub async fn read(db: &Db, tenant: &Tenant, sha256: &str) -> Result<Vec<u8>, JobsError> {
     let mut conn = db.connection().await?;
-    let size = blobs::size(&mut conn, sha256).await?.ok_or_else(|| damaged(sha256, "it is not there"))?;
+    let size = blobs::size(&mut conn, tenant, sha256).await?.ok_or_else(|| damaged(sha256, "it is not there"))?;
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     for position in 0.. {
-        match blobs::chunk(&mut conn, sha256, position).await? {
+        match blobs::chunk(&mut conn, tenant, sha256, position).await? {
             Some(chunk) => bytes.extend_from_slice(&chunk),
             None => break,
         }
     }
     if sha256_hex(&bytes) == sha256 { Ok(bytes) } else { Err(damaged(sha256, "its bytes have another hash")) }
-}
-
-/// Reads a blob into a new file.
-///
-/// # Errors
-/// As [`read`].
-pub async fn read_to_file(db: &Db, sha256: &str, path: &Path) -> Result<(), JobsError> {
-    let bytes = read(db, sha256).await?;
-    let mut file = File::create(path).await?;
-    file.write_all(&bytes).await?;
-    Ok(file.flush().await?)
 }
 
 fn damaged(sha256: &str, detail: &str) -> JobsError {

@@ -78,8 +78,7 @@ pub async fn revoke(db: &Db, id: KeyId) -> Result<(), ServiceError> {
 /// # Errors
 /// As [`ServiceError`].
 pub async fn recognise(db: &Db, text: &str) -> Result<Option<KeyRow>, ServiceError> {
-    let mut conn = db.connection().await?;
-    Ok(api_keys::holder(&mut conn, &sha256_hex(text.as_bytes())).await?)
+    Ok(db.key_holder(sha256_hex(text.as_bytes())).await?)
 }
 
 /// True where there is a key that somebody could show.

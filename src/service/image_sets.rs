@@ -74,9 +74,9 @@ impl Registration {
     /// As [`ServiceError`].
     pub async fn store(&self, conn: &mut Connection, tenant: &Tenant) -> Result<ImageSetRow, ServiceError> {
         let Upload { archive, labels } = &self.upload;
-        store::put_file(conn, archive.path(), &archive.sha256, archive.size).await?;
+        store::put_file(conn, tenant, archive.path(), &archive.sha256, archive.size).await?;
         let labels = match labels {
-            Some(csv) => Some(store::put_bytes(conn, csv).await?),
+            Some(csv) => Some(store::put_bytes(conn, tenant, csv).await?),
             None => None,
         };
         let id = ImageSetId::new();

@@ -1,5 +1,7 @@
 //! Jobs: submitted, looked at, cancelled.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::idempotency::Idempotency;
@@ -7,10 +9,11 @@ use super::submission::Submission;
 use super::{Context, ServiceError, refuse};
 use crate::db::jobs::{self, JobRow, NewJob};
 use crate::db::keys::AnswerRow;
+use crate::db::polls::PollRow;
 use crate::db::{CommitPoint, Connection, DbError, commit};
 use crate::ids::{JobId, Tenant};
 use crate::jobs::cancel::{self, Cancelling};
-use crate::jobs::{JobsError, caps, submit as queue};
+use crate::jobs::{AGEING, JobsError, caps, submit as queue};
 use crate::problem::Code;
 
 /// What a submission came to.
@@ -99,6 +102,17 @@ fn deleted_meanwhile(error: JobsError, submission: &Submission) -> ServiceError 
 pub async fn get(context: &Context, tenant: &Tenant, id: JobId) -> Result<JobRow, ServiceError> {
     let mut conn = context.db.connection().await?;
     match jobs::get(&mut conn, tenant, id).await? {
+        Some(row) => Ok(row),
+        None => refuse(Code::JobNotFound, format!("there is no job {id}")),
+    }
+}
+
+/// One job, with how many queued jobs of its tenant go before it.
+///
+/// # Errors
+/// A refusal if it is not there; else as [`ServiceError`].
+pub async fn poll(context: &Context, tenant: &Tenant, id: JobId) -> Result<Arc<PollRow>, ServiceError> {
+    match context.db.poll(tenant, id, AGEING.as_secs() as u32).await? {
         Some(row) => Ok(row),
         None => refuse(Code::JobNotFound, format!("there is no job {id}")),
     }

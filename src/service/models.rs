@@ -1,4 +1,4 @@
-//! Networks: uploaded, looked at once, kept by their hash.
+//! Networks: uploaded, analysed once for each tenant, kept by their hash.
 
 use super::spool::Spooled;
 use super::{Context, ServiceError, faults, refuse};
@@ -9,7 +9,8 @@ use crate::ids::{ModelId, Tenant};
 use crate::jobs::store;
 use crate::problem::Code;
 
-/// Registers an upload as a model; the flag is true where it is new. The same bytes are the same model of a tenant.
+/// Registers an upload as a model; the flag is true where it is new. The same bytes are the same model of a tenant. Bytes that only another
+/// tenant has take the same steps as bytes that no tenant has.
 ///
 /// # Errors
 /// What is wrong with the network, as a refusal; else as [`ServiceError`].
@@ -26,7 +27,7 @@ pub async fn register(
     drop(conn);
     let (upload, analysis) = look_at(context, upload).await?;
     let mut tx = context.db.begin().await?;
-    store::put_file(&mut tx, upload.path(), &upload.sha256, upload.size).await?;
+    store::put_file(&mut tx, tenant, upload.path(), &upload.sha256, upload.size).await?;
     let (id, size) = (ModelId::new(), upload.size as i64);
     let inserted = models::insert(&mut tx, tenant, id, &upload.sha256, name, size, &analysis).await?;
     match inserted {

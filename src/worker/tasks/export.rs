@@ -11,7 +11,7 @@ use crate::db::tasks::TaskRow;
 use crate::db::{Db, JobOutcome, TaskKind, tasks};
 use crate::jobs::claim::Claim;
 use crate::jobs::complete::{Done, File, Finished};
-use crate::jobs::{JobsError, store};
+use crate::jobs::{self, JobsError, store};
 
 /// What was found out and made before.
 pub(in crate::worker) struct Input {
@@ -35,8 +35,9 @@ impl Input {
 async fn blob(db: &Db, claim: &Claim, name: &str) -> Result<Vec<u8>, JobsError> {
     let mut conn = db.connection().await?;
     let sha256 = tasks::blob(&mut conn, claim.job, TaskKind::Finetune, name).await?;
+    let owner = jobs::tenant(&mut conn, claim.job).await?;
     drop(conn);
-    store::read(db, &sha256.ok_or_else(|| super::missing(name))?).await
+    store::read(db, &owner, &sha256.ok_or_else(|| super::missing(name))?).await
 }
 
 /// Seconds that the tasks before this one took; scores may have run side by side.

@@ -124,15 +124,15 @@ impl Opening {
         drop(conn);
         let images = match images {
             Some(row) => Some(StoredImages {
-                archive: store::read(db, &row.sha256).await?,
+                archive: store::read(db, &job.tenant, &row.sha256).await?,
                 labels: match &row.labels_sha256 {
-                    Some(sha256) => Some(store::read(db, sha256).await?),
+                    Some(sha256) => Some(store::read(db, &job.tenant, sha256).await?),
                     None => None,
                 },
             }),
             None => None,
         };
-        let model = store::read(db, &model.sha256).await?;
+        let model = store::read(db, &job.tenant, &model.sha256).await?;
         Ok(Self { model, images, config: read(job.config, "config")? })
     }
 

@@ -9,7 +9,7 @@ use practised::jobs::{cancel, rescue};
 use serde_json::{Value, json};
 
 use super::{brings, job, our_fault, take};
-use crate::support::database::Database;
+use crate::support::database::{Database, LOCAL};
 
 /// Runs whatever there is to run.
 async fn work_off(base: &Database) {
@@ -103,7 +103,7 @@ const DAMAGE: &[(&str, &[&str])] = &[
     ),
     (
         "row_has_its_blob",
-        &["alter table artifact drop constraint artifact_sha256_fkey", "update artifact set sha256 = repeat('0', 64)"],
+        &["alter table artifact drop constraint artifact_blob_fkey", "update artifact set sha256 = repeat('0', 64)"],
     ),
     ("blob_is_whole", &["update blob_chunk set bytes = substr(bytes, 2) where sha256 = (select sha256 from artifact)"]),
 ];
@@ -136,7 +136,7 @@ async fn every_kind_of_damage_is_found_by_its_name() {
 async fn a_blob_that_nobody_names_is_deleted_or_found() {
     let base = Database::start().await;
     let mut tx = base.db.begin().await.expect("begins");
-    practised::jobs::store::put_bytes(&mut tx, b"nobody's").await.expect("stored");
+    practised::jobs::store::put_bytes(&mut tx, &LOCAL, b"nobody's").await.expect("stored");
     tx.commit().await.expect("committed");
     let found = practised::db::invariants::breaches(&base.db).await.expect("looked");
     assert_eq!(found.iter().map(|(invariant, _)| invariant.name).collect::<Vec<_>>(), ["blob_has_an_owner"]);

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use practised::compress::observer::Phase;
 use practised::db::jobs::NewJob;
-use practised::db::{JobOutcome, JobStatus, TaskKind, artifacts, claims, jobs, tasks};
+use practised::db::{JobOutcome, JobStatus, TaskKind, artifacts, claims, tasks};
 use practised::jobs::cancel;
 use practised::jobs::claim::{Claim, RULES, begin, claim};
 use practised::jobs::complete::{Completion, complete};
 use practised::jobs::fail::{Verdict, fail};
 use practised::jobs::lease::{self, Standing};
-use practised::jobs::{AGEING, JobsError, rescue, store};
+use practised::jobs::{JobsError, rescue, store};
 use practised::problem::{Code, Problem};
 use serde_json::json;
 
-use super::{brings, event_kinds, job, let_leases_run_out, nothing_to_take, our_fault, take};
-use crate::support::database::{Database, new_job};
+use super::{brings, event_kinds, job, let_leases_run_out, nothing_to_take, our_fault, position, take};
+use crate::support::database::{Database, LOCAL, new_job};
 
 #[tokio::test]
 async fn a_job_passes_through_its_tasks_to_the_report() {
@@ -50,7 +50,7 @@ async fn a_job_passes_through_its_tasks_to_the_report() {
     let report = artifacts::report(&mut conn, id).await.expect("read").expect("there");
     assert_eq!(report, r#"{"zebra": 1, "ant": 2.50}"#, "the report keeps its order and its digits");
     let student = artifacts::get(&mut conn, id, "student.onnx").await.expect("read").expect("there");
-    assert_eq!(store::read(db, &student.sha256).await.expect("stored"), b"student");
+    assert_eq!(store::read(db, &LOCAL, &student.sha256).await.expect("stored"), b"student");
     drop(conn);
     base.stop().await;
 }
@@ -107,13 +107,10 @@ async fn the_oldest_job_goes_first() {
     let worker = base.worker().await;
     let older = base.job(json!({ "finetune": null }), &["a"]).await;
     let newer = base.job(json!({ "finetune": null }), &["a"]).await;
-    let mut conn = base.db.connection().await.expect("a connection");
-    assert_eq!(jobs::queue_position(&mut conn, older, AGEING.as_secs_f64()).await.expect("counted"), Some(0));
-    assert_eq!(jobs::queue_position(&mut conn, newer, AGEING.as_secs_f64()).await.expect("counted"), Some(1));
+    assert_eq!((position(&base, older).await, position(&base, newer).await), (Some(0), Some(1)));
     let order = [take(&base.db, worker).await, take(&base.db, worker).await, take(&base.db, worker).await];
     assert_eq!(order.map(|claim| claim.job), [older, newer, older]);
-    assert_eq!(jobs::queue_position(&mut conn, older, AGEING.as_secs_f64()).await.expect("counted"), None);
-    drop(conn);
+    assert_eq!(position(&base, older).await, None);
     base.stop().await;
 }
 

@@ -2,6 +2,7 @@
 
 mod caps;
 mod commit_points;
+mod costs;
 pub mod doctor;
 mod ends;
 mod leases;
@@ -13,9 +14,11 @@ use practised::db::{Db, JobOutcome, TaskKind, events, jobs};
 use practised::ids::{JobId, WorkerId};
 use practised::jobs::claim::{Claim, claim};
 use practised::jobs::complete::{Done, File, Finished};
-use practised::jobs::rescue;
+use practised::jobs::{AGEING, rescue};
 use practised::problem::{Code, Problem};
 use serde_json::json;
+
+use crate::support::database::Database;
 
 /// What a task of this kind might bring.
 pub fn brings(kind: TaskKind) -> Done {
@@ -39,6 +42,12 @@ pub async fn nothing_to_take(db: &Db, worker: WorkerId) -> bool {
 pub async fn job(db: &Db, id: JobId) -> jobs::JobRow {
     let mut conn = db.connection().await.expect("a connection");
     jobs::find(&mut conn, id).await.expect("read").expect("there")
+}
+
+/// How many jobs of its tenant go before a queued job.
+pub async fn position(base: &Database, id: JobId) -> Option<i64> {
+    let tenant = job(&base.db, id).await.tenant;
+    base.db.poll(&tenant, id, AGEING.as_secs() as u32).await.expect("read").expect("there").queue_position
 }
 
 /// Kinds of a job's events, checked to be numbered without a gap up to the job's last one.

@@ -25,11 +25,11 @@ async fn a_model_cannot_go_while_a_job_uses_it_and_leaves_nothing_when_it_goes()
     assert!(models::delete(&mut conn, &LOCAL, model).await.expect("deleted"));
     assert_eq!(job(db, id).await.model, model, "the job still says what it was about");
     rescue::tidy(db).await.expect("tidied");
-    let gone = store::read(db, &sha256).await.expect_err("no bytes without an owner");
+    let gone = store::read(db, &LOCAL, &sha256).await.expect_err("no bytes without an owner");
     assert!(gone.to_string().contains("not there"), "{gone}");
     let images = job(db, id).await.images.expect("a set");
     let row = practised::db::image_sets::get(&mut conn, &LOCAL, images).await.expect("read").expect("kept");
-    store::read(db, &row.sha256).await.expect("what has an owner stays");
+    store::read(db, &LOCAL, &row.sha256).await.expect("what has an owner stays");
     drop(conn);
     base.stop().await;
 }
@@ -59,14 +59,14 @@ async fn bytes_come_back_as_they_went_and_are_kept_once() {
     let path = base.dir.path().join("bytes");
     std::fs::write(&path, &bytes).expect("written");
     let mut tx = db.begin().await.expect("begins");
-    let sha256 = store::put_bytes(&mut tx, &bytes).await.expect("stored");
-    store::put_file(&mut tx, &path, &sha256, bytes.len() as u64).await.expect("there already");
+    let sha256 = store::put_bytes(&mut tx, &LOCAL, &bytes).await.expect("stored");
+    store::put_file(&mut tx, &LOCAL, &path, &sha256, bytes.len() as u64).await.expect("there already");
     tx.commit().await.expect("committed");
-    assert_eq!(store::read(db, &sha256).await.expect("read"), bytes);
+    assert_eq!(store::read(db, &LOCAL, &sha256).await.expect("read"), bytes);
     let mut conn = db.connection().await.expect("a connection");
-    assert_eq!(practised::db::blobs::size(&mut conn, &sha256).await.expect("read"), Some(bytes.len() as i64));
+    assert_eq!(practised::db::blobs::size(&mut conn, &LOCAL, &sha256).await.expect("read"), Some(bytes.len() as i64));
     assert_eq!(
-        practised::db::blobs::chunk(&mut conn, &sha256, 2).await.expect("read").expect("there").len(),
+        practised::db::blobs::chunk(&mut conn, &LOCAL, &sha256, 2).await.expect("read").expect("there").len(),
         bytes.len() - (2 << 20)
     );
     drop(conn);
@@ -93,7 +93,7 @@ async fn results_and_bytes_wait_for_the_tasks_that_follow() {
     assert_eq!(results, [found("measure"), found("score"), found("select"), found("finetune"), None]);
     assert!(rows[0].seconds.is_some_and(|seconds| seconds > 0.0), "{rows:?}");
     let student = tasks::blob(&mut conn, id, TaskKind::Finetune, "student").await.expect("read").expect("there");
-    assert_eq!(store::read(db, &student).await.expect("stored").len(), 3 << 20);
+    assert_eq!(store::read(db, &LOCAL, &student).await.expect("stored").len(), 3 << 20);
     drop(conn);
     base.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use practised::db::{JobPriority, TaskKind, jobs};
+use practised::db::{JobPriority, TaskKind};
 use practised::ids::JobId;
 use practised::jobs::AGEING;
 use practised::jobs::claim::{Claim, claim};
@@ -10,7 +10,7 @@ use practised::jobs::complete::complete;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{brings, take};
+use super::{brings, position, take};
 use crate::support::database::Database;
 
 use JobPriority::{High, Low, Normal};
@@ -26,11 +26,6 @@ async fn claimed(base: &Database, workers: usize) -> Vec<Claim> {
 
 fn jobs_of(claims: &[Claim]) -> Vec<JobId> {
     claims.iter().map(|claim| claim.job).collect()
-}
-
-async fn position(base: &Database, job: JobId) -> Option<i64> {
-    let mut conn = base.db.connection().await.expect("a connection");
-    jobs::queue_position(&mut conn, job, AGEING.as_secs_f64()).await.expect("counted")
 }
 
 #[tokio::test]

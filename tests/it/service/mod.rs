@@ -1,5 +1,6 @@
 //! The service through its front door: a real process, its own PostgreSQL, real workers.
 
+mod apart;
 mod bad_input;
 mod devices;
 mod faults;
