@@ -21,7 +21,7 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, HttpError> {
     let mut conn = app.context.db.connection().await?;
     admin::ping(&mut conn).await?;
     // A folder that takes no file takes no upload.
-    tempfile::tempfile_in(&app.context.spool)
+    tempfile::tempfile_in(app.context.spool.path())
         .map_err(|error| Problem::new(Code::NotReady, format!("uploads cannot be spooled: {error}")))?;
     let workers = workers::live(&mut conn).await?;
     if app.has_workers && workers.is_empty() {

@@ -1,6 +1,7 @@
 //! The service through its front door: a real process, its own PostgreSQL, real workers.
 
 mod bad_input;
+mod decoding;
 mod devices;
 mod faults;
 mod jobs;
@@ -9,4 +10,5 @@ mod outages;
 mod resources;
 mod rolling;
 mod soak;
+mod spools;
 mod zombies;
