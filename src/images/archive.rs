@@ -54,17 +54,16 @@ pub(super) fn read<R: Read + Seek>(mut reader: R, sent: u64, limits: &Limits) ->
     check_directory(&mut reader, limits).map_err(|error| not_a_zip(error.into()))??;
     let mut archive = ZipArchive::new(reader).map_err(not_a_zip)?;
     check_structure(&mut archive, limits)?;
+    let entries = (0..archive.len()).map(|index| inspect(&archive, index, limits)).collect::<Result<Vec<_>, _>>()?;
+    check_total(&entries, sent, limits)?;
     let mut contents = Contents { sent, ..Contents::default() };
-    let mut total = 0;
-    for index in 0..archive.len() {
-        let Some(entry) = inspect(&archive, index, limits)? else { continue };
+    for (index, entry) in entries.into_iter().enumerate() {
+        let Some(entry) = entry else { continue };
         if let Some(reason) = entry.refusal {
             contents.refuse(entry.name, reason);
             continue;
         }
-        total += entry.size;
-        check_total(total, sent, limits)?;
-        match unpack(&mut archive, index, &entry) {
+        match unpack(&mut archive, index, entry.size) {
             Ok(bytes) => contents.take(entry.name, bytes)?,
             Err(reason) => contents.refuse(entry.name, reason),
         }
@@ -181,31 +180,34 @@ fn unread(method: CompressionMethod) -> Option<String> {
     })
 }
 
-fn check_total(total: u64, sent: u64, limits: &Limits) -> Result<(), ImageError> {
+/// Before one of them is unpacked: none is unpacked further than its size says.
+fn check_total(entries: &[Option<Entry>], sent: u64, limits: &Limits) -> Result<(), ImageError> {
+    let taken = entries.iter().flatten().filter(|entry| entry.refusal.is_none());
+    let total = taken.map(|entry| entry.size).sum::<u64>();
     if total <= limits.unpacked(sent) {
         return Ok(());
     }
     if total > limits.total_bytes {
         return Err(ImageError::TooLarge {
-            what: "bytes of all files, unpacked: at least".to_owned(),
+            what: "bytes of all files, unpacked:".to_owned(),
             found: total,
             limit: limits.total_bytes,
             way_out: "send fewer or smaller images",
         });
     }
     Err(ImageError::Bomb(format!(
-        "its {sent} bytes unpack to {total} or more, and {} are the most for so few",
+        "its {sent} bytes unpack to {total}, and {} are the most for so few",
         limits.unpacked(sent)
     )))
 }
 
-/// Unpacks one entry, which must not be larger than the directory says. The error refuses the entry.
-fn unpack<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usize, entry: &Entry) -> Result<Vec<u8>, String> {
+/// Unpacks one entry of this size. The error refuses the entry.
+fn unpack<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usize, size: u64) -> Result<Vec<u8>, String> {
     let file = archive.by_index(index).map_err(|error| format!("its entry is broken: {error}"))?;
     let mut bytes = Vec::new();
     // One byte more than it says, so that a lying size shows.
-    file.take(entry.size + 1).read_to_end(&mut bytes).map_err(|error| format!("its data is broken: {error}"))?;
-    if bytes.len() as u64 != entry.size {
+    file.take(size + 1).read_to_end(&mut bytes).map_err(|error| format!("its data is broken: {error}"))?;
+    if bytes.len() as u64 != size {
         return Err("its data is broken: it unpacks to another size than the archive says; pack it again".to_owned());
     }
     Ok(bytes)

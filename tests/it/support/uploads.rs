@@ -72,6 +72,16 @@ pub fn zip(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     zip.finish().expect("a zip").into_inner()
 }
 
+/// A zip of these many files of 64 MiB of zeros.
+pub fn bomb(files: usize) -> Vec<u8> {
+    let mut one = zip::ZipArchive::new(Cursor::new(zip(&[("zeros", vec![0; 64 << 20])]))).expect("a zip");
+    let mut all = ZipWriter::new(Cursor::new(Vec::new()));
+    for index in 0..files {
+        all.raw_copy_file_rename(one.by_index_raw(0).expect("the entry"), format!("{index}.png")).expect("copied");
+    }
+    all.finish().expect("a zip").into_inner()
+}
+
 /// A zip of `count` different square images.
 pub fn image_zip(count: usize, side: u32) -> Vec<u8> {
     zip_of(count, |seed| png(side, seed))
