@@ -93,6 +93,7 @@ fn archives() -> Vec<(&'static str, Vec<u8>)> {
         ("jpeg", one("a.jpg", image::ImageFormat::Jpeg)),
         ("bmp", one("a.bmp", image::ImageFormat::Bmp)),
         ("webp", one("a.webp", image::ImageFormat::WebP)),
+        ("tiff", one("a.tiff", image::ImageFormat::Tiff)),
         ("labels", uploads::zip(&[("d/a.png", uploads::png(2, 1)), ("labels.csv", b"file,label\na.png,3\n".to_vec())])),
         ("folders", uploads::zip(&[("../a.png", uploads::png(2, 1)), ("__MACOSX/x", Vec::new()), ("b/", Vec::new())])),
     ]

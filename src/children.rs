@@ -39,8 +39,10 @@ pub async fn spawn(mut command: Command, on_our_death: Signal) -> io::Result<Chi
     let (ended, exit) = watch::channel(None);
     thread::Builder::new().name("child".to_owned()).spawn(move || match command.spawn() {
         Ok(mut child) => {
-            // Nobody may be waiting any more; the child is still to be reaped.
-            let _ = started.send(Ok(Pid::from_raw(child.id().cast_signed())));
+            // Nobody may be waiting any more: then nobody could end the child, which is still to be reaped.
+            if started.send(Ok(Pid::from_raw(child.id().cast_signed()))).is_err() {
+                let _ = child.kill();
+            }
             if let Ok(status) = child.wait() {
                 let _ = ended.send(Some(status));
             }

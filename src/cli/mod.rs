@@ -5,6 +5,7 @@ pub mod compress;
 pub mod conformance;
 mod connections;
 mod database;
+pub mod decode;
 pub mod doctor;
 pub mod drop;
 pub mod evaluate;
@@ -66,6 +67,9 @@ enum Command {
     /// Run by the service itself: measures latency and nothing else.
     #[command(hide = true)]
     LatencyChild(latency::ChildArgs),
+    /// Run by the service itself: opens one image set that was uploaded.
+    #[command(hide = true)]
+    DecodeChild(decode::ChildArgs),
 }
 
 impl Cli {
@@ -88,6 +92,7 @@ impl Cli {
             Command::Conformance(args) => conformance::run(args),
             Command::Drop(args) => drop::run(args),
             Command::LatencyChild(args) => latency::run_child(args),
+            Command::DecodeChild(args) => decode::run_child(args),
         }
     }
 }

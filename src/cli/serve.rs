@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::connections::ConnectionArgs;
@@ -18,6 +17,8 @@ use crate::db::{Db, DbError, tenants};
 use crate::http::{self, Access, App, listener};
 use crate::jobs::private_postgres::{self, PrivatePostgres};
 use crate::jobs::{POLL, rescue};
+use crate::service::decoding::Decoders;
+use crate::service::spools::OwnSpool;
 use crate::service::{Context, Limits, api_keys};
 use crate::telemetry::Log;
 use crate::worker::slots::Workers;
@@ -26,9 +27,6 @@ use crate::{shutdown, telemetry};
 
 /// How often what nobody needs any more is deleted.
 const TIDY: Duration = Duration::from_secs(10 * 60);
-
-/// Uploads that are decoded at once.
-const DECODING: usize = 2;
 
 /// Connections of this process to the database.
 const CONNECTIONS: u32 = 16;
@@ -173,20 +171,10 @@ impl Args {
 }
 
 fn context(args: &Args, db: Db, data_dir: &Path) -> anyhow::Result<Context> {
-    let spool = data_dir.join("spool");
-    std::fs::create_dir_all(&spool).with_context(|| format!("{} cannot be made", spool.display()))?;
-    empty(&spool);
+    let root = data_dir.join("spool");
+    let spool = OwnSpool::take(&root).with_context(|| format!("{} cannot be used for uploads", root.display()))?;
     let limits = Limits { model_bytes: args.max_model_mib << 20, ..Limits::default() };
-    Ok(Context { db, spool, limits, decoding: Arc::new(Semaphore::new(DECODING)) })
-}
-
-/// Removes what a killed process left: its uploads never became anything.
-fn empty(spool: &Path) {
-    for entry in std::fs::read_dir(spool).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("upload-") {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
+    Ok(Context { db, spool: Arc::new(spool), limits, decoders: Arc::new(Decoders::default()) })
 }
 
 fn supervisor(url: &str, db: Db) -> anyhow::Result<Supervisor> {

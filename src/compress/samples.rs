@@ -215,8 +215,8 @@ fn different(batch: &Batch) -> Vec<i64> {
     (0..batch.n).filter(|index| seen.insert(digest(*index))).map(|index| index as i64).collect()
 }
 
-/// What a grey pixel, 0–255, becomes in each channel: (value / divide_by − mean) / std; `mean` and `std` hold one number for all
-/// channels or one for each.
+/// What a grey pixel, from 0 to [`Preprocess::white`], becomes in each channel: (value / divide_by − mean) / std; `mean` and `std`
+/// hold one number for all channels or one for each.
 pub fn grey(preprocess: &Preprocess, channels: usize, value: f64) -> Vec<f64> {
     let pick = |values: &[f32], channel: usize| f64::from(*values.get(channel).unwrap_or(&values[0]));
     let value = value / f64::from(preprocess.divide_by);

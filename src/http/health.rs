@@ -22,7 +22,7 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, HttpError> {
     let mut conn = app.context.db.connection().await?;
     admin::ping(&mut conn).await?;
     // A folder that takes no file takes no upload.
-    tempfile::tempfile_in(&app.context.spool).map_err(|error| {
+    tempfile::tempfile_in(app.context.spool.path()).map_err(|error| {
         tracing::error!("uploads cannot be spooled: {error}");
         Problem::new(Code::NotReady, "uploads cannot be stored at the moment")
     })?;

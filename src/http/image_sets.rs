@@ -107,7 +107,7 @@ async fn upload(
         Upload { archive: spool_body(request.into_body(), &app, limit, "image set").await?, labels: None }
     };
     let key = idempotency::key(&headers, &caller, "POST /v1/image-sets", upload.fingerprint())?;
-    let registration = image_sets::register(&app.context, upload).await?;
+    let registration = image_sets::register(&app.context, &caller.tenant, upload).await?;
     let mut tx = app.context.db.begin().await?;
     if let Some(key) = &key
         && let Some(before) = key.begin(&mut tx).await?
@@ -171,10 +171,7 @@ impl Parts {
         let Self { archive, labels, images, .. } = self;
         let archive = match (archive, images.is_empty()) {
             (Some(archive), true) => archive,
-            (None, false) => {
-                let dir = app.context.spool.clone();
-                app.context.decode(move || image_sets::pack(&dir, &images, limit)).await??
-            }
+            (None, false) => image_sets::pack(&app.context, images, limit).await?,
             _ => {
                 let detail = "the form needs one \"archive\" or at least one \"image\", and not both";
                 return Err(Problem::new(Code::InvalidMultipart, detail).into());

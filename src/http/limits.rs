@@ -65,7 +65,13 @@ struct Images {
     archive_bytes: u64,
     entry_bytes: u64,
     total_bytes: u64,
+    /// What a set may unpack to: so many bytes, and so many more for each byte sent, up to `total_bytes`.
+    free_bytes: u64,
+    unpacked_per_byte: u64,
     pixels: u64,
+    /// Likewise in pixels, up to `set_pixels`.
+    free_pixels: u64,
+    pixels_per_byte: u64,
     set_pixels: u64,
     labels_bytes: u64,
 }
@@ -73,9 +79,32 @@ struct Images {
 impl From<&images::Limits> for Images {
     fn from(limits: &images::Limits) -> Self {
         let images::Limits {
-            entries, archive_bytes, entry_bytes, total_bytes, pixels, set_pixels, labels_bytes, ..
+            entries,
+            archive_bytes,
+            entry_bytes,
+            total_bytes,
+            free_bytes,
+            unpacked_per_byte,
+            pixels,
+            free_pixels,
+            pixels_per_byte,
+            set_pixels,
+            labels_bytes,
+            tensor_bytes: _,
         } = *limits;
-        Self { entries, archive_bytes, entry_bytes, total_bytes, pixels, set_pixels, labels_bytes }
+        Self {
+            entries,
+            archive_bytes,
+            entry_bytes,
+            total_bytes,
+            free_bytes,
+            unpacked_per_byte,
+            pixels,
+            free_pixels,
+            pixels_per_byte,
+            set_pixels,
+            labels_bytes,
+        }
     }
 }
 

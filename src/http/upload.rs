@@ -32,7 +32,7 @@ pub(super) fn check_length(request: &Request, limit: u64, what: &'static str) ->
 
 /// Spools a body.
 pub(super) async fn spool_body(body: Body, app: &App, limit: u64, what: &'static str) -> Result<Spooled, HttpError> {
-    let mut spool = Spool::begin(&app.context.spool, limit, what)?;
+    let mut spool = Spool::begin(app.context.spool.path(), limit, what)?;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| Problem::new(Code::BadRequest, format!("the upload broke off: {error}")))?;
@@ -48,7 +48,7 @@ pub(super) async fn spool_field(
     limit: u64,
     what: &'static str,
 ) -> Result<Spooled, HttpError> {
-    let mut spool = Spool::begin(&app.context.spool, limit, what)?;
+    let mut spool = Spool::begin(app.context.spool.path(), limit, what)?;
     while let Some(chunk) = field.chunk().await.map_err(broken)? {
         spool.write(&chunk)?;
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Seek};
 
+use zip::CompressionMethod;
 use zip::read::ZipArchive;
 use zip::result::ZipError;
 
@@ -17,14 +18,16 @@ pub(super) struct Contents {
     pub files: Vec<(String, Vec<u8>)>,
     /// Entries that could not be taken.
     pub refused: Vec<Refused>,
-    /// The labels file, where there is one.
+    /// The labels file, if there is one.
     pub labels: Option<Vec<u8>>,
+    /// Bytes that were sent: the archive's, or those of all files.
+    pub sent: u64,
 }
 
 impl Contents {
     /// Files a file where it belongs: labels apart, what operating systems leave behind nowhere.
     pub fn take(&mut self, name: String, bytes: Vec<u8>) -> Result<(), ImageError> {
-        if base_name(&name) != LABELS {
+        if !is_labels(&name) {
             self.files.push((name, bytes));
             return Ok(());
         }
@@ -39,24 +42,30 @@ impl Contents {
     }
 }
 
-/// The name under which a labels file may stand among the images.
-pub(super) const LABELS: &str = "labels.csv";
+/// The name, in capitals or not, under which a labels file may stand among the images.
+const LABELS: &str = "labels.csv";
 
-/// Reads every file of a zip into memory, within `limits`.
-pub(super) fn read<R: Read + Seek>(mut reader: R, limits: &Limits) -> Result<Contents, ImageError> {
+pub(super) fn is_labels(name: &str) -> bool {
+    base_name(name).eq_ignore_ascii_case(LABELS)
+}
+
+/// Reads every file of a zip of `sent` bytes into memory, within `limits`.
+pub(super) fn read<R: Read + Seek>(mut reader: R, sent: u64, limits: &Limits) -> Result<Contents, ImageError> {
     check_directory(&mut reader, limits).map_err(|error| not_a_zip(error.into()))??;
     let mut archive = ZipArchive::new(reader).map_err(not_a_zip)?;
     check_structure(&mut archive, limits)?;
-    let mut contents = Contents::default();
-    let mut total = 0;
-    for index in 0..archive.len() {
-        let Some(entry) = inspect(&archive, index, limits)? else { continue };
-        match entry.refusal {
-            Some(reason) => contents.refuse(entry.name, reason),
-            None => match unpack(&mut archive, index, &entry, limits, &mut total)? {
-                Ok(bytes) => contents.take(entry.name, bytes)?,
-                Err(reason) => contents.refuse(entry.name, reason),
-            },
+    let entries = (0..archive.len()).map(|index| inspect(&archive, index, limits)).collect::<Result<Vec<_>, _>>()?;
+    check_total(&entries, sent, limits)?;
+    let mut contents = Contents { sent, ..Contents::default() };
+    for (index, entry) in entries.into_iter().enumerate() {
+        let Some(entry) = entry else { continue };
+        if let Some(reason) = entry.refusal {
+            contents.refuse(entry.name, reason);
+            continue;
+        }
+        match unpack(&mut archive, index, entry.size) {
+            Ok(bytes) => contents.take(entry.name, bytes)?,
+            Err(reason) => contents.refuse(entry.name, reason),
         }
     }
     Ok(contents)
@@ -116,8 +125,9 @@ fn too_many_entries(found: usize, limits: &Limits) -> ImageError {
 
 struct Entry {
     name: String,
-    packed: u64,
-    /// Why this entry cannot be taken, where it cannot.
+    /// Bytes that it unpacks to, according to the directory.
+    size: u64,
+    /// Why this entry cannot be taken, if it cannot.
     refusal: Option<String>,
 }
 
@@ -138,56 +148,69 @@ fn inspect<R: Read + Seek>(
     if entry.is_dir() || is_clutter(&name) {
         return Ok(None);
     }
-    let (packed, size) = (entry.compressed_size(), entry.size());
-    if size > Limits::RATIO_FROM && size / packed.max(1) > limits.ratio {
-        return Err(bomb(&name, limits));
-    }
-    let limit = if base_name(&name) == LABELS { limits.labels_bytes } else { limits.entry_bytes };
+    let size = entry.size();
+    let limit = if is_labels(&name) { limits.labels_bytes } else { limits.entry_bytes };
     let refusal = if entry.encrypted() {
         Some("the entry is encrypted; pack it without a password".to_owned())
+    } else if let Some(method) = unread(entry.compression()) {
+        Some(format!("it is packed with {method}, which is not read; pack it with Deflate, as any zip program can"))
     } else if size > limit {
         Some(format!("{size} bytes are more than the limit of {limit}; send it smaller"))
     } else {
         odd_name(&name)
     };
     let name = if refusal.is_some() { shortened(&name) } else { name };
-    Ok(Some(Entry { name, packed, refusal }))
+    Ok(Some(Entry { name, size, refusal }))
 }
 
-/// Unpacks one entry, counting what really comes out. The inner error refuses the entry, the outer one the archive.
-fn unpack<R: Read + Seek>(
-    archive: &mut ZipArchive<R>,
-    index: usize,
-    entry: &Entry,
-    limits: &Limits,
-    total: &mut u64,
-) -> Result<Result<Vec<u8>, String>, ImageError> {
-    let file = match archive.by_index(index) {
-        Ok(file) => file,
-        Err(ZipError::CompressionMethodNotSupported(_) | ZipError::UnsupportedArchive(_)) => {
-            return Ok(Err("packed in a way that is not read; pack it with deflate or store".to_owned()));
-        }
-        Err(error) => return Ok(Err(format!("its entry is broken: {error}"))),
-    };
-    let mut bytes = Vec::new();
-    // One byte more than allowed is read, so that a lying size shows.
-    if let Err(error) = file.take(limits.entry_bytes + 1).read_to_end(&mut bytes) {
-        return Ok(Err(format!("its data is broken: {error}")));
+/// The name of a compression method that is not read (APPNOTE.TXT, section 4.4.5); `None` for one that is.
+fn unread(method: CompressionMethod) -> Option<String> {
+    #[allow(deprecated)] // The constants cannot be matched with the number of a method that has no name.
+    let CompressionMethod::Unsupported(number) = method else { return None };
+    Some(match number {
+        1 => "Shrink".to_owned(),
+        2..=5 => "Reduce".to_owned(),
+        6 | 10 => "Implode".to_owned(),
+        20 | 93 => "Zstandard".to_owned(),
+        96 => "JPEG recompression".to_owned(),
+        97 => "WavPack".to_owned(),
+        98 => "PPMd".to_owned(),
+        99 => "AES encryption".to_owned(),
+        other => format!("compression method {other}"),
+    })
+}
+
+/// Before one of them is unpacked: none is unpacked further than its size says.
+fn check_total(entries: &[Option<Entry>], sent: u64, limits: &Limits) -> Result<(), ImageError> {
+    let taken = entries.iter().flatten().filter(|entry| entry.refusal.is_none());
+    let total = taken.map(|entry| entry.size).sum::<u64>();
+    if total <= limits.unpacked(sent) {
+        return Ok(());
     }
-    let size = bytes.len() as u64;
-    *total += size;
-    if size > limits.entry_bytes || (size > Limits::RATIO_FROM && size / entry.packed.max(1) > limits.ratio) {
-        return Err(bomb(&entry.name, limits));
-    }
-    if *total > limits.total_bytes {
+    if total > limits.total_bytes {
         return Err(ImageError::TooLarge {
-            what: "bytes of all files, unpacked: at least".to_owned(),
-            found: *total,
+            what: "bytes of all files, unpacked:".to_owned(),
+            found: total,
             limit: limits.total_bytes,
             way_out: "send fewer or smaller images",
         });
     }
-    Ok(Ok(bytes))
+    Err(ImageError::Bomb(format!(
+        "its {sent} bytes unpack to {total}, and {} are the most for so few",
+        limits.unpacked(sent)
+    )))
+}
+
+/// Unpacks one entry of this size. The error refuses the entry.
+fn unpack<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usize, size: u64) -> Result<Vec<u8>, String> {
+    let file = archive.by_index(index).map_err(|error| format!("its entry is broken: {error}"))?;
+    let mut bytes = Vec::new();
+    // One byte more than it says, so that a lying size shows.
+    file.take(size + 1).read_to_end(&mut bytes).map_err(|error| format!("its data is broken: {error}"))?;
+    if bytes.len() as u64 != size {
+        return Err("its data is broken: it unpacks to another size than the archive says; pack it again".to_owned());
+    }
+    Ok(bytes)
 }
 
 fn entry_name<R: Read + Seek>(archive: &ZipArchive<R>, index: usize) -> Result<String, ImageError> {
@@ -235,11 +258,6 @@ pub(super) fn base_name(name: &str) -> &str {
 /// A name for a message: printable and not endless.
 pub(super) fn shortened(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).take(120).collect()
-}
-
-fn bomb(name: &str, limits: &Limits) -> ImageError {
-    let name = shortened(name);
-    ImageError::Bomb(format!("{name:?} unpacks to more than {} times its size or than it says", limits.ratio))
 }
 
 fn not_a_zip(error: ZipError) -> ImageError {

@@ -10,7 +10,7 @@ pub enum ImageError {
     /// The bytes are no zip archive, or a broken one.
     #[error("the archive cannot be read as a zip ({0}); pack the images into a plain zip and send that")]
     NotAZip(String),
-    /// The archive would unpack to far more than it holds.
+    /// The archive would unpack to more than its size allows.
     #[error("the archive is refused as a zip bomb: {0}; pack plain image files with any common zip program")]
     Bomb(String),
     /// An entry's name leaves the archive.
@@ -37,7 +37,7 @@ pub enum ImageError {
         way_out: &'static str,
     },
     /// Not one usable image.
-    #[error("there is no usable image in it ({reasons}); send JPEG, PNG, BMP or WebP files")]
+    #[error("there is no usable image in it ({reasons}); send JPEG, PNG, BMP, WebP or TIFF files")]
     NoImages {
         /// The first few refusals.
         reasons: String,

@@ -33,6 +33,7 @@ pub(super) fn read(root: &Path, limits: &Limits) -> Result<Contents, ImageError>
             }
         }
     }
+    contents.sent = total;
     Ok(contents)
 }
 

@@ -1,7 +1,12 @@
 //! How much an upload may ask of us.
 
+use serde::{Deserialize, Serialize};
+
 /// Bounds on one image set. The defaults suit a tiny set and a test set of some thousand images.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// What a set may unpack and decode to grows with the bytes that were sent, beyond an allowance that is free: a ratio alone
+/// would refuse small sets of dark or drawn images, which pack 1,000 to 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Entries in the archive or folder, folders included.
     pub entries: usize,
@@ -11,14 +16,19 @@ pub struct Limits {
     pub entry_bytes: u64,
     /// Bytes of all files together, unpacked: what the set holds in memory.
     pub total_bytes: u64,
-    /// Unpacked bytes per packed byte beyond which a file of more than [`Limits::RATIO_FROM`] bytes is a zip bomb.
-    /// Photographs hardly pack at all; deflate ends at 1,032.
-    pub ratio: u64,
+    /// Unpacked bytes that every set may have.
+    pub free_bytes: u64,
+    /// Unpacked bytes that a set may have in addition, for each byte sent.
+    pub unpacked_per_byte: u64,
     /// Width × height of one image, decoded or resized.
     pub pixels: u64,
-    /// Width × height of all images together, as their headers have it: they are decoded one after the other, and a file of a few
-    /// kilobytes may hold as many pixels as one image may have.
+    /// Width × height of all images together, according to their headers.
     pub set_pixels: u64,
+    /// Pixels that every set may have. Decoding so many takes seconds.
+    pub free_pixels: u64,
+    /// Pixels that a set may have in addition, for each byte sent. Photographs have 2 to 50, JPEG ends at some 200 for images that
+    /// are not of one colour.
+    pub pixels_per_byte: u64,
     /// Bytes of a labels file.
     pub labels_bytes: u64,
     /// Bytes of the float tensor that a set may become.
@@ -26,8 +36,15 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Files smaller than this may pack as well as they like: a small bitmap of one colour is no bomb.
-    pub const RATIO_FROM: u64 = 1 << 20;
+    /// Unpacked bytes that a set of `sent` bytes may have.
+    pub fn unpacked(&self, sent: u64) -> u64 {
+        self.free_bytes.saturating_add(self.unpacked_per_byte.saturating_mul(sent)).min(self.total_bytes)
+    }
+
+    /// Pixels that a set of `sent` bytes may have.
+    pub fn decoded(&self, sent: u64) -> u64 {
+        self.free_pixels.saturating_add(self.pixels_per_byte.saturating_mul(sent)).min(self.set_pixels)
+    }
 }
 
 impl Default for Limits {
@@ -37,11 +54,27 @@ impl Default for Limits {
             archive_bytes: 1 << 30,
             entry_bytes: 64 << 20,
             total_bytes: 1 << 30,
-            ratio: 100,
+            free_bytes: 512 << 20,
+            unpacked_per_byte: 100,
             pixels: 50_000_000,
             set_pixels: 10_000_000_000,
+            free_pixels: 500_000_000,
+            pixels_per_byte: 200,
             labels_bytes: 8 << 20,
             tensor_bytes: 4 << 30,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_grow_with_the_bytes_sent_up_to_a_limit() {
+        let limits = Limits::default();
+        assert_eq!((limits.unpacked(0), limits.decoded(0)), (limits.free_bytes, limits.free_pixels));
+        assert_eq!(limits.decoded(1_000_000), limits.free_pixels + 200_000_000);
+        assert_eq!((limits.unpacked(u64::MAX), limits.decoded(u64::MAX)), (limits.total_bytes, limits.set_pixels));
     }
 }

@@ -17,10 +17,11 @@ mod procedural;
 mod resize;
 mod set;
 mod tensor;
+mod whole;
 
-pub use decode::Rgb8;
+pub use decode::{Rgb, Rgb8, Rgb16, Sample};
 pub use error::ImageError;
 pub use limits::Limits;
-pub use preprocess::{Chw, Extent, Fault, ModelInput, Preprocess};
+pub use preprocess::{Chw, Extent, Fault, Interpolation, ModelInput, Preprocess};
 pub use set::{Image, ImageSet, Refused};
 pub use tensor::Batch;

@@ -1,6 +1,6 @@
 //! From pixels to the numbers a network was trained on: resize, centre crop, scale, normalise.
 //!
-//! The arithmetic is torchvision's (`Resize`, `CenterCrop`, `Normalize`) on Pillow's bilinear filter, which is what
+//! The arithmetic is torchvision's (`Resize`, `CenterCrop`, `Normalize`) on Pillow's filters, of which bilinear is what
 //! most networks saw in training; an odd margin is cut with its smaller half at the top and left.
 
 use std::borrow::Cow;
@@ -8,8 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::Rgb8;
+use super::decode::{Rgb, Sample};
 use super::error::ImageError;
+use super::limits::Limits;
 use super::resize::resized;
 use super::set::Image;
 
@@ -24,12 +25,36 @@ pub struct Preprocess {
     /// Side of the centre square that is kept, or `[height, width]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop: Option<Extent>,
-    /// What the 0–255 values are divided by.
+    /// Filter of the resize.
+    pub interpolation: Interpolation,
+    /// Bits of a sample that are read, 8 or 16. With 16, samples are what the file has: 0–65535 of a 16-bit image, 0–255 of an
+    /// 8-bit one. If omitted, 16 when `divide_by` is above 256, else 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u8>,
+    /// What the samples are divided by: 255, or the largest value of images with more bits, such as 4095 or 65535.
     pub divide_by: f32,
     /// Subtracted after dividing; one number for all channels or one for each.
     pub mean: Vec<f32>,
     /// Divided by after subtracting; one number for all channels or one for each.
     pub std: Vec<f32>,
+}
+
+/// How a resized pixel follows from those of the image. The names are torchvision's; `area` is OpenCV's name of `box`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// Triangle filter.
+    #[default]
+    Bilinear,
+    /// Cubic convolution with a = -0.5.
+    Bicubic,
+    /// The pixel in the middle.
+    Nearest,
+    /// Lanczos filter of three lobes.
+    Lanczos,
+    /// Mean over the area.
+    #[serde(alias = "area")]
+    Box,
 }
 
 /// A size in pixels.
@@ -78,6 +103,9 @@ pub struct Chw {
 /// No network takes a larger side, and a resize beyond it would be an attack on memory.
 const MAX_SIDE: u32 = 8192;
 
+/// Sample values above 256 (by which 8-bit images are divided, too) ask for 16 bits.
+const MOST_EIGHT_BITS: f32 = 256.0;
+
 /// Largest picture that is drawn; some dozens of them are in memory at a time.
 const MAX_DRAWN_PIXELS: usize = 2048 * 2048;
 
@@ -86,14 +114,23 @@ impl Preprocess {
     ///
     /// # Errors
     /// An image that the resize or crop cannot be applied to; [`Self::check`] finds those ahead.
-    pub fn apply(&self, image: &Rgb8, channels: usize) -> Result<(Chw, Vec<f32>), ImageError> {
+    pub fn input(&self, image: &Image, limits: &Limits, channels: usize) -> Result<(Chw, Vec<f32>), ImageError> {
+        if self.sixteen_bits() {
+            self.apply(&image.decode::<u16>(limits)?, channels)
+        } else {
+            self.apply(&image.decode::<u8>(limits)?, channels)
+        }
+    }
+
+    /// The same of an image that is decoded. Errors as [`Self::input`].
+    pub fn apply<S: Sample>(&self, image: &Rgb<S>, channels: usize) -> Result<(Chw, Vec<f32>), ImageError> {
         let (height, width) = self.output_size(image.width, image.height).map_err(|detail| self.misfit(detail))?;
         let pixels = self.resized(image);
         let window = Window::centred(&pixels, height, width);
         let mut data = Vec::with_capacity(channels * height * width);
         for channel in 0..channels {
             let (mean, std) = (pick(&self.mean, channel), pick(&self.std, channel));
-            let normal = |value: u8| (f32::from(value) / self.divide_by - mean) / std;
+            let normal = |value: S| (Into::<f32>::into(value) / self.divide_by - mean) / std;
             data.extend(window.pixels().map(|rgb| normal(if channels == 1 { grey(rgb) } else { rgb[channel] })));
         }
         Ok((Chw { channels, height, width }, data))
@@ -164,9 +201,23 @@ impl Preprocess {
         self.drawn().check_sizes(model, [("a drawn picture", width as u32, height as u32)])
     }
 
-    /// What is left to do to a picture that was drawn at the model's size.
+    /// What is left to do to a picture that was drawn at the model's size, with 8 bits: its white becomes what white is.
     pub fn drawn(&self) -> Self {
-        Self { resize: None, crop: None, ..self.clone() }
+        let divide_by = self.divide_by * (255.0 / self.white());
+        Self { resize: None, crop: None, bits: Some(8), divide_by, ..self.clone() }
+    }
+
+    /// The sample of a white pixel, ahead of `divide_by`: 255, or the largest that images of more bits can have.
+    pub fn white(&self) -> f32 {
+        match self.sixteen_bits() {
+            false => 255.0,
+            true if self.divide_by > MOST_EIGHT_BITS => self.divide_by.min(65535.0),
+            true => 65535.0,
+        }
+    }
+
+    fn sixteen_bits(&self) -> bool {
+        self.bits.map_or(self.divide_by > MOST_EIGHT_BITS, |bits| bits == 16)
     }
 
     /// Fields that make no sense by themselves, for a model with `channels` channels.
@@ -181,6 +232,9 @@ impl Preprocess {
         }
         if !self.divide_by.is_finite() || self.divide_by <= 0.0 {
             fault("divide_by", format!("{} cannot be divided by", self.divide_by), "give 255, or 1 for raw values");
+        }
+        if let Some(bits) = self.bits.filter(|bits| ![8, 16].contains(bits)) {
+            fault("bits", format!("samples of {bits} bits"), "give 8 or 16, or omit it");
         }
         for (field, values) in [("mean", &self.mean), ("std", &self.std)] {
             if values.len() != 1 && values.len() != channels {
@@ -226,12 +280,12 @@ impl Preprocess {
         }
     }
 
-    fn resized<'a>(&self, image: &'a Rgb8) -> Cow<'a, Rgb8> {
+    fn resized<'a, S: Sample>(&self, image: &'a Rgb<S>) -> Cow<'a, Rgb<S>> {
         let (height, width) = self.resized_size(image.width, image.height);
         if (height, width) == (image.height.into(), image.width.into()) {
             return Cow::Borrowed(image);
         }
-        Cow::Owned(resized(image, width as u32, height as u32))
+        Cow::Owned(resized(image, width as u32, height as u32, self.interpolation))
     }
 
     fn misfit(&self, detail: String) -> ImageError {
@@ -244,7 +298,15 @@ impl Preprocess {
 
 impl Default for Preprocess {
     fn default() -> Self {
-        Self { resize: None, crop: None, divide_by: 255.0, mean: vec![0.0], std: vec![1.0] }
+        Self {
+            resize: None,
+            crop: None,
+            interpolation: Interpolation::default(),
+            bits: None,
+            divide_by: 255.0,
+            mean: vec![0.0],
+            std: vec![1.0],
+        }
     }
 }
 
@@ -265,21 +327,21 @@ impl fmt::Display for Fault {
 }
 
 /// The part of an image that a centre crop keeps.
-struct Window<'a> {
-    image: &'a Rgb8,
+struct Window<'a, S> {
+    image: &'a Rgb<S>,
     top: usize,
     left: usize,
     height: usize,
     width: usize,
 }
 
-impl<'a> Window<'a> {
-    fn centred(image: &'a Rgb8, height: usize, width: usize) -> Self {
+impl<'a, S: Sample> Window<'a, S> {
+    fn centred(image: &'a Rgb<S>, height: usize, width: usize) -> Self {
         let (top, left) = ((image.height as usize - height) / 2, (image.width as usize - width) / 2);
         Self { image, top, left, height, width }
     }
 
-    fn pixels(&self) -> impl Iterator<Item = [u8; 3]> + '_ {
+    fn pixels(&self) -> impl Iterator<Item = [S; 3]> + '_ {
         (self.top..self.top + self.height).flat_map(move |row| {
             let start = 3 * (row * self.image.width as usize + self.left);
             let line = &self.image.pixels[start..start + 3 * self.width];
@@ -289,8 +351,9 @@ impl<'a> Window<'a> {
 }
 
 /// ITU-R 601 luma in 16-bit fixed point, as Pillow's conversion to `L`.
-fn grey([r, g, b]: [u8; 3]) -> u8 {
-    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
+fn grey<S: Sample>(rgb: [S; 3]) -> S {
+    let [r, g, b] = rgb.map(Into::<u32>::into).map(u64::from);
+    S::from_bits(((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u32)
 }
 
 fn pick(values: &[f32], channel: usize) -> f32 {

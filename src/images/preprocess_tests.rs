@@ -1,5 +1,6 @@
 //! Preprocessing against Pillow 12 and torchvision's rules.
 
+use super::super::decode::{Rgb8, Rgb16};
 use super::*;
 
 /// 12×8, every channel another pattern; the same formula made the Pillow references below.
@@ -57,6 +58,72 @@ fn resizing_agrees_with_pillow_to_a_level() {
     }
 }
 
+/// The first 18 values of the 6×4 reduction by Pillow's other filters.
+#[rustfmt::skip]
+const PILLOW_FILTERS: [(&str, [i32; 18]); 5] = [
+    ("bicubic", [26, 18, 244, 97, 47, 211, 185, 126, 177, 120, 157, 143, 54, 121, 108, 137, 123, 75]),
+    ("nearest", [48, 34, 235, 122, 74, 201, 196, 154, 167, 14, 18, 133, 88, 178, 99, 162, 122, 65]),
+    ("lanczos", [25, 17, 244, 92, 42, 211, 194, 130, 176, 119, 161, 143, 44, 117, 108, 143, 126, 75]),
+    ("box", [25, 18, 246, 99, 48, 212, 173, 118, 178, 119, 164, 144, 65, 122, 110, 139, 120, 76]),
+    ("area", [25, 18, 246, 99, 48, 212, 173, 118, 178, 119, 164, 144, 65, 122, 110, 139, 120, 76]),
+];
+
+#[test]
+fn every_interpolation_agrees_with_pillow_to_a_level_at_both_depths() {
+    let deep = Rgb16 { width: 12, height: 8, pixels: pattern().pixels.iter().map(|v| u16::from(*v) * 256).collect() };
+    for (name, reference) in PILLOW_FILTERS {
+        let resize = raw(&format!(r#", "resize": 4, "interpolation": "{name}""#));
+        let (size, data) = resize.apply(&pattern(), 3).expect("applies");
+        let (_, mut of_deep) = resize.apply(&deep, 3).expect("applies");
+        of_deep.iter_mut().for_each(|value| *value /= 256.0);
+        for (at, theirs) in reference.iter().enumerate() {
+            for ours in [&data, &of_deep].map(|values| levels(size, values)[at]) {
+                assert!((ours - theirs).abs() <= 1, "value {at} of {name}: {ours}, Pillow has {theirs}");
+            }
+        }
+    }
+    let error = serde_json::from_str::<Preprocess>(r#"{"interpolation": "cubic"}"#).expect_err("no such filter");
+    assert!(error.to_string().contains("bicubic"), "{error}");
+}
+
+/// A picture of these greys in 16 bits, encoded.
+fn deep(values: &[u16]) -> Image {
+    let image = image::ImageBuffer::from_fn(values.len() as u32, 1, |x, _| image::Luma([values[x as usize]]));
+    let mut png = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut png, image::ImageFormat::Png).expect("encodes");
+    let set = crate::images::ImageSet::from_files(vec![("a.png".to_owned(), png.into_inner())], &Limits::default());
+    set.expect("one image").images()[0].clone()
+}
+
+#[test]
+fn sixteen_bits_are_read_where_they_are_asked_for() {
+    let image = deep(&[0, 819, 4095]);
+    let values =
+        |json: &str, channels| preprocess(json).input(&image, &Limits::default(), channels).expect("applies").1;
+    assert_eq!(values(r#"{"divide_by": 4095}"#, 1), [0.0, 0.2, 1.0], "12 bits in 16");
+    assert_eq!(values(r#"{"divide_by": 1, "bits": 16}"#, 3), [0.0, 819.0, 4095.0].repeat(3));
+    assert_eq!(values(r#"{"divide_by": 1}"#, 1), [0.0, 3.0, 16.0], "8 bits, rounded, unless asked");
+    assert_eq!(values(r#"{"divide_by": 4095, "bits": 8}"#, 1)[2], 16.0 / 4095.0);
+    let faults = preprocess(r#"{"bits": 12}"#).faults(1);
+    assert_eq!((faults.len(), faults[0].field), (1, "bits"));
+}
+
+#[test]
+fn a_drawn_picture_is_as_bright_as_an_image_whatever_the_bits() {
+    for (json, white) in [
+        ("{}", 1.0),
+        (r#"{"divide_by": 1}"#, 255.0),
+        (r#"{"divide_by": 4095}"#, 1.0),
+        (r#"{"divide_by": 1, "bits": 16}"#, 65535.0),
+    ] {
+        let asked = preprocess(json);
+        let image = Rgb8 { width: 1, height: 1, pixels: vec![255; 3] };
+        let (_, data) = asked.drawn().apply(&image, 1).expect("applies");
+        assert!((data[0] - white).abs() < 1e-3 * white, "{json}: {}", data[0]);
+        assert!((asked.white() / asked.divide_by - white).abs() < 1e-3 * white, "{json}");
+    }
+}
+
 #[test]
 fn the_long_side_is_rounded_down_and_the_short_one_is_exact() {
     let resize = raw(r#", "resize": 256"#);
@@ -109,15 +176,17 @@ fn an_unknown_field_or_a_wrong_type_is_named() {
 
 #[test]
 fn fields_that_make_no_sense_are_all_listed_at_once() {
-    let nonsense = preprocess(r#"{"resize": 0, "crop": 9000, "divide_by": 0, "mean": [1, 2], "std": [0]}"#);
+    let nonsense = preprocess(r#"{"resize": 0, "crop": 9000, "bits": 1, "divide_by": 0, "mean": [1, 2], "std": [0]}"#);
     let fields: Vec<_> = nonsense.faults(3).iter().map(|fault| fault.field).collect();
-    assert_eq!(fields, ["resize", "crop", "divide_by", "mean", "std"]);
+    assert_eq!(fields, ["resize", "crop", "divide_by", "bits", "mean", "std"]);
     assert_eq!(preprocess(r#"{"mean": [1, 2, 3], "std": [1, 2, 3]}"#).faults(1).len(), 2, "three numbers, one channel");
 }
 
 #[test]
 fn a_preprocess_survives_json() {
-    let network = preprocess(r#"{"resize": 256, "crop": [224, 192], "mean": [0.5], "std": [0.25]}"#);
+    let network = preprocess(
+        r#"{"resize": 256, "crop": [224, 192], "interpolation": "bicubic", "bits": 16, "mean": [0.5], "std": [0.25]}"#,
+    );
     let json = serde_json::to_string(&network).expect("serializes");
     assert_eq!(preprocess(&json), network);
 }

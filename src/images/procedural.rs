@@ -10,6 +10,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::decode::Rgb8;
+use super::preprocess::Interpolation;
 use super::resize::resized;
 
 /// Share of the shorter side that the largest radius has.
@@ -34,7 +35,7 @@ const LARGEST_FACTOR: u32 = 4;
 pub(super) fn picture(width: u32, height: u32, random: &mut ChaCha8Rng) -> Rgb8 {
     let factor = DRAWN_SIDE.div_ceil(width.min(height).max(1)).clamp(1, LARGEST_FACTOR);
     let drawn = dead_leaves(width * factor, height * factor, random);
-    if factor == 1 { drawn } else { resized(&drawn, width, height) }
+    if factor == 1 { drawn } else { resized(&drawn, width, height, Interpolation::Bilinear) }
 }
 
 /// Draws one picture of this size.

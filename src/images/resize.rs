@@ -1,16 +1,28 @@
 //! Pixels at another size.
 
-use fast_image_resize::images::Image as Pixels;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
-use super::decode::Rgb8;
+use super::decode::{Rgb, Sample};
+use super::preprocess::Interpolation;
 
-/// The image at this size, neither side 0: bilinear, over all pixels that fall into one where it shrinks, as Pillow's.
-pub(super) fn resized(image: &Rgb8, width: u32, height: u32) -> Rgb8 {
-    let source = Pixels::from_vec_u8(image.width, image.height, image.pixels.clone(), PixelType::U8x3)
-        .expect("the pixels fill the image");
-    let mut target = Pixels::new(width, height, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize(&source, &mut target, &options).expect("both are RGB8 and neither is empty");
-    Rgb8 { width, height, pixels: target.into_vec() }
+/// The image at this size, neither side 0. Every filter but `nearest` takes all pixels that fall into one if the image shrinks,
+/// as Pillow's do.
+pub(super) fn resized<S: Sample>(image: &Rgb<S>, width: u32, height: u32, how: Interpolation) -> Rgb<S> {
+    let source = S::dynamic(image.clone());
+    let mut target =
+        S::dynamic(Rgb { width, height, pixels: vec![S::default(); 3 * width as usize * height as usize] });
+    let options = ResizeOptions::new().resize_alg(algorithm(how));
+    Resizer::new().resize(&source, &mut target, &options).expect("both are RGB and neither is empty");
+    S::pixels(target)
+}
+
+fn algorithm(how: Interpolation) -> ResizeAlg {
+    match how {
+        Interpolation::Nearest => ResizeAlg::Nearest,
+        Interpolation::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+        // Keys' kernel with a = -0.5, as Pillow's BICUBIC.
+        Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
+        Interpolation::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
+        Interpolation::Box => ResizeAlg::Convolution(FilterType::Box),
+    }
 }

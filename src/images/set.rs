@@ -10,7 +10,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::archive::{self, Contents};
-use super::decode::{self, Rgb8};
+use super::decode::{self, Rgb, Sample};
 use super::error::ImageError;
 use super::folder;
 use super::labels::Labels;
@@ -73,7 +73,7 @@ impl ImageSet {
                 way_out: "send fewer or smaller images",
             });
         }
-        Self::from_contents(archive::read(reader, limits)?, limits)
+        Self::from_contents(archive::read(reader, size, limits)?, limits)
     }
 
     /// From a folder and its sub-folders; links in it are refused. Errors as [`Self::from_zip`].
@@ -88,7 +88,8 @@ impl ImageSet {
 
     /// From single files as name and bytes, such as the parts of an upload. Errors as [`Self::from_zip`].
     pub fn from_files(files: Vec<(String, Vec<u8>)>, limits: &Limits) -> Result<Self, ImageError> {
-        let mut contents = Contents::default();
+        let sent = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let mut contents = Contents { sent, ..Contents::default() };
         for (name, bytes) in files {
             match archive::odd_name(&name) {
                 Some(reason) => contents.refuse(archive::shortened(&name), reason),
@@ -117,17 +118,17 @@ impl ImageSet {
     }
 
     fn from_contents(contents: Contents, limits: &Limits) -> Result<Self, ImageError> {
-        let Contents { mut files, mut refused, labels } = contents;
+        let Contents { mut files, mut refused, labels, sent } = contents;
         files.sort_by(|a, b| a.0.cmp(&b.0));
         if let Some(pair) = files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(ImageError::DuplicateName(pair[0].0.clone()));
         }
-        check_pixels(&files, limits)?;
+        check_pixels(&files, sent, limits)?;
         let mut images = Vec::new();
         for (name, bytes) in files {
             // Decoded once here, so that a set that was accepted is known to be usable.
-            match decode::decode(&bytes, limits.pixels) {
-                Ok(Rgb8 { width, height, .. }) => {
+            match decode::size(&bytes, limits.pixels) {
+                Ok((width, height)) => {
                     images.push(Image { name, width, height, label: None, encoded: bytes.into() });
                 }
                 Err(reason) => refused.push(Refused { name, reason }),
@@ -199,11 +200,11 @@ impl ImageSet {
 }
 
 impl Image {
-    /// The image as upright RGB.
+    /// The image as upright RGB, in samples of 8 or 16 bits.
     ///
     /// # Errors
     /// [`ImageError::Decode`], which cannot happen to an image that was accepted.
-    pub fn decode(&self, limits: &Limits) -> Result<Rgb8, ImageError> {
+    pub fn decode<S: Sample>(&self, limits: &Limits) -> Result<Rgb<S>, ImageError> {
         decode::decode(&self.encoded, limits.pixels)
             .map_err(|detail| ImageError::Decode { name: self.name.clone(), detail })
     }
@@ -214,17 +215,18 @@ impl Image {
     }
 }
 
-/// Before one of them is decoded.
-fn check_pixels(files: &[(String, Vec<u8>)], limits: &Limits) -> Result<(), ImageError> {
+/// Before one of them is decoded, by their headers: a file of a few kilobytes may hold as many pixels as one image may have.
+fn check_pixels(files: &[(String, Vec<u8>)], sent: u64, limits: &Limits) -> Result<(), ImageError> {
     let pixels = files.iter().map(|(_, bytes)| decode::pixels(bytes, limits.pixels)).sum();
-    if pixels <= limits.set_pixels {
+    let limit = limits.decoded(sent);
+    if pixels <= limit {
         return Ok(());
     }
     Err(ImageError::TooLarge {
-        what: "pixels of all images together:".to_owned(),
+        what: format!("pixels of all images together, in {sent} bytes:"),
         found: pixels,
-        limit: limits.set_pixels,
-        way_out: "scale them down or send fewer",
+        limit,
+        way_out: "scale them down to what the network takes, or send fewer",
     })
 }
 

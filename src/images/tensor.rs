@@ -57,7 +57,7 @@ impl ImageSet {
         self.check_tensor_size(range.len(), c * h * w)?;
         let mut data = Vec::with_capacity(range.len() * c * h * w);
         for image in &self.images()[range.clone()] {
-            let (found, values) = preprocess.apply(&image.decode(&self.limits)?, c)?;
+            let (found, values) = preprocess.input(image, &self.limits, c)?;
             if found != size {
                 return Err(ImageError::InputMismatch {
                     detail: format!("image {:?} comes out {}×{}, not {w}×{h}", image.name, found.width, found.height),

@@ -130,7 +130,7 @@ codes! {
 
     // Images.
     NotAZip = "not_a_zip", 400, false, "The archive is not a zip",
-        "Send a zip of PNG, JPEG, BMP or WebP files, or single images: `-F image=@a.png -F image=@b.png`.";
+        "Send a zip of PNG, JPEG, BMP, WebP or TIFF files, or single images: `-F image=@a.png -F image=@b.png`.";
     ZipBomb = "zip_bomb", 422, false, "The archive is refused as a zip bomb",
         "Pack plain image files with any common zip program.";
     UnsafeArchiveEntry = "unsafe_archive_entry", 422, false, "The archive holds an unsafe path",
@@ -140,13 +140,20 @@ codes! {
     ImageSetTooLarge = "image_set_too_large", 413, false, "The image set is over a limit",
         "The detail names the limit. Send fewer or smaller images: a few hundred are enough.";
     NoUsableImage = "no_usable_image", 422, false, "No image could be used",
-        "The detail says why the first ones were refused. Send PNG, JPEG, BMP or WebP files.";
+        "The detail says why the first ones were refused. Send PNG, JPEG, BMP, WebP or TIFF files.";
     InvalidLabels = "invalid_labels", 422, false, "The labels cannot be read",
         "Labels are a csv with the header `file,label`, one line per image, labels being class numbers.";
     InvalidPreprocess = "invalid_preprocess", 422, false, "The preprocessing makes no sense",
         "Each fault is listed with its field.";
     ImagesDoNotFit = "images_do_not_fit_the_model", 422, false, "The images do not fit the model's input",
         "Give the job a `preprocess` with `resize` and `crop` as in the hint, or upload images of the model's size.";
+
+    ImagesTooCostly = "images_too_costly", 422, false, "Decoding the images took too much time or memory",
+        "The detail says what ran out. Save the images again as plain JPEG or PNG, smaller, or send fewer of them.";
+    TooManyUploads = "too_many_uploads", 429, true, "The tenant has as many uploads in work as it may",
+        "Send uploads one after the other, or repeat this one after the seconds in Retry-After.";
+    DecodersBusy = "decoders_busy", 503, true, "The service is looking at other uploads",
+        "Repeat the upload after the seconds in Retry-After.";
 
     // Jobs.
     InvalidJob = "invalid_job", 422, false, "The job's body has faults",

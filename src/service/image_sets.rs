@@ -3,16 +3,17 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
+use super::decoding::{self, FoundImage, FoundRefusal};
 use super::spool::{Spool, Spooled};
-use super::{Context, ServiceError, faults, refuse};
+use super::{Context, ServiceError, refuse};
 use crate::db::Connection;
 use crate::db::image_sets::{self, ImageRow, ImageSetRow, RefusalRow};
 use crate::ids::{ImageSetId, Tenant};
-use crate::images::{ImageError, ImageSet};
 use crate::jobs::store;
 use crate::problem::Code;
 
@@ -33,30 +34,16 @@ impl Upload {
     }
 }
 
-/// Registers an upload as an image set, in a transaction that the caller commits.
+/// Looks into a tenant's upload, which is stored in a transaction that the caller commits.
 ///
 /// # Errors
 /// What is wrong with the archive, as a refusal; else as [`ServiceError`].
-pub async fn register(context: &Context, upload: Upload) -> Result<Registration, ServiceError> {
-    let limits = context.limits.images.clone();
-    let looked = context.decode(move || {
-        let set = ImageSet::from_zip(upload.archive.path(), &limits).and_then(|set| match &upload.labels {
-            Some(labels) => set.with_labels(labels),
-            None => Ok(set),
-        });
-        (set, upload)
-    });
-    let (set, upload) = looked.await?;
-    let set = set.map_err(told)?;
-    Ok(Registration { upload, images: images(&set), refused: refused(&set) })
-}
-
-fn told(error: ImageError) -> ServiceError {
-    if error.is_input() {
-        faults::problem(&error.into()).into()
-    } else {
-        std::io::Error::other(error.to_string()).into()
-    }
+pub async fn register(context: &Context, tenant: &Tenant, upload: Upload) -> Result<Registration, ServiceError> {
+    let _turn = context.decoders.image_sets.wait(tenant).await?;
+    let (spool, limits) = (context.spool.path(), &context.limits.images);
+    let Upload { archive, labels } = &upload;
+    let found = decoding::look_into(spool, archive.path(), archive.size, labels.as_deref(), limits).await?;
+    Ok(Registration { images: images(found.images), refused: refused(found.refused), upload })
 }
 
 /// An upload that was looked at and is to be stored.
@@ -90,29 +77,31 @@ impl Registration {
     }
 }
 
-fn images(set: &ImageSet) -> Vec<ImageRow> {
-    let images = set.images().iter();
-    images
-        .map(|image| ImageRow {
-            name: image.name.clone(),
-            width: image.width.cast_signed(),
-            height: image.height.cast_signed(),
-            label: image.label.map(u32::cast_signed),
-        })
-        .collect()
+fn images(found: Vec<FoundImage>) -> Vec<ImageRow> {
+    let row = |FoundImage { name, width, height, label }| ImageRow {
+        name,
+        width: width.cast_signed(),
+        height: height.cast_signed(),
+        label: label.map(u32::cast_signed),
+    };
+    found.into_iter().map(row).collect()
 }
 
-fn refused(set: &ImageSet) -> Vec<RefusalRow> {
-    let refused = set.refused().iter();
-    refused.map(|file| RefusalRow { name: file.name.clone(), reason: file.reason.clone() }).collect()
+fn refused(found: Vec<FoundRefusal>) -> Vec<RefusalRow> {
+    found.into_iter().map(|FoundRefusal { name, reason }| RefusalRow { name, reason }).collect()
 }
 
 /// Packs single images into an archive like the one the customer could have sent: by their base names, uncompressed,
 /// without times, so that the same images give the same bytes.
 ///
 /// # Errors
-/// A refusal where two have one name; else as [`ServiceError`].
-pub fn pack(dir: &Path, files: &[(String, Spooled)], limit: u64) -> Result<Spooled, ServiceError> {
+/// A refusal if two have one name; else as [`ServiceError`].
+pub async fn pack(context: &Context, files: Vec<(String, Spooled)>, limit: u64) -> Result<Spooled, ServiceError> {
+    let spool = Arc::clone(&context.spool);
+    tokio::task::spawn_blocking(move || packed(spool.path(), &files, limit)).await?
+}
+
+fn packed(dir: &Path, files: &[(String, Spooled)], limit: u64) -> Result<Spooled, ServiceError> {
     let mut names = std::collections::BTreeSet::new();
     let mut packed = tempfile::NamedTempFile::new_in(dir)?;
     let mut zip = ZipWriter::new(BufWriter::new(packed.as_file_mut()));

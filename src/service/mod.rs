@@ -2,23 +2,25 @@
 //! submitting a job, cancelling one.
 
 pub mod api_keys;
+pub mod decoding;
 pub mod faults;
 pub mod idempotency;
 pub mod image_sets;
 pub mod jobs;
 pub mod models;
 pub mod spool;
+pub mod spools;
 mod submission;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use crate::db::{Db, DbError};
+use crate::ids::Tenant;
 use crate::images;
 use crate::jobs::JobsError;
 use crate::problem::{Code, Problem};
+use decoding::Decoders;
+use spools::OwnSpool;
 
 /// What every operation needs.
 #[derive(Debug, Clone)]
@@ -26,12 +28,11 @@ pub struct Context {
     /// The database.
     pub db: Db,
     /// Where uploads are spooled, on a disk with room for them.
-    pub spool: PathBuf,
+    pub spool: Arc<OwnSpool>,
     /// What is too much.
     pub limits: Limits,
-    /// Bounds how many uploads are decoded at once: a network of weights takes as much memory as its file and a little more, a
-    /// file made to take much some twenty times as much.
-    pub decoding: Arc<Semaphore>,
+    /// Where uploads wait until they are looked at.
+    pub decoders: Arc<Decoders>,
 }
 
 /// What is too much.
@@ -83,13 +84,18 @@ pub(crate) fn refuse<T>(code: Code, detail: impl Into<String>) -> Result<T, Serv
 }
 
 impl Context {
-    /// Runs something that decodes an upload, on a thread that may block and with few others beside it.
-    pub(crate) async fn decode<T: Send + 'static>(
+    /// Runs something that looks into a tenant's model, on a thread that may block and with few others next to it.
+    pub(crate) async fn look_into_model<T: Send + 'static>(
         &self,
+        tenant: &Tenant,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ServiceError> {
-        // The semaphore is never closed; without a permit the work is only less bounded.
-        let _permit = self.decoding.acquire().await;
-        Ok(tokio::task::spawn_blocking(work).await?)
+        let turn = self.decoders.models.wait(tenant).await?;
+        let looked = tokio::task::spawn_blocking(move || {
+            // The work goes on when the request is gone, so its place is taken until then.
+            let _turn = turn;
+            work()
+        });
+        Ok(looked.await?)
     }
 }

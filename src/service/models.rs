@@ -25,7 +25,7 @@ pub async fn register(
         return Ok((known, false));
     }
     drop(conn);
-    let (upload, analysis) = look_at(context, upload).await?;
+    let (upload, analysis) = look_at(context, tenant, upload).await?;
     let mut tx = context.db.begin().await?;
     store::put_file(&mut tx, tenant, upload.path(), &upload.sha256, upload.size).await?;
     let (id, size) = (ModelId::new(), upload.size as i64);
@@ -43,8 +43,12 @@ pub async fn register(
     }
 }
 
-async fn look_at(context: &Context, upload: Spooled) -> Result<(Spooled, serde_json::Value), ServiceError> {
-    let looked = context.decode(move || {
+async fn look_at(
+    context: &Context,
+    tenant: &Tenant,
+    upload: Spooled,
+) -> Result<(Spooled, serde_json::Value), ServiceError> {
+    let looked = context.look_into_model(tenant, move || {
         let bytes = std::fs::read(upload.path())?;
         Ok::<_, std::io::Error>((analyse(&bytes), upload))
     });

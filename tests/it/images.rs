@@ -54,3 +54,41 @@ fn the_shared_image_sets_open_completely() {
         assert_eq!((set.len(), set.labelled(), set.refused().len()), (count, count, 0), "{name}");
     }
 }
+
+/// A folder of small inputs that others have reported; `None` where there is none.
+fn shared_case(name: &str) -> Option<ImageSet> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/cases").join(name);
+    if !path.is_file() {
+        println!("skipped: no {}", path.display());
+        return None;
+    }
+    Some(ImageSet::open(&path, &Limits::default()).expect("opens"))
+}
+
+#[test]
+fn archives_of_every_method_and_dark_images_open_completely() {
+    for (name, count) in [("img_bzip2", 24), ("img_deflate64", 12), ("img_black_bmps", 6), ("img_plain", 24)] {
+        let Some(set) = shared_case(&format!("{name}.zip")) else { return };
+        assert_eq!((set.len(), set.refused()), (count, &[][..]), "{name}");
+    }
+}
+
+#[test]
+fn cut_off_photographs_are_left_out_by_name() {
+    let Some(set) = shared_case("probe_truncated.zip") else { return };
+    assert_eq!((set.len(), set.labelled(), set.images()[0].name.as_str()), (1, 1, "whole.jpg"));
+    for (refused, name) in set.refused().iter().zip(["cut.jpg", "cut10.jpg"]) {
+        assert!(refused.name == name && refused.reason.contains("cut off"), "{refused:?}");
+    }
+}
+
+#[test]
+fn twelve_bits_in_sixteen_come_out_from_black_to_white() {
+    let Some(set) = shared_case("probe_gray12in16.zip") else { return };
+    let preprocess: Preprocess = serde_json::from_str(r#"{"divide_by": 4095}"#).expect("valid");
+    let model = ModelInput { channels: Some(1), ..ModelInput::default() };
+    let size = preprocess.check(model, set.images()).expect("one size");
+    let data = set.tensor_data(&preprocess, size).expect("fits").data;
+    let most = data.iter().copied().fold(0.0, f32::max);
+    assert!((0.5..=1.0).contains(&most), "the brightest is {most}");
+}

@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("compress", &["images", "children", "graph", "onnx", "exec"]),
     ("db", &["ids", "images", "compress"]),
     ("jobs", &["ids", "problem", "shutdown", "telemetry", "children", "compress", "db"]),
-    ("service", &["ids", "problem", "images", "graph", "onnx", "exec", "compress", "db", "jobs"]),
+    ("service", &["ids", "problem", "images", "children", "graph", "onnx", "exec", "compress", "db", "jobs"]),
     ("http", &["ids", "problem", "images", "shutdown", "telemetry", "compress", "db", "jobs", "service", "onnx"]),
     (
         "worker",

@@ -186,6 +186,38 @@ fn images_of_one_class_only_are_said_to() {
     assert!(warnings(&report).contains(&"one_class"), "{report}");
 }
 
+/// 12 bits in 16-bit PNGs, as scanners and microscopes write them.
+fn twelve_bit_images(count: usize) -> Vec<u8> {
+    use rand::{Rng, SeedableRng};
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+    let files = (0..count).map(|index| {
+        let image =
+            image::ImageBuffer::from_fn(8, 8, |_, _| image::Rgb([0; 3].map(|_: u16| random.random_range(0..4096u16))));
+        let mut png = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut png, image::ImageFormat::Png).expect("a PNG");
+        (format!("{index:03}.png"), png.into_inner())
+    });
+    let files: Vec<_> = files.collect();
+    zip(&files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect::<Vec<_>>())
+}
+
+#[test]
+fn inputs_of_next_to_nothing_are_said_and_sixteen_bits_mend_it() {
+    let desk = desk();
+    desk.put("images.zip", &twelve_bit_images(40));
+    let with = |preprocess: Value| {
+        desk.put("job.json", job(json!({"finetune": null, "preprocess": preprocess})).to_string().as_bytes());
+        desk.json(&COMPRESS)
+    };
+    let report = with(json!({}));
+    assert!(warnings(&report).contains(&"nearly_constant_input"), "{report}");
+    let report = with(json!({"divide_by": 4095}));
+    assert!(!warnings(&report).contains(&"nearly_constant_input"), "{report}");
+    desk.put("images.zip", &image_zip(40, 8));
+    let report = with(json!({"divide_by": 65535}));
+    assert!(warnings(&report).contains(&"nearly_constant_input"), "8 bits have no such values: {report}");
+}
+
 #[test]
 fn a_budget_of_a_second_ends_with_the_best_there_is_by_then() {
     let desk = desk();

@@ -34,6 +34,8 @@ pub struct Bench {
     pub(super) config: JobConfig,
     pub(super) samples: Samples,
     pub(super) labels: Vec<Option<u32>>,
+    /// Of the images, in their order.
+    pub(super) names: Vec<String>,
     pub(super) teacher: Student,
     pub(super) device: Device,
     pub(super) probe: Probe,
@@ -122,6 +124,7 @@ impl Bench {
             size,
             samples,
             labels: tiny.images.images().iter().map(|image| image.label).collect(),
+            names: tiny.images.images().iter().map(|image| image.name.clone()).collect(),
             teacher,
             network,
             config: config.clone(),

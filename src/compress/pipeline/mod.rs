@@ -14,6 +14,7 @@ mod apart;
 mod bench;
 mod export;
 mod finetune;
+mod flat;
 mod measure;
 mod narrow;
 mod pictures;

@@ -118,5 +118,5 @@ impl Shortcoming {
 /// What black and white pixels become.
 fn range(preprocess: &Preprocess, channels: usize) -> synthesis::Range {
     let grey = |value| grey(preprocess, channels, value);
-    synthesis::Range { black: grey(0.0), white: grey(255.0) }
+    synthesis::Range { black: grey(0.0), white: grey(f64::from(preprocess.white())) }
 }

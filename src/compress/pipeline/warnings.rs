@@ -10,6 +10,7 @@ use crate::compress::quality;
 use crate::compress::report::{Outcome, Warning};
 use crate::compress::tiny_set::Rung;
 
+use super::flat;
 use super::pictures::Shortcoming;
 use super::{Bench, FinetuneSummary, Measured, Selection};
 
@@ -44,6 +45,7 @@ pub(super) fn warnings(
         other_inputs(bench),
         foreign_images(bench),
         repeated_images(bench),
+        nearly_constant(bench)?,
         few_images(bench),
         fitted_on_all(bench, summary),
     ];
@@ -208,6 +210,14 @@ fn foreign_images(bench: &Bench) -> Option<Warning> {
          images; send some like those that the network is for"
     );
     warning(code, detail)
+}
+
+/// Of given images: made ones vary.
+fn nearly_constant(bench: &Bench) -> Result<Option<Warning>, CompressError> {
+    if bench.rung.is_made() {
+        return Ok(None);
+    }
+    flat::nearly_constant(&bench.samples.images, &bench.config.preprocess, &bench.names)
 }
 
 fn repeated_images(bench: &Bench) -> Option<Warning> {

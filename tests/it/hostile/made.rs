@@ -305,7 +305,19 @@ pub fn archives() -> Vec<(&'static str, Vec<u8>)> {
     };
     let jpeg = b"\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff\x03\x01\x22\0\x02\x11\x01\x03\x11\x01\xff\xda\0\x0c\x03\x01\0\x02\x11\x03\x11\0\x3f\0".to_vec();
     let webp = [b"RIFF", &le(64)[..], b"WEBPVP8L", &le(40), b"\x2f\xff\xff\xff\x0f", &[0; 40]].concat();
-    [("a PNG", png), ("a BMP", bmp(i32::MAX)), ("a BMP upside down", bmp(i32::MIN)), ("a JPEG", jpeg), ("a WebP", webp)]
-        .map(|(name, image)| (name, zip(&[("image", image)])))
-        .into()
+    // One strip of all rows: width, height, 8 bits, no compression, grey, where it is, rows in it, its bytes.
+    let tags =
+        [(256u16, 65_000), (257, 65_000), (258, 8), (259, 1), (262, 1), (273, 8), (278, 65_000), (279, u32::MAX)];
+    let entries = tags.map(|(tag, value)| [&tag.to_le_bytes()[..], &4u16.to_le_bytes(), &le(1), &le(value)].concat());
+    let tiff = [b"II*\0", &le(8)[..], &(tags.len() as u16).to_le_bytes(), &entries.concat(), &le(0)].concat();
+    [
+        ("a TIFF", tiff),
+        ("a PNG", png),
+        ("a BMP", bmp(i32::MAX)),
+        ("a BMP upside down", bmp(i32::MIN)),
+        ("a JPEG", jpeg),
+        ("a WebP", webp),
+    ]
+    .map(|(name, image)| (name, zip(&[("image", image)])))
+    .into()
 }

@@ -2,6 +2,7 @@
 
 mod apart;
 mod bad_input;
+mod decoding;
 mod devices;
 mod faults;
 mod hosts;
@@ -13,4 +14,5 @@ mod resources;
 mod rolling;
 mod signals;
 mod soak;
+mod spools;
 mod zombies;

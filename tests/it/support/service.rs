@@ -119,6 +119,18 @@ impl TestApp {
         self.dir.path().join("data")
     }
 
+    /// Uploads on their way in, of all services that use the data directory.
+    pub fn spooled(&self) -> Vec<PathBuf> {
+        let folders = fs::read_dir(self.data().join("spool")).expect("the spool").flatten();
+        let files = folders.filter_map(|folder| fs::read_dir(folder.path()).ok()).flatten().flatten();
+        files.map(|file| file.path()).filter(|path| !path.ends_with("lock")).collect()
+    }
+
+    /// Process ids of what decodes image sets for this service.
+    pub fn decoders(&self) -> Vec<Pid> {
+        self.running("decode-child")
+    }
+
     /// Asserts that `practised doctor` finds nothing.
     pub async fn examine(&self) {
         let found = doctor::examine(&self.database().await).await.expect("looked over");
@@ -235,11 +247,16 @@ impl TestApp {
 
     /// Process ids of this service's workers.
     pub fn workers(&self) -> Vec<Pid> {
-        let is_worker = |pid: &Pid| {
+        self.running("worker")
+    }
+
+    /// Process ids of what runs a subcommand.
+    fn running(&self, subcommand: &str) -> Vec<Pid> {
+        let runs_it = |pid: &Pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).any(|argument| argument == b"worker")
+            line.split(|byte| *byte == 0).any(|argument| argument == subcommand.as_bytes())
         };
-        self.processes().into_iter().filter(is_worker).collect()
+        self.processes().into_iter().filter(runs_it).collect()
     }
 
     /// Process ids of everything this service started, itself included: by the inherited mark, or, as PostgreSQL gets an

@@ -1,0 +1,177 @@
+//! Looking at uploads, so that one costs only who sent it: image sets are decoded by a process of their own ([`child`]), within
+//! time and memory that follow from the bytes sent, and every kind of upload has places of its own, shared out between tenants
+//! ([`turns`]).
+
+mod child;
+mod protocol;
+mod turns;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+pub use child::run_child;
+pub use protocol::{Found, FoundImage, FoundRefusal};
+pub use turns::{Turn, Turns};
+
+use super::{ServiceError, refuse};
+use crate::children::{self, Child};
+use crate::images::Limits;
+use crate::problem::{Code, Problem};
+use protocol::{Answer, Request};
+
+/// Image sets that are decoded at once, each by one thread, and those of one tenant.
+const IMAGE_SETS: (usize, usize) = (4, 2);
+
+/// Models that are analysed at once, in this process: a network of weights takes as much memory as its file and a little more, a
+/// file made to take much some twenty times as much.
+const MODELS: (usize, usize) = (2, 1);
+
+/// How long an upload that has arrived waits until it is looked at.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Seconds of computing for any set. The pixels that are free take a few.
+const LEAST_SECONDS: u64 = 20;
+
+/// Bytes of an archive that bring a second more; photographs are decoded several times as fast.
+const BYTES_PER_SECOND: u64 = 4 << 20;
+
+/// Bytes of memory beside the unpacked files: one image of the largest size in 16 bits with alpha, and what turns it upright.
+const WORKING_MEMORY: u64 = 1 << 30;
+
+/// Where uploads wait for each other.
+#[derive(Debug)]
+pub struct Decoders {
+    /// Image sets.
+    pub image_sets: Turns,
+    /// Models.
+    pub models: Turns,
+}
+
+impl Default for Decoders {
+    fn default() -> Self {
+        let of = |(places, of_one)| Turns::new(places, of_one, PATIENCE);
+        Self { image_sets: of(IMAGE_SETS), models: of(MODELS) }
+    }
+}
+
+/// What is in a zip of `size` bytes, as a decoder in a process of its own finds. The process ends with this future.
+///
+/// # Errors
+/// What is wrong with the set, as a refusal; else as [`ServiceError`].
+pub async fn look_into(
+    spool: &Path,
+    archive: &Path,
+    size: u64,
+    labels: Option<&[u8]>,
+    limits: &Limits,
+) -> Result<Found, ServiceError> {
+    let request = Request {
+        archive: archive.to_owned(),
+        has_labels: labels.is_some(),
+        limits: limits.clone(),
+        cpu_seconds: LEAST_SECONDS + size / BYTES_PER_SECOND,
+        memory_bytes: limits.unpacked(size) + WORKING_MEMORY,
+    };
+    let mut decoder = Decoder::start(spool, &request, labels.unwrap_or_default()).await?;
+    // A machine that is busy with other work gives a process a part of its time.
+    let patience = Duration::from_secs(3 * request.cpu_seconds);
+    let Ok(status) = tokio::time::timeout(patience, decoder.child.wait()).await else {
+        return refuse(Code::ImagesTooCostly, too_long(patience.as_secs()));
+    };
+    // An answer may be of megabytes.
+    tokio::task::spawn_blocking(move || decoder.found(status, &request)).await?
+}
+
+/// A running decoder. Its three streams are files without a name, so that neither side ever waits for the other to read.
+struct Decoder {
+    child: Child,
+    stdout: File,
+    stderr: File,
+}
+
+impl Decoder {
+    async fn start(spool: &Path, request: &Request, labels: &[u8]) -> io::Result<Self> {
+        let file = || tempfile::tempfile_in(spool);
+        let (mut stdin, stdout, stderr) = (file()?, file()?, file()?);
+        serde_json::to_writer(&mut stdin, request)?;
+        stdin.write_all(b"\n")?;
+        stdin.write_all(labels)?;
+        stdin.rewind()?;
+        // This very program, also where its file has been replaced since it was started.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("practised").arg("decode-child").current_dir(spool);
+        command.stdin(stdin).stdout(Stdio::from(stdout.try_clone()?)).stderr(Stdio::from(stderr.try_clone()?));
+        // What an upload takes over shall find no password in its environment.
+        command.env_clear().envs(std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)));
+        Ok(Self { child: children::spawn(command, Signal::SIGKILL).await?, stdout, stderr })
+    }
+
+    /// What it has found, once it has ended.
+    fn found(&mut self, status: Option<ExitStatus>, request: &Request) -> Result<Found, ServiceError> {
+        match self.answer() {
+            Some(Answer::Found(found)) if found.is_plausible(&request.limits) => Ok(found),
+            Some(Answer::Refused(problem)) => Err(retold(problem).into()),
+            Some(Answer::Failed(reason)) => Err(io::Error::other(reason).into()),
+            Some(Answer::Found(_)) => Err(io::Error::other("the decoder says what cannot be").into()),
+            None => Err(self.died(status, request)),
+        }
+    }
+
+    /// The last line: a library might print one of its own.
+    fn answer(&mut self) -> Option<Answer> {
+        serde_json::from_str(read_all(&mut self.stdout).lines().last()?).ok()
+    }
+
+    /// Why there is no answer: a limit that the upload ran into, or a failure of ours.
+    fn died(&mut self, status: Option<ExitStatus>, request: &Request) -> ServiceError {
+        let said = read_all(&mut self.stderr);
+        let said = said.trim().lines().last().unwrap_or_default();
+        tracing::warn!("a decoder ended without an answer: {status:?}: {said}");
+        let signal = status.and_then(|status| status.signal()).and_then(|signal| Signal::try_from(signal).ok());
+        let detail = match signal {
+            // By the kernel, after the seconds of computing; SIGKILL by the kernel, where the host's memory runs out.
+            Some(Signal::SIGXCPU) => too_long(request.cpu_seconds),
+            Some(Signal::SIGABRT | Signal::SIGKILL) => format!(
+                "decoding the images takes more than {} MiB of memory; send smaller images, or fewer",
+                request.memory_bytes >> 20
+            ),
+            Some(signal) => format!("a decoder failed on the images ({signal}); save them again as plain JPEG or PNG"),
+            None => return io::Error::other(format!("the decoder ended with {status:?}: {said}")).into(),
+        };
+        Problem::new(Code::ImagesTooCostly, detail).into()
+    }
+}
+
+impl Drop for Decoder {
+    /// Whoever asked may be gone: nothing goes on for nobody.
+    fn drop(&mut self) {
+        if self.child.exited().is_none() {
+            self.child.kill_group();
+        }
+    }
+}
+
+fn too_long(seconds: u64) -> String {
+    format!(
+        "decoding the images takes longer than the {seconds} s that their bytes allow; send smaller images, or fewer"
+    )
+}
+
+/// A refusal in the words of the decoder and the frame of this process.
+fn retold(said: Problem) -> Problem {
+    let code = Code::from_code(&said.code).filter(|code| code.status() < 500).unwrap_or(Code::NoUsableImage);
+    Problem::new(code, said.detail.chars().take(4000).collect::<String>()).with_errors(said.errors)
+}
+
+/// A stream that the child has written; whatever is no text is replaced.
+fn read_all(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    let _ = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,131 @@
+//! The folder of this process's uploads.
+//!
+//! Several services may share a data directory, in a rolling restart for example. Each has a folder of its own, and holds a lock on
+//! a file in it for as long as it lives, however it ends: a folder whose lock can be taken has lost its owner.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+/// The lock within a folder, and the one under which folders are made and removed.
+const LOCK: &str = "lock";
+
+/// Earlier versions spooled into the common folder: nobody writes to a file there that was not written to for so long.
+const ABANDONED: Duration = Duration::from_secs(60 * 60);
+
+/// This process's folder, removed when dropped.
+#[derive(Debug)]
+pub struct OwnSpool {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl OwnSpool {
+    /// Makes a folder below `root` and removes those whose owners are gone: their uploads never became anything.
+    ///
+    /// # Errors
+    /// If the folder or its lock cannot be made.
+    pub fn take(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
+        // Between making a folder and locking it, another process would take it for abandoned.
+        let turn = File::create(root.join(LOCK))?;
+        turn.lock()?;
+        remove_abandoned(root);
+        let path = root.join(Uuid::new_v4().to_string());
+        fs::create_dir(&path)?;
+        let lock = File::create_new(path.join(LOCK))?;
+        lock.lock()?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where uploads are written to.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for OwnSpool {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::debug!("{} stays until the next start: {error}", self.path.display());
+        }
+    }
+}
+
+fn remove_abandoned(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let removed = match (entry.file_type(), entry.file_name().to_str()) {
+            (Ok(kind), Some(name)) if kind.is_dir() && Uuid::try_parse(name).is_ok() => remove_if_free(&path),
+            (Ok(kind), Some(name)) if kind.is_file() && name.starts_with("upload-") && is_old(&entry) => {
+                fs::remove_file(&path)
+            }
+            _ => continue,
+        };
+        if let Err(error) = removed {
+            tracing::warn!("{} cannot be removed: {error}", path.display());
+        }
+    }
+}
+
+/// Removes a folder whose lock nobody holds. One without a lock lost its owner before it was locked.
+fn remove_if_free(folder: &Path) -> io::Result<()> {
+    let lock = match File::open(folder.join(LOCK)) {
+        Ok(lock) => Some(lock),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    match lock.as_ref().map(File::try_lock) {
+        Some(Err(TryLockError::WouldBlock)) => Ok(()),
+        Some(Err(TryLockError::Error(error))) => Err(error),
+        Some(Ok(())) | None => fs::remove_dir_all(folder),
+    }
+}
+
+fn is_old(entry: &fs::DirEntry) -> bool {
+    let written = entry.metadata().and_then(|meta| meta.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > ABANDONED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_lives_as_long_as_its_owner() {
+        let root = tempfile::tempdir().expect("a folder");
+        let first = OwnSpool::take(root.path()).expect("taken");
+        fs::write(first.path().join("upload-a"), "on its way").expect("written");
+        let second = OwnSpool::take(root.path()).expect("taken");
+        assert_ne!(first.path(), second.path());
+        assert!(first.path().join("upload-a").exists(), "its owner lives");
+
+        // As a killed process leaves it: the folder is there, the lock is not held.
+        let left = root.path().join(Uuid::new_v4().to_string());
+        fs::create_dir(&left).expect("made");
+        fs::write(left.join(LOCK), "").expect("written");
+        fs::write(left.join("upload-b"), "half").expect("written");
+        let foreign = root.path().join("lost+found");
+        fs::create_dir(&foreign).expect("made");
+        let third = OwnSpool::take(root.path()).expect("taken");
+        assert!(!left.exists() && foreign.exists() && first.path().exists() && second.path().exists());
+
+        let path = third.path().to_owned();
+        drop(third);
+        assert!(!path.exists(), "a service that ends leaves nothing");
+    }
+
+    #[test]
+    fn uploads_of_earlier_versions_go_once_nobody_writes_to_them() {
+        let root = tempfile::tempdir().expect("a folder");
+        let [old, new] = ["upload-old", "upload-new"].map(|name| root.path().join(name));
+        fs::write(&new, "half").expect("written");
+        let file = File::create(&old).expect("written");
+        file.set_modified(std::time::SystemTime::now() - 2 * ABANDONED).expect("set");
+        let _own = OwnSpool::take(root.path()).expect("taken");
+        assert!(!old.exists() && new.exists());
+    }
+}
