@@ -21,8 +21,10 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, HttpError> {
     let mut conn = app.context.db.connection().await?;
     admin::ping(&mut conn).await?;
     // A folder that takes no file takes no upload.
-    tempfile::tempfile_in(&app.context.spool)
-        .map_err(|error| Problem::new(Code::NotReady, format!("uploads cannot be spooled: {error}")))?;
+    tempfile::tempfile_in(&app.context.spool).map_err(|error| {
+        tracing::error!("uploads cannot be spooled: {error}");
+        Problem::new(Code::NotReady, "uploads cannot be spooled; the log says why")
+    })?;
     let workers = workers::live(&mut conn).await?;
     if app.has_workers && workers.is_empty() {
         return Err(Problem::new(Code::NotReady, "no worker has started yet").into());

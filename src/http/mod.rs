@@ -34,6 +34,7 @@ mod limits;
 mod list;
 mod models;
 mod pool;
+mod query;
 mod results;
 mod tenants;
 mod upload;

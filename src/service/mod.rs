@@ -2,7 +2,9 @@
 //! submitting a job, cancelling one.
 
 pub mod api_keys;
+mod device;
 pub mod faults;
+mod fitting;
 pub mod idempotency;
 pub mod image_sets;
 pub mod jobs;
