@@ -7,7 +7,6 @@ mod faults;
 mod fuzz_requests;
 mod jobs;
 mod keys;
-mod mutations;
 mod outages;
 mod resources;
 mod rolling;

@@ -1,113 +1,13 @@
-//! Valid requests, and what can be changed about one.
-
-use std::fmt;
+//! What is changed about a valid request.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
-use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::uploads;
-
-/// What valid requests name and send.
-pub struct Ids {
-    pub model: String,
-    pub images: String,
-    pub job: String,
-    /// Body of a job on them.
-    pub body: Value,
-    /// A network's file.
-    pub network: Vec<u8>,
-}
-
-/// A request as it is sent.
-#[derive(Clone)]
-pub struct Request {
-    pub method: String,
-    /// Percent-encoded.
-    path: String,
-    query: Vec<String>,
-    headers: Vec<(&'static str, Vec<u8>)>,
-    body: Body,
-}
-
-#[derive(Clone)]
-enum Body {
-    None,
-    Json(Value),
-    Bytes(Vec<u8>),
-    Form(Vec<(String, Option<String>, Vec<u8>)>),
-}
-
-const BOUNDARY: &str = "practised-fuzz";
-
-impl fmt::Debug for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}?{}", self.method, self.path, self.query.join("&"))?;
-        for (name, value) in &self.headers {
-            write!(f, "\n{name}: {:?}", String::from_utf8_lossy(value))?;
-        }
-        let body = String::from_utf8_lossy(&self.bytes()).chars().take(3000).collect::<String>();
-        write!(f, "\n\n{body:?}")
-    }
-}
+use super::request::{Body, Request};
 
 impl Request {
-    fn new(method: &str, path: impl Into<String>) -> Self {
-        Self { method: method.to_owned(), path: path.into(), query: Vec::new(), headers: Vec::new(), body: Body::None }
-    }
-
-    fn json(self, body: Value) -> Self {
-        let headers = vec![("content-type", b"application/json".to_vec())];
-        Self { body: Body::Json(body), headers, ..self }
-    }
-
-    fn bytes_of(self, kind: &str, body: Vec<u8>) -> Self {
-        Self { body: Body::Bytes(body), headers: vec![("content-type", kind.as_bytes().to_vec())], ..self }
-    }
-
-    fn form(self, parts: Vec<(&str, Option<&str>, Vec<u8>)>) -> Self {
-        let kind = format!("multipart/form-data; boundary={BOUNDARY}");
-        let owned =
-            |(name, file, bytes): (&str, Option<&str>, Vec<u8>)| (name.to_owned(), file.map(str::to_owned), bytes);
-        let parts = parts.into_iter().map(owned).collect();
-        Self { body: Body::Form(parts), headers: vec![("content-type", kind.into_bytes())], ..self }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        match &self.body {
-            Body::None => Vec::new(),
-            Body::Json(value) => value.to_string().into_bytes(),
-            Body::Bytes(bytes) => bytes.clone(),
-            Body::Form(parts) => {
-                let mut form = Vec::new();
-                for (name, file, bytes) in parts {
-                    let file = file.as_ref().map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
-                    let head = format!("--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
-                    form.extend_from_slice(head.as_bytes());
-                    form.extend_from_slice(bytes);
-                    form.extend_from_slice(b"\r\n");
-                }
-                form.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
-                form
-            }
-        }
-    }
-
-    pub fn built(self, http: &Client, url: &str) -> RequestBuilder {
-        let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query.join("&")) };
-        let method = self.method.parse().expect("a method");
-        let mut request = http.request(method, format!("{url}{}{query}", self.path));
-        for (name, value) in &self.headers {
-            request = request.header(*name, reqwest::header::HeaderValue::from_bytes(value).expect("a header's value"));
-        }
-        match self.body {
-            Body::None => request,
-            _ => request.body(self.bytes()),
-        }
-    }
-
     /// The same with one to four changes; one in ten as it is.
     pub fn changed(mut self, random: &mut ChaCha8Rng) -> Self {
         if random.random_ratio(1, 10) {
@@ -170,7 +70,7 @@ impl Request {
     }
 }
 
-fn pick<'a, T>(from: &'a [T], random: &mut ChaCha8Rng) -> &'a T {
+pub fn pick<'a, T>(from: &'a [T], random: &mut ChaCha8Rng) -> &'a T {
     from.choose(random).expect("not empty")
 }
 
@@ -332,75 +232,5 @@ fn change_form(parts: &mut Vec<(String, Option<String>, Vec<u8>)>, random: &mut 
         3 => parts[at].2.clear(),
         4 => parts.push(parts[at].clone()),
         _ => spoil(&mut parts[at].2, random),
-    }
-}
-
-/// One of the requests that the API takes.
-pub fn valid(ids: &Ids, random: &mut ChaCha8Rng) -> Request {
-    let Ids { model, images, job, body, network } = ids;
-    let fetched = [
-        "/v1/jobs".to_owned(),
-        "/v1/models".to_owned(),
-        "/v1/image-sets".to_owned(),
-        "/v1/api-keys".to_owned(),
-        "/v1/tenants".to_owned(),
-        "/v1/tenants/local".to_owned(),
-        "/v1/limits".to_owned(),
-        "/v1/devices".to_owned(),
-        "/metrics".to_owned(),
-        "/readyz".to_owned(),
-        "/healthz".to_owned(),
-        "/v1/errors".to_owned(),
-        "/v1/errors/internal".to_owned(),
-        format!("/v1/models/{model}"),
-        format!("/v1/models/{model}/content"),
-        format!("/v1/models/{model}/blocks"),
-        format!("/v1/image-sets/{images}"),
-        format!("/v1/jobs/{job}"),
-        format!("/v1/jobs/{job}/events"),
-        format!("/v1/jobs/{job}/blocks"),
-        format!("/v1/jobs/{job}/report"),
-        format!("/v1/jobs/{job}/artifacts"),
-        format!("/v1/jobs/{job}/artifacts/student.onnx"),
-    ];
-    let png = uploads::png(8, random.random_range(0..20));
-    let whole = json!({
-        "preprocess": {"resize": 8, "crop": [8, 8], "divide_by": 255, "mean": [0.5], "std": [0.5, 0.5, 0.5]},
-        "target": {"blocks": 1}, "inputs": {}, "recoverability": {"method": "closed_form", "iterations": 3}, "selection": "iterative",
-        "quality_floor": {"agreement": 0.9}, "exclude_blocks": [], "finetune": {"recipe": "practised", "steps": 3, "leave_out": ["start"]},
-        "latency": {"engine": "torch", "batch": 1, "threads": 1}, "seed": 7, "deadline_seconds": 100, "device": "cpu", "priority": "low",
-        "metadata": {"order": ["42", {"deep": true}]}, "model": model, "images": images,
-    });
-    match random.random_range(0..14) {
-        0..=3 => Request::new("GET", pick(&fetched, random).clone()),
-        4..=5 => Request::new("POST", "/v1/jobs").json(body.clone()),
-        6..=7 => Request::new("POST", "/v1/jobs").json(whole),
-        8 => Request::new("POST", "/v1/models").bytes_of("application/octet-stream", network.clone()),
-        9 => Request::new("POST", "/v1/models").form(vec![("file", Some("tiny.onnx"), network.clone())]),
-        10 => Request::new("POST", "/v1/image-sets").bytes_of("application/zip", uploads::zip(&[("a.png", png)])),
-        11 => {
-            let labels = b"file,label\na.png,1\n".to_vec();
-            Request::new("POST", "/v1/image-sets")
-                .form(vec![("image", Some("a.png"), png), ("labels", Some("l.csv"), labels)])
-        }
-        12 => {
-            let tenant = json!({ "max_running": 2, "max_queued": null });
-            let key = json!({ "tenant": "acme", "scopes": ["read"] });
-            match random.random_range(0..2) {
-                0 => Request::new("PUT", "/v1/tenants/acme").json(tenant),
-                _ => Request::new("POST", "/v1/api-keys").json(key),
-            }
-        }
-        _ => {
-            let gone = "0190aaaa-0000-7000-8000-000000000000";
-            let changing = [
-                ("POST", format!("/v1/jobs/{job}/cancel")),
-                ("DELETE", format!("/v1/models/{model}")),
-                ("DELETE", format!("/v1/image-sets/{images}")),
-                ("DELETE", format!("/v1/api-keys/{gone}")),
-            ];
-            let (method, path) = pick(&changing, random);
-            Request::new(method, path.clone())
-        }
     }
 }

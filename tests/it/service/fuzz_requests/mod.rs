@@ -4,15 +4,20 @@
 //! Seeded, so that a find comes again. `PRACTISED_FUZZ_REQUESTS` (3,000) says how many, `PRACTISED_FUZZ_SECONDS` for how long instead,
 //! `PRACTISED_FUZZ_SEED` from where; `make fuzz` runs it longer, from another seed each time.
 
+mod changes;
+mod request;
+mod valid;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::mutations::{Ids, Request, valid};
+use self::request::Request;
+use self::valid::{Ids, valid};
 use crate::support::networks::TinyResNet;
 use crate::support::service::TestApp;
 
@@ -67,6 +72,9 @@ async fn codes(app: &TestApp) -> BTreeSet<String> {
 
 /// A model, images and a job, as valid requests name them.
 async fn ids(app: &TestApp) -> Ids {
+    // A random request may have set the tenant's caps.
+    let caps = app.http.put(app.path("/v1/tenants/local")).json(&json!({ "max_running": null, "max_queued": null }));
+    assert_eq!(app.send(caps).await.status, 200);
     let body = app.quick_job().await;
     let job = app.submit(&body).await;
     let text = |name: &str| body[name].as_str().expect("an id").to_owned();
