@@ -53,7 +53,8 @@ soak: setup
 	PRACTISED_SOAK_MINUTES=$${SOAK_MINUTES:-30} PRACTISED_SOAK_JOBS=$${SOAK_JOBS:-200} PRACTISED_SOAK_WORKERS=4 PRACTISED_KILLS=20 \
 	    $(cargo) test --locked --test it -- service::soak service::zombies::a_worker_killed --nocapture --test-threads=1
 
-## Gives hostile bytes to what reads a customer's files, FUZZ_SECONDS (60) for each target; finds become tests. See docs/fuzzing.md.
+## Gives random requests to a service and hostile bytes to what reads a customer's files, FUZZ_SECONDS (60) for each target. See
+## docs/fuzzing.md.
 fuzz: setup
 	LIBTORCH=$(libtorch) scripts/fuzz
 

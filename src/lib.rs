@@ -4,6 +4,7 @@
 pub mod children;
 pub mod ids;
 pub mod images;
+pub mod json;
 pub mod problem;
 pub mod shutdown;
 pub mod telemetry;

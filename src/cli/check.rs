@@ -43,7 +43,7 @@ fn print(analysis: &Analysis) {
         }
     }
     for companion in &analysis.other_inputs {
-        let CompanionInfo { name, needs_value, elements } = companion;
+        let CompanionInfo { name, needs_value, elements, .. } = companion;
         match needs_value {
             true => {
                 println!("beside the images a job has to say what {name} is fed: one number, or {elements} of them")

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::images::{ImageSet, Limits, Preprocess};
+use crate::json;
 
 use super::failure::Failure;
 
@@ -17,10 +19,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// A JSON file of a known shape; an error says where it does not fit.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
-    let bytes = read(path)?;
-    let mut reader = serde_json::Deserializer::from_slice(&bytes);
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        Failure::input("invalid_json", format!("{}: at {}: {}", path.display(), error.path(), error.inner()))
+    let refused = |why: String| Failure::input("invalid_json", format!("{}: {why}", path.display()));
+    let value: Value = serde_json::from_slice(&read(path)?).map_err(|error| refused(error.to_string()))?;
+    json::read(&value).map_err(|mistake| match mistake.pointer.as_str() {
+        "" => refused(mistake.to_string()),
+        at => refused(format!("at {at}: {mistake}")),
     })
 }
 

@@ -5,7 +5,7 @@
 //! Any other input gets the value that the job gives, the same for every image. In the graph that is run these are nodes, so that
 //! it has one input; the file keeps its inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub type Given = BTreeMap<String, Value>;
 
 /// What a job gives for an input: one number for all of its elements, or all elements for one image, row-major.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number, or an array of numbers")]
 pub enum Value {
     /// Every element is this.
     All(f64),
@@ -64,6 +64,9 @@ pub struct CompanionInfo {
     pub needs_value: bool,
     /// Numbers that one image's value has.
     pub elements: usize,
+    /// True if it takes whole numbers only (int64).
+    #[serde(default)]
+    pub whole_numbers: bool,
 }
 
 /// The oldest operator set in which the nodes of [`bind`] exist.
@@ -104,15 +107,19 @@ pub struct InputFault {
     pub hint: String,
 }
 
+/// Names of inputs that a hint lists at most.
+const MOST_LISTED: usize = 10;
+
 /// What is wrong with the values that a job gives for a network's inputs.
 pub fn faults(companions: &[CompanionInfo], given: &Given) -> Vec<InputFault> {
+    let names: BTreeSet<&str> = companions.iter().map(|companion| companion.name.as_str()).collect();
     let of_network = companions.iter().filter_map(|companion| companion.fault(given.get(&companion.name)));
-    let unknown = given.keys().filter(|name| !companions.iter().any(|companion| companion.name == **name));
-    let names: Vec<String> = companions.iter().map(|companion| format!("\"{}\"", companion.name)).collect();
+    let unknown = given.keys().filter(|name| !names.contains(name.as_str()));
+    let listed: Vec<String> = names.iter().take(MOST_LISTED).map(|name| format!("\"{name}\"")).collect();
     let unknown = unknown.map(|name| InputFault {
         name: name.clone(),
         detail: format!("the network has no input \"{name}\" beside the images"),
-        hint: if names.is_empty() { "leave it out".into() } else { format!("there are {}", names.join(", ")) },
+        hint: if listed.is_empty() { "leave it out".into() } else { format!("there are {}", listed.join(", ")) },
     });
     of_network.chain(unknown).collect()
 }
@@ -134,10 +141,27 @@ impl CompanionInfo {
             Some(Value::Each(values)) if values.len() != *elements => {
                 format!("\"inputs\" gives {} numbers for \"{name}\"", values.len())
             }
-            _ => return None,
+            Some(value) => format!("{} for \"{name}\"", self.misfit(value)?),
+            None => return None,
         };
         let hint = format!("say in the job what every image comes with, {many}: \"inputs\": {{\"{name}\": 0.5}}");
         Some(InputFault { name: name.clone(), detail, hint })
+    }
+
+    /// The first number that the input's type cannot hold.
+    fn misfit(&self, value: &Value) -> Option<String> {
+        let numbers = match value {
+            Value::All(number) => std::slice::from_ref(number),
+            Value::Each(numbers) => numbers,
+        };
+        // Both bounds of int64 are powers of two, so they are exact.
+        let is_int64 = |number: f64| number.fract() == 0.0 && (-(2f64.powi(63))..2f64.powi(63)).contains(&number);
+        let is_float32 = |number: f64| number.abs() <= f64::from(f32::MAX);
+        let fits = |number: &&f64| if self.whole_numbers { is_int64(**number) } else { is_float32(**number) };
+        let misfit = numbers.iter().find(|number| !fits(number))?;
+        let wanted =
+            if self.whole_numbers { "no whole number that an int64 holds" } else { "beyond what a float32 holds" };
+        Some(format!("\"inputs\" gives {misfit}, {wanted},"))
     }
 }
 
@@ -192,7 +216,8 @@ impl Companion {
     /// What is reported at upload.
     pub fn info(&self) -> CompanionInfo {
         let needs_value = !self.is_mirrored();
-        CompanionInfo { name: self.name.clone(), needs_value, elements: self.elements() }
+        let whole_numbers = self.dtype == DataType::Int64;
+        CompanionInfo { name: self.name.clone(), needs_value, elements: self.elements(), whole_numbers }
     }
 
     /// What it is fed, in words.

@@ -39,7 +39,10 @@ impl Room {
             match memory::in_parts(self.parts, || caught(&work)) {
                 Err(error) if error.trouble() == Some(Trouble::OutOfMemory) && self.parts < MOST_PARTS => {
                     self.parts *= 2;
-                    observer.event("batch_halved", json!({ "parts": self.parts, "error": error.to_string() }));
+                    // What the allocator said is about this host.
+                    tracing::warn!(parts = self.parts, "the batch is halved: {error}");
+                    observer
+                        .event("batch_halved", json!({ "parts": self.parts, "error": "the device's memory ran out" }));
                     cleared();
                 }
                 done => return done,

@@ -11,6 +11,8 @@ pub enum CommitPoint {
     Model,
     /// An image set is registered.
     ImageSet,
+    /// An API key is made under an Idempotency-Key.
+    ApiKey,
     /// A job is submitted.
     Submit,
     /// The job is told that a task was claimed.
@@ -39,9 +41,10 @@ pub enum CommitPoint {
 
 impl CommitPoint {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Model,
         Self::ImageSet,
+        Self::ApiKey,
         Self::Submit,
         Self::Begin,
         Self::Complete,

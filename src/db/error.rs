@@ -9,6 +9,9 @@ pub enum DbError {
     /// The server does not answer, ends our connection, or has no connection left: try again later.
     #[error("the database does not answer: {0}")]
     Unavailable(String),
+    /// The server takes no connection of ours, however often it is tried, or the URL names none: cause and fix.
+    #[error("cannot connect: {0}")]
+    Refused(String),
     /// The server's volume is full (SQLSTATE class 53100).
     #[error("the database's disk is full: {0}")]
     DiskFull(String),
@@ -20,6 +23,9 @@ pub enum DbError {
         /// The server's words.
         detail: String,
     },
+    /// A text holds a character that the server does not store: NUL.
+    #[error("a text cannot be stored: {0}")]
+    Text(String),
     /// The schema could not be brought up to date.
     #[error("the schema cannot be brought up to date: {0}")]
     Migrate(#[from] MigrateError),
@@ -52,6 +58,8 @@ impl From<sqlx::Error> for DbError {
                 Some(code) if code.starts_with("08") || code.starts_with("57P") => Self::Unavailable(error.to_string()),
                 Some("53300" | "40001" | "40P01" | "25006") => Self::Unavailable(error.to_string()),
                 Some("53100") => Self::DiskFull(error.to_string()),
+                // 22021 in text, 22P05 in jsonb.
+                Some("22021" | "22P05") => Self::Text(error.to_string()),
                 _ => match (refusal.kind(), refusal.constraint()) {
                     (ErrorKind::Other, None) | (_, None) => Self::Statement(error),
                     (_, Some(name)) => Self::Constraint { name: name.to_owned(), detail: refusal.message().to_owned() },

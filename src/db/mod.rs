@@ -12,6 +12,7 @@ pub mod artifacts;
 pub mod blobs;
 pub mod claims;
 mod commit;
+mod connect;
 mod error;
 pub mod events;
 pub mod image_sets;
@@ -61,7 +62,7 @@ impl Db {
     /// Connects to `url`, for example `postgres://user:password@host/practised`.
     ///
     /// # Errors
-    /// Where the URL cannot be read or the server does not answer within five seconds.
+    /// If the URL cannot be read, the server does not answer within five seconds, or it refuses; with host, port, cause and fix.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, DbError> {
         let options = PgPoolOptions::new()
             .max_connections(connections)
@@ -78,7 +79,8 @@ impl Db {
             .after_connect(|conn, _| {
                 Box::pin(async move { sqlx::query("set jit = off").execute(conn).await.map(|_| ()) })
             });
-        Ok(Self { pool: options.connect(url).await?, polls: SharedReads::default(), keys: SharedReads::default() })
+        let pool = connect::open(options, url).await?;
+        Ok(Self { pool, polls: SharedReads::default(), keys: SharedReads::default() })
     }
 
     /// Brings the schema up to date. Safe to call from many processes at once: an advisory lock lets one work.

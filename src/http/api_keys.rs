@@ -1,8 +1,8 @@
 //! `/v1/api-keys`: made, listed, revoked, by admins.
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use axum::{Json, Router};
@@ -10,9 +10,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::extract::{Id, JsonObject, Params};
+use super::auth::Caller;
+use super::extract::{Id, JsonObject};
 use super::fields::Fields;
+use super::idempotency;
 use super::list::{List, ListParams};
+use super::query::Params;
 use super::{App, HttpError};
 use crate::db::Scope;
 use crate::db::api_keys::KeyRow;
@@ -46,10 +49,23 @@ impl ApiKey {
     }
 }
 
-/// No Idempotency-Key counts here: its answer would have to be kept, and the key with it.
-async fn create(State(app): State<App>, body: JsonObject) -> Result<Response, HttpError> {
+/// Under an Idempotency-Key, one key is made. What is kept of the answer does not hold the secret, so a repeated request is refused with
+/// the id of the key that it made.
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: JsonObject,
+) -> Result<Response, HttpError> {
     let (tenant, scopes) = wanted(&body.object)?;
-    let (row, secret) = api_keys::create(&app.context.db, &tenant, &scopes).await?;
+    let db = &app.context.db;
+    let (row, secret) = match idempotency::key(&headers, &caller, "POST /v1/api-keys", body.sha256)? {
+        None => api_keys::create(db, &tenant, &scopes).await?,
+        Some(once) => {
+            let answer = |row: &KeyRow| idempotency::text(&ApiKey::of(row.clone(), None));
+            api_keys::create_once(db, &tenant, &scopes, &once, answer).await?
+        }
+    };
     let headers = [(LOCATION, format!("/v1/api-keys/{}", row.id)), (CACHE_CONTROL, "no-store".to_owned())];
     let key = ApiKey::of(row, Some(secret.reveal().to_owned()));
     Ok((StatusCode::CREATED, headers, Json(key)).into_response())
@@ -58,11 +74,15 @@ async fn create(State(app): State<App>, body: JsonObject) -> Result<Response, Ht
 /// Tenant and scopes of the key that is asked for.
 fn wanted(body: &Map<String, Value>) -> Result<(Tenant, Vec<Scope>), HttpError> {
     let mut fields = Fields::of(body);
-    let tenant = fields.take("tenant", "a name such as \"acme\"; \"local\" where nothing is said");
-    let hint = "a list of \"read\", \"write\" and \"admin\"; [\"read\", \"write\"] where nothing is said";
+    let tenant = fields.take("tenant", "a name such as \"acme\"; \"local\" if the field is left out");
+    let hint = "a list of \"read\", \"write\" and \"admin\", each once; [\"read\", \"write\"] if the field is left out";
     let scopes: Option<Vec<Scope>> = fields.take("scopes", hint);
-    if scopes.as_ref().is_some_and(Vec::is_empty) {
+    let given = scopes.as_deref().unwrap_or(&[Scope::Read]);
+    if given.is_empty() {
         fields.refuse("scopes", "a key without a scope opens nothing".to_owned(), hint);
+    }
+    if Scope::ALL.iter().any(|scope| given.iter().filter(|given| *given == scope).count() > 1) {
+        fields.refuse("scopes", "a scope is given twice".to_owned(), hint);
     }
     fields.end(Code::InvalidKey)?;
     Ok((tenant.unwrap_or_else(Tenant::local), scopes.unwrap_or_else(|| vec![Scope::Read, Scope::Write])))

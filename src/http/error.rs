@@ -79,6 +79,11 @@ impl From<DbError> for HttpError {
                 tracing::error!("database: {reason}");
                 Problem::new(Code::DiskFull, "there is no room left in the database; nothing was changed").into()
             }
+            // Whatever takes a text refuses such a one by its place; this is for a door without that check.
+            DbError::Text(reason) => {
+                tracing::warn!("database: {reason}");
+                Problem::new(Code::InvalidText, "the request holds a NUL character, which cannot be stored").into()
+            }
             error => internal(&error),
         }
     }

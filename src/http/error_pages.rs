@@ -1,13 +1,12 @@
 //! `/v1/errors/{code}`: what a problem document's `type` leads to.
 
-use axum::extract::Path;
 use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
+use super::extract::{Name, accepts};
 use super::list::List;
 use super::{App, HttpError};
 use crate::problem::{Code, Problem};
@@ -43,14 +42,16 @@ async fn list() -> Json<List<Page>> {
     Json(List::whole(Code::ALL.iter().copied().map(Page::from).collect()))
 }
 
-async fn show(Path(code): Path<String>, headers: HeaderMap) -> Result<Response, HttpError> {
+async fn show(Name(code): Name, headers: HeaderMap) -> Result<Response, HttpError> {
     let Some(known) = Code::from_code(&code) else {
         return Err(Problem::new(Code::ErrorPageNotFound, format!("there is no kind of problem {code:?}")).into());
     };
     let page = Page::from(known);
-    let wants_html =
-        headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"));
-    Ok(if wants_html { Html(html(&page)).into_response() } else { Json(page).into_response() })
+    Ok(if accepts(&headers, "text/html") > 0.0 {
+        Html(html(&page)).into_response()
+    } else {
+        Json(page).into_response()
+    })
 }
 
 fn html(page: &Page) -> String {

@@ -4,20 +4,20 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use futures::Stream;
-use serde::{Deserialize, Serialize};
+use futures::{Stream, StreamExt};
+use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::auth::Caller;
-use super::extract::{Id, Params};
+use super::extract::{Id, accepts};
 use super::list::{self, List};
+use super::query::{FromQuery, Parameters, Params};
 use super::{App, HttpError};
 use crate::db::events as rows;
 use crate::db::events::EventRow;
@@ -27,6 +27,9 @@ use crate::service::jobs;
 
 /// How often a stream looks for new events.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// After how long a client whose connection broke should reconnect.
+const RECONNECT: Duration = Duration::from_secs(2);
 
 /// Events fetched at once by a stream.
 const BATCH: i64 = 200;
@@ -51,11 +54,19 @@ impl From<EventRow> for JobEvent {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug)]
 struct EventParams {
     after: Option<i64>,
     limit: Option<i64>,
+}
+
+impl FromQuery for EventParams {
+    fn read(query: &mut Parameters) -> Self {
+        Self {
+            after: query.take("after", "the number of the last event that was seen"),
+            limit: query.take("limit", "a number from 1 to 200"),
+        }
+    }
 }
 
 async fn events(
@@ -65,19 +76,28 @@ async fn events(
     Params(params): Params<EventParams>,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
-    jobs::get(&app.context, &caller.tenant, id).await?;
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if header(ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/event-stream")) {
+    let job = jobs::get(&app.context, &caller.tenant, id).await?;
+    if wants_stream(&headers) {
         // A browser that reconnects says how far it got.
-        let after = header("last-event-id").and_then(|seen| seen.parse().ok()).or(params.after);
-        let stream = Sse::new(stream(app, id, after.unwrap_or(0)));
-        return Ok(stream.keep_alive(KeepAlive::default()).into_response());
+        let seen = headers.get("last-event-id").and_then(|seen| seen.to_str().ok()?.trim().parse().ok());
+        let after = seen.or(params.after).unwrap_or(0);
+        if job.status.is_done() && after >= job.last_event {
+            // By the standard of EventSource, this is the one answer after which a browser does not reconnect.
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        return Ok(Sse::new(stream(app, id, after)).keep_alive(KeepAlive::default()).into_response());
     }
     let limit = list::limit(params.limit)?;
     let mut conn = app.context.db.connection().await?;
     let rows = rows::list(&mut conn, id, params.after.unwrap_or(0), limit + 1).await?;
     let events = rows.into_iter().map(JobEvent::from).collect();
     Ok(Json(List::new(events, limit, |event: &JobEvent| event.seq.to_string())).into_response())
+}
+
+/// True if the client names `text/event-stream`, and likes no JSON better.
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let stream = accepts(headers, "text/event-stream");
+    stream > 0.0 && stream >= accepts(headers, "application/json")
 }
 
 /// Where a stream stands.
@@ -88,13 +108,15 @@ struct Reader {
     fetched: std::vec::IntoIter<EventRow>,
 }
 
-/// The job's events behind `after` as they come; ends after the last event of a job that is done.
+/// The job's events behind `after` as they come; ends after the last event of a job that is done. First of all it says after how long
+/// a client whose connection breaks should reconnect.
 fn stream(app: App, job: JobId, after: i64) -> impl Stream<Item = Result<Event, Infallible>> {
     let reader = Reader { app, job, after, fetched: Vec::new().into_iter() };
-    futures::stream::unfold(reader, |mut reader| async {
+    let events = futures::stream::unfold(reader, |mut reader| async {
         let event = reader.next().await?;
         Some((Ok(event), reader))
-    })
+    });
+    futures::stream::iter([Ok(Event::default().retry(RECONNECT))]).chain(events)
 }
 
 impl Reader {

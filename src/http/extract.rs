@@ -4,17 +4,17 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::header::CONTENT_TYPE;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use futures::StreamExt;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{App, HttpError};
 use crate::ids::{ImageSetId, JobId, KeyId, ModelId};
 use crate::jobs::store::sha256_hex;
+use crate::json;
 use crate::problem::{Code, Problem};
 use crate::service::spool::too_large;
 
@@ -53,27 +53,31 @@ impl<T: PathId + Send, S: Send + Sync> FromRequestParts<S> for Id<T> {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
-        let Path(segments) = Path::<Vec<(String, String)>>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| Problem::new(Code::BadRequest, error.body_text()))?;
-        let text = segments.into_iter().find(|(name, _)| name == "id").map(|(_, text)| text).unwrap_or_default();
+        let text = segment(parts, state, &["id"]).await?;
         let id = text.parse().map_err(|_| Problem::new(T::NOT_FOUND, format!("there is no {} {text:?}", T::WHAT)))?;
         Ok(Self(id))
     }
 }
 
-/// Query parameters; an unknown or ill-typed one is named.
-pub(super) struct Params<T>(pub(super) T);
+/// A name in the path: a tenant, an artifact, a kind of problem.
+pub(super) struct Name(pub(super) String);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
-        match Query::<T>::from_request_parts(parts, state).await {
-            Ok(Query(params)) => Ok(Self(params)),
-            Err(error) => Err(Problem::new(Code::InvalidQuery, error.body_text()).into()),
-        }
+        segment(parts, state, &["name", "code"]).await.map(Self)
     }
+}
+
+/// The segment of the path that has one of these names.
+async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S, names: &[&str]) -> Result<String, HttpError> {
+    let segments = Path::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+    let Ok(Path(segments)) = segments else {
+        return Err(Problem::new(Code::UnknownRoute, "the path is not valid UTF-8").into());
+    };
+    let wanted = segments.into_iter().find(|(name, _)| names.contains(&name.as_str()));
+    Ok(wanted.map(|(_, text)| text).unwrap_or_default())
 }
 
 /// A JSON object as body, with the hash of its bytes.
@@ -92,27 +96,72 @@ impl FromRequest<App> for JsonObject {
             let detail = format!("the content type is {got}; send the body with `content-type: application/json`");
             return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
         }
+        check_coding(request.headers())?;
         let bytes = collect(request.into_body(), app.context.limits.json_bytes).await?;
-        let object = serde_json::from_slice::<Value>(&bytes)
+        // A body may be large: it is read on a thread that may block.
+        let reading = tokio::task::spawn_blocking(move || Self::read(&bytes));
+        reading.await.map_err(crate::service::ServiceError::from)?
+    }
+}
+
+impl JsonObject {
+    fn read(bytes: &[u8]) -> Result<Self, HttpError> {
+        let object = serde_json::from_slice::<Value>(bytes)
             .map_err(|error| Problem::new(Code::InvalidJson, error.to_string()))?;
         match object {
-            Value::Object(object) => Ok(Self { object, sha256: sha256_hex(&bytes) }),
-            _ => Err(Problem::new(Code::InvalidJob, "the body is JSON, but not an object").into()),
+            Value::Object(object) => Ok(Self { object, sha256: sha256_hex(bytes) }),
+            other => {
+                let detail = format!("expected an object, got {}", json::told(&other));
+                Err(Problem::new(Code::InvalidJob, detail).into())
+            }
         }
     }
+}
+
+/// Refuses a body that is packed: what is sent is hashed and counted as it comes. RFC 9110 asks for a 415 that says in Accept-Encoding
+/// what is taken.
+pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), HttpError> {
+    let codings = headers.get_all(CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.to_str().unwrap_or("unreadable").split(',').map(str::trim));
+    match codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
+        None => Ok(()),
+        Some(coding) => {
+            let detail = format!("the content encoding {coding:?} is not taken; send the bytes themselves");
+            let problem = Problem::new(Code::UnsupportedMediaType, detail);
+            Err(HttpError::from(problem).with_header(ACCEPT_ENCODING, "identity"))
+        }
+    }
+}
+
+/// The quality (RFC 9110, 12.4.2) with which an Accept header names this media type itself, from 0 to 1; 0 if it does not.
+pub(super) fn accepts(headers: &HeaderMap, media_type: &str) -> f32 {
+    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let quality = |range: &str| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type));
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+        named.then(|| weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0_f32).clamp(0.0, 1.0)))
+    };
+    values.flat_map(|value| value.split(',')).filter_map(quality).fold(0.0, f32::max)
 }
 
 async fn collect(body: Body, limit: usize) -> Result<Vec<u8>, HttpError> {
     let mut bytes = Vec::new();
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| Problem::new(Code::BadRequest, format!("the body broke off: {error}")))?;
+        let chunk = chunk.map_err(|error| interrupted("body", &error))?;
         bytes.extend_from_slice(&chunk);
         if bytes.len() > limit {
             return Err(too_large("JSON body", limit as u64).into());
         }
     }
     Ok(bytes)
+}
+
+/// A body whose connection broke.
+pub(super) fn interrupted(what: &str, error: &axum::Error) -> Problem {
+    tracing::debug!("a {what} was interrupted: {error}");
+    Problem::new(Code::BadRequest, format!("the {what} was interrupted before its end"))
 }
 
 /// The content type without its parameters, in lower case.
@@ -124,4 +173,49 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
 /// 201 for what is new, 200 for what was there.
 pub(super) fn created(new: bool) -> StatusCode {
     if new { StatusCode::CREATED } else { StatusCode::OK }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_media_type_is_found_in_a_list_in_any_case_with_its_quality() {
+        let quality = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(ACCEPT, value.parse().expect("a header"));
+            }
+            accepts(&headers, "text/event-stream")
+        };
+        for one in ["text/event-stream", "TEXT/EVENT-STREAM", "application/json;q=0.1, Text/Event-Stream;charset=utf-8"]
+        {
+            assert_eq!(quality(&[one]), 1.0, "{one}");
+        }
+        assert_eq!(quality(&["text/html", "text/event-stream; q=0.25"]), 0.25);
+        for none in [
+            "",
+            "*/*",
+            "text/*",
+            "application/json",
+            "text/event-stream;q=0",
+            "text/event-streams",
+            "text/event-stream;q=x",
+        ] {
+            assert_eq!(quality(&[none]), 0.0, "{none}");
+        }
+    }
+
+    #[test]
+    fn only_identity_is_a_content_encoding() {
+        let check = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CONTENT_ENCODING, value.parse().expect("a header"));
+            }
+            check_coding(&headers).is_ok()
+        };
+        assert!(check(&[]) && check(&["identity"]) && check(&["", "Identity, identity"]));
+        assert!(!check(&["gzip"]) && !check(&["identity, br"]) && !check(&["identity", "deflate"]));
+    }
 }

@@ -4,7 +4,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::HttpError;
-use crate::problem::{Code, Fault, Problem};
+use crate::json::{self, Wrong};
+use crate::problem::{Code, Fault, MOST_ERRORS, Problem};
 
 /// A body that is being read.
 pub(super) struct Fields<'a> {
@@ -21,16 +22,16 @@ impl<'a> Fields<'a> {
     /// A field, or `None` where it is missing or wrong; `hint` says what it takes.
     pub(super) fn take<T: DeserializeOwned>(&mut self, name: &'static str, hint: &str) -> Option<T> {
         self.known.push(name);
-        match T::deserialize(self.body.get(name)?) {
+        match json::read(self.body.get(name)?) {
             Ok(value) => Some(value),
-            Err(error) => {
-                self.refuse(name, error.to_string(), hint);
+            Err(mistake) => {
+                self.refuse(name, mistake.to_string(), hint);
                 None
             }
         }
     }
 
-    /// Notes a fault of a field.
+    /// Notes a fault of a field, whose name is escaped as in a JSON pointer.
     pub(super) fn refuse(&mut self, name: &str, detail: String, hint: &str) {
         let pointer = Some(format!("/{name}"));
         self.faults.push(Fault { pointer, detail, hint: Some(hint.to_owned()), ..Fault::default() });
@@ -39,12 +40,13 @@ impl<'a> Fields<'a> {
     /// Refuses where something was wrong, or a field was given that nobody took.
     pub(super) fn end(mut self, code: Code) -> Result<(), HttpError> {
         let hint = format!("the fields are {}", self.known.join(", "));
-        for name in self.body.keys().filter(|name| !self.known.contains(&name.as_str())).cloned().collect::<Vec<_>>() {
-            self.refuse(&name, format!("unknown field {name:?}"), &hint);
+        let unknown: Vec<&String> = self.body.keys().filter(|name| !self.known.contains(&name.as_str())).collect();
+        for name in unknown.iter().take(MOST_ERRORS) {
+            let detail = Wrong::UnknownField { name: (*name).clone(), known: &[] }.to_string();
+            self.refuse(&json::escape(name), detail, &hint);
         }
-        match self.faults.first() {
-            None => Ok(()),
-            Some(first) => Err(Problem::new(code, first.detail.clone()).with_errors(self.faults).into()),
-        }
+        let Some(first) = self.faults.first() else { return Ok(()) };
+        let problem = Problem::new(code, first.detail.clone()).with_errors(self.faults);
+        Err(problem.omitting(unknown.len().saturating_sub(MOST_ERRORS)).into())
     }
 }

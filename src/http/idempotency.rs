@@ -9,6 +9,7 @@ use super::HttpError;
 use super::auth::Caller;
 use crate::db::keys::AnswerRow;
 use crate::problem::{Code, Problem};
+use crate::service::ServiceError;
 use crate::service::idempotency::Idempotency;
 
 /// Says that an answer is one that was given before.
@@ -21,7 +22,11 @@ pub(super) fn key(
     route: &'static str,
     request_sha256: String,
 ) -> Result<Option<Idempotency>, HttpError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::new(Code::BadRequest, "the request has two Idempotency-Key headers").into());
+    }
     match value.to_str() {
         Ok(key) if (1..=255).contains(&key.len()) => {
             Ok(Some(Idempotency { tenant: caller.tenant.clone(), route, key: key.to_owned(), request_sha256 }))
@@ -50,6 +55,6 @@ pub(super) fn json(text: String) -> impl IntoResponse {
 }
 
 /// A body as JSON text.
-pub(super) fn text(body: &impl Serialize) -> Result<String, HttpError> {
-    serde_json::to_string(body).map_err(|error| crate::service::ServiceError::Io(std::io::Error::other(error)).into())
+pub(super) fn text(body: &impl Serialize) -> Result<String, ServiceError> {
+    serde_json::to_string(body).map_err(|error| ServiceError::Io(std::io::Error::other(error)))
 }

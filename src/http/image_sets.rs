@@ -1,6 +1,5 @@
 //! `/v1/image-sets`: the tiny set goes in; what was refused is listed with its reasons.
 
-use axum::extract::multipart::Field;
 use axum::extract::{Request, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
@@ -11,10 +10,11 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::auth::Caller;
-use super::extract::{Id, Params};
+use super::extract::{Id, check_coding};
 use super::idempotency;
 use super::list::{List, ListParams};
-use super::upload::{check_length, form, is_form, next_field, read_field, spool_body, spool_field, unexpected};
+use super::query::Params;
+use super::upload::{Part, check_length, form, is_form, next_field, read_part, spool_body, spool_part, unexpected};
 use super::{App, HttpError};
 use crate::db::image_sets as rows;
 use crate::db::image_sets::{ImageRow, ImageSetRow, RefusalRow};
@@ -99,6 +99,7 @@ async fn upload(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, HttpError> {
+    check_coding(&headers)?;
     let limit = app.context.limits.images.archive_bytes;
     let upload = if is_form(&request) {
         upload_of_form(request, &app, limit).await?
@@ -107,6 +108,11 @@ async fn upload(
         Upload { archive: spool_body(request.into_body(), &app, limit, "image set").await?, labels: None }
     };
     let key = idempotency::key(&headers, &caller, "POST /v1/image-sets", upload.fingerprint())?;
+    if let Some(key) = &key
+        && let Some(before) = key.look(&app.context.db).await?
+    {
+        return Ok(idempotency::replay(&before));
+    }
     let registration = image_sets::register(&app.context, &caller.tenant, upload).await?;
     let mut tx = app.context.db.begin().await?;
     if let Some(key) = &key
@@ -128,7 +134,9 @@ async fn upload_of_form(request: Request, app: &App, limit: u64) -> Result<Uploa
     let mut form = form(request, app).await?;
     let mut parts = Parts::default();
     while let Some(field) = next_field(&mut form).await? {
-        parts.take(field, app, limit).await?;
+        if let Some(part) = Part::of(field).await? {
+            parts.take(part, app, limit).await?;
+        }
     }
     parts.into_upload(app, limit).await
 }
@@ -143,19 +151,19 @@ struct Parts {
 }
 
 impl Parts {
-    async fn take(&mut self, field: Field<'_>, app: &App, limit: u64) -> Result<(), HttpError> {
+    async fn take(&mut self, part: Part<'_>, app: &App, limit: u64) -> Result<(), HttpError> {
         let limits = &app.context.limits.images;
-        match field.name().unwrap_or_default() {
+        match part.name() {
             "archive" if self.archive.is_none() => {
-                self.archive = Some(spool_field(field, app, limit, "image archive").await?);
+                self.archive = Some(spool_part(part, app, limit, "image archive").await?);
             }
             "labels" if self.labels.is_none() => {
-                self.labels = Some(read_field(field, limits.labels_bytes, "labels file").await?);
+                self.labels = Some(read_part(part, limits.labels_bytes, "labels file").await?);
             }
             "image" => {
                 let name =
-                    field.file_name().map_or_else(|| format!("image-{:05}", self.images.len() + 1), str::to_owned);
-                let image = spool_field(field, app, limits.entry_bytes, "image").await?;
+                    part.file_name().map_or_else(|| format!("image-{:05}", self.images.len() + 1), str::to_owned);
+                let image = spool_part(part, app, limits.entry_bytes, "image").await?;
                 self.image_bytes += image.size;
                 if self.image_bytes > limit || self.images.len() >= limits.entries {
                     return Err(too_large("image set", limit).into());

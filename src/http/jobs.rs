@@ -6,16 +6,16 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::auth::Caller;
-use super::extract::{Id, JsonObject, Params};
+use super::extract::{Id, JsonObject};
 use super::idempotency;
-use super::list::{Direction, List, ListParams};
+use super::list::{List, ListParams};
+use super::query::{FromQuery, Parameters, Params};
 use super::{App, HttpError};
 use crate::compress::config::JobConfig;
 use crate::compress::observer::Phase;
@@ -24,7 +24,7 @@ use crate::db::jobs::JobRow;
 use crate::db::{JobOutcome, JobPriority, JobStatus};
 use crate::ids::{ImageSetId, JobId, ModelId};
 use crate::problem::Problem;
-use crate::service::jobs::{self, Submitted};
+use crate::service::jobs::{self, Notice, Submitted};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -61,6 +61,9 @@ struct Job {
     finished_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
     deadline: OffsetDateTime,
+    /// What is worth a sentence about a job that was accepted; only in the answer to its submission.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Notice>,
 }
 
 #[derive(Debug, Serialize)]
@@ -106,6 +109,7 @@ impl From<&JobRow> for Job {
             started_at: row.started_at,
             finished_at: row.finished_at,
             deadline: row.deadline,
+            warnings: Vec::new(),
         }
     }
 }
@@ -117,24 +121,34 @@ async fn submit(
     body: JsonObject,
 ) -> Result<Response, HttpError> {
     let key = idempotency::key(&headers, &caller, "POST /v1/jobs", body.sha256)?;
-    let answer = |row: &JobRow| serde_json::to_string(&Job::from(row)).unwrap_or_default();
-    match jobs::submit(&app.context, &caller.tenant, &body.object, key.as_ref(), answer).await? {
+    let answer = |row: &JobRow, notices: &[Notice]| {
+        serde_json::to_string(&Job { warnings: notices.to_vec(), ..Job::from(row) }).unwrap_or_default()
+    };
+    match jobs::submit(&app.context, &caller.tenant, body.object, key.as_ref(), answer).await? {
         Submitted::Before(answer) => Ok(idempotency::replay(&answer)),
-        Submitted::Job(row) => {
+        Submitted::Job(row, notices) => {
             let location = format!("/v1/jobs/{}", row.id);
-            Ok((StatusCode::ACCEPTED, [(LOCATION, location)], idempotency::json(answer(&row))).into_response())
+            let body = idempotency::json(answer(&row, &notices));
+            Ok((StatusCode::ACCEPTED, [(LOCATION, location)], body).into_response())
         }
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug)]
 struct JobListParams {
-    after: Option<Uuid>,
-    limit: Option<i64>,
-    order: Option<Direction>,
+    page: ListParams,
     status: Option<JobStatus>,
     model: Option<ModelId>,
+}
+
+impl FromQuery for JobListParams {
+    fn read(query: &mut Parameters) -> Self {
+        Self {
+            page: ListParams::read(query),
+            status: query.take_name("status", "queued, running, succeeded, failed, cancelled or expired"),
+            model: query.take("model", "a model's id"),
+        }
+    }
 }
 
 async fn list(
@@ -142,7 +156,7 @@ async fn list(
     caller: Caller,
     Params(params): Params<JobListParams>,
 ) -> Result<Json<List<Job>>, HttpError> {
-    let page = ListParams::new(params.after, params.limit, params.order).page()?;
+    let page = params.page.page()?;
     let mut conn = app.context.db.connection().await?;
     let jobs =
         rows::list(&mut conn, &caller.tenant, page, params.status, params.model).await?.iter().map(Job::from).collect();

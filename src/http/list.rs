@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::HttpError;
+use super::query::{FromQuery, Parameters};
 use crate::db::{Order, Page};
 use crate::problem::{Code, Problem};
 
@@ -14,12 +15,21 @@ const LIMIT: i64 = 50;
 const MOST: i64 = 200;
 
 /// The query parameters that every list takes.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub(super) struct ListParams {
     after: Option<Uuid>,
     limit: Option<i64>,
     order: Option<Direction>,
+}
+
+impl FromQuery for ListParams {
+    fn read(query: &mut Parameters) -> Self {
+        Self {
+            after: query.take("after", "the `next` of the page before"),
+            limit: query.take("limit", "a number from 1 to 200"),
+            order: query.take_name("order", "asc or desc"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -30,10 +40,6 @@ pub(super) enum Direction {
 }
 
 impl ListParams {
-    pub(super) fn new(after: Option<Uuid>, limit: Option<i64>, order: Option<Direction>) -> Self {
-        Self { after, limit, order }
-    }
-
     /// The page, with one row more than shown: it tells whether there is a next one.
     pub(super) fn page(&self) -> Result<Page, HttpError> {
         let limit = limit(self.limit)?;

@@ -37,6 +37,7 @@ mod list;
 pub mod listener;
 mod models;
 mod pool;
+mod query;
 mod results;
 mod tenants;
 mod upload;

@@ -6,21 +6,23 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::auth::Caller;
-use super::extract::{Id, Params, created};
+use super::extract::{Id, check_coding, created};
 use super::list::{List, ListParams};
-use super::upload::{check_length, form, is_form, next_field, spool_body, spool_field, unexpected};
-use super::{App, HttpError, download};
+use super::query::{FromQuery, Parameters, Params};
+use super::upload::{Part, check_length, form, is_form, next_field, spool_body, spool_part, unexpected};
+use super::{App, HttpError, download, idempotency};
 use crate::compress::analyse::{BlockInfo, Interface};
 use crate::compress::companions::CompanionInfo;
 use crate::db::models as rows;
 use crate::db::models::ModelRow;
 use crate::ids::ModelId;
 use crate::problem::{Code, Problem};
-use crate::service::models;
+use crate::service::ServiceError;
+use crate::service::models::{self, Keyed, Registered};
 use crate::service::spool::Spooled;
 
 pub(super) fn router() -> Router<App> {
@@ -58,7 +60,7 @@ struct Blocks {
 }
 
 impl Model {
-    fn from_row(row: &ModelRow) -> Result<Self, HttpError> {
+    fn from_row(row: &ModelRow) -> Result<Self, ServiceError> {
         let analysis = models::analysis(row)?;
         let droppable = analysis.blocks.iter().filter(|block| block.droppable).count();
         Ok(Self {
@@ -80,18 +82,26 @@ impl Model {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug)]
 struct UploadParams {
     name: Option<String>,
+}
+
+impl FromQuery for UploadParams {
+    fn read(query: &mut Parameters) -> Self {
+        Self { name: query.take("name", "a name for the model") }
+    }
 }
 
 async fn upload(
     State(app): State<App>,
     caller: Caller,
     Params(params): Params<UploadParams>,
+    headers: HeaderMap,
     request: Request,
 ) -> Result<Response, HttpError> {
+    check_coding(&headers)?;
+    models::name(params.name.as_deref())?;
     let limit = app.context.limits.model_bytes;
     let (file, name) = if is_form(&request) {
         file_of_form(request, &app, limit).await?
@@ -100,23 +110,30 @@ async fn upload(
         (spool_body(request.into_body(), &app, limit, "model").await?, None)
     };
     let name = params.name.or(name);
-    let (row, new) = models::register(&app.context, &caller.tenant, file, name.as_deref()).await?;
-    let location = format!("/v1/models/{}", row.id);
-    Ok((created(new), [(LOCATION, location)], Json(Model::from_row(&row)?)).into_response())
+    let key = idempotency::key(&headers, &caller, "POST /v1/models", models::fingerprint(&file, name.as_deref()))?;
+    let answer = |row: &ModelRow| idempotency::text(&Model::from_row(row)?);
+    let keyed = key.as_ref().map(|key| Keyed { key, answer: &answer });
+    match models::register(&app.context, &caller.tenant, file, name.as_deref(), keyed).await? {
+        Registered::Before(before) => Ok(idempotency::replay(&before)),
+        Registered::Model(row, new) => {
+            let location = format!("/v1/models/{}", row.id);
+            Ok((created(new), [(LOCATION, location)], idempotency::json(answer(&row)?)).into_response())
+        }
+    }
 }
 
 async fn file_of_form(request: Request, app: &App, limit: u64) -> Result<(Spooled, Option<String>), HttpError> {
     let mut form = form(request, app).await?;
     let mut found = None;
     while let Some(field) = next_field(&mut form).await? {
-        let part = field.name().unwrap_or_default().to_owned();
-        if part != "file" || found.is_some() {
-            return Err(unexpected(&part, "one part named \"file\""));
+        let Some(part) = Part::of(field).await? else { continue };
+        if part.name() != "file" || found.is_some() {
+            return Err(unexpected(part.name(), "one part named \"file\""));
         }
-        let name = field.file_name().map(str::to_owned);
-        found = Some((spool_field(field, app, limit, "model").await?, name));
+        let name = part.file_name().map(str::to_owned);
+        found = Some((spool_part(part, app, limit, "model").await?, name));
     }
-    found.ok_or_else(|| Problem::new(Code::InvalidMultipart, "the form has no part named \"file\"").into())
+    found.ok_or_else(|| Problem::new(Code::InvalidMultipart, "the form has no file in a part named \"file\"").into())
 }
 
 async fn list(
@@ -127,7 +144,10 @@ async fn list(
     let page = params.page()?;
     let mut conn = app.context.db.connection().await?;
     let rows = rows::list(&mut conn, &caller.tenant, page).await?;
-    let models = rows.iter().map(Model::from_row).collect::<Result<Vec<_>, _>>()?;
+    drop(conn);
+    // What was found in a network may name thousands of blocks.
+    let reading = tokio::task::spawn_blocking(move || rows.iter().map(Model::from_row).collect::<Result<Vec<_>, _>>());
+    let models = reading.await.map_err(ServiceError::from)??;
     Ok(Json(List::new(models, page.limit - 1, |model| model.id.to_string())))
 }
 

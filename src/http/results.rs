@@ -1,6 +1,6 @@
 //! What a job finds out and leaves: `/v1/jobs/{id}/blocks`, `/report`, `/artifacts`.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::auth::Caller;
-use super::extract::Id;
+use super::extract::{Id, Name};
 use super::list::List;
 use super::{App, HttpError, download, idempotency};
 use crate::db::artifacts::ArtifactRow;
@@ -77,12 +77,17 @@ async fn artifact(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id<JobId>,
-    Path((_, name)): Path<(String, String)>,
+    Name(name): Name,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
     jobs::get(&app.context, &caller.tenant, id).await?;
     let mut conn = app.context.db.connection().await?;
-    let Some(row) = artifacts::get(&mut conn, id, &name).await? else {
+    // What no artifact can be named is not asked for: it may hold a NUL character, which PostgreSQL does not take.
+    let found = match name.contains('\0') {
+        true => None,
+        false => artifacts::get(&mut conn, id, &name).await?,
+    };
+    let Some(row) = found else {
         return Err(Problem::new(Code::ArtifactNotFound, format!("job {id} has no artifact {name:?}")).into());
     };
     drop(conn);

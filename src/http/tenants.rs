@@ -1,13 +1,13 @@
 //! `/v1/tenants`: what each may have at once, looked at and set by admins.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::extract::JsonObject;
+use super::extract::{JsonObject, Name};
 use super::fields::Fields;
 use super::list::List;
 use super::{App, HttpError};
@@ -60,13 +60,13 @@ async fn list(State(app): State<App>) -> Result<Json<List<Shown>>, HttpError> {
     Ok(Json(List::whole(rows::list(&mut conn).await?.into_iter().map(Shown::from).collect())))
 }
 
-async fn show(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Shown>, HttpError> {
+async fn show(State(app): State<App>, Name(name): Name) -> Result<Json<Shown>, HttpError> {
     let tenant = name.parse().map_err(|_| not_found(&name))?;
     look(&app, &tenant).await
 }
 
 /// Sets both caps; a tenant that is not there comes to be.
-async fn set(State(app): State<App>, Path(name): Path<String>, body: JsonObject) -> Result<Json<Shown>, HttpError> {
+async fn set(State(app): State<App>, Name(name): Name, body: JsonObject) -> Result<Json<Shown>, HttpError> {
     let tenant: Tenant =
         name.parse().map_err(|error: crate::ids::BadTenant| Problem::new(Code::InvalidTenant, error.to_string()))?;
     let caps = caps(&body.object)?;

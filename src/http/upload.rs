@@ -1,13 +1,13 @@
 //! Files on their way in: the body itself, or parts of a multipart form, spooled while they arrive.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
 use futures::StreamExt;
 
-use super::extract::media_type;
+use super::extract::{interrupted, media_type};
 use super::{App, HttpError};
 use crate::problem::{Code, Problem};
 use crate::service::spool::{Spool, Spooled, too_large};
@@ -35,30 +35,64 @@ pub(super) async fn spool_body(body: Body, app: &App, limit: u64, what: &'static
     let mut spool = Spool::begin(app.context.spool.path(), limit, what)?;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| Problem::new(Code::BadRequest, format!("the upload broke off: {error}")))?;
+        let chunk = chunk.map_err(|error| interrupted("upload", &error))?;
         spool.write(&chunk)?;
     }
     Ok(spool.finish()?)
 }
 
+/// A part of a form that holds something.
+pub(super) struct Part<'a> {
+    field: Field<'a>,
+    /// Its first bytes.
+    first: Option<Bytes>,
+}
+
+impl<'a> Part<'a> {
+    /// A part, unless it is what a browser sends of a file field that was left empty: no bytes, and no file name. Such a part counts
+    /// as absent.
+    pub(super) async fn of(mut field: Field<'a>) -> Result<Option<Self>, HttpError> {
+        let first = field.chunk().await.map_err(broken)?.filter(|bytes| !bytes.is_empty());
+        let named = field.file_name().is_some_and(|name| !name.is_empty());
+        Ok((first.is_some() || named).then_some(Self { field, first }))
+    }
+
+    /// Name of the form's field.
+    pub(super) fn name(&self) -> &str {
+        self.field.name().unwrap_or_default()
+    }
+
+    /// Name of the file.
+    pub(super) fn file_name(&self) -> Option<&str> {
+        self.field.file_name().filter(|name| !name.is_empty())
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => self.field.chunk().await.map_err(broken),
+        }
+    }
+}
+
 /// Spools a part of a form.
-pub(super) async fn spool_field(
-    mut field: Field<'_>,
+pub(super) async fn spool_part(
+    mut part: Part<'_>,
     app: &App,
     limit: u64,
     what: &'static str,
 ) -> Result<Spooled, HttpError> {
     let mut spool = Spool::begin(app.context.spool.path(), limit, what)?;
-    while let Some(chunk) = field.chunk().await.map_err(broken)? {
+    while let Some(chunk) = part.chunk().await? {
         spool.write(&chunk)?;
     }
     Ok(spool.finish()?)
 }
 
 /// Reads a small part of a form into memory.
-pub(super) async fn read_field(mut field: Field<'_>, limit: u64, what: &'static str) -> Result<Vec<u8>, HttpError> {
+pub(super) async fn read_part(mut part: Part<'_>, limit: u64, what: &'static str) -> Result<Vec<u8>, HttpError> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(broken)? {
+    while let Some(chunk) = part.chunk().await? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() as u64 > limit {
             return Err(too_large(what, limit).into());

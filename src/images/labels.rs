@@ -11,6 +11,9 @@ pub(super) struct Labels {
     by_name: BTreeMap<String, u32>,
 }
 
+/// Largest class number: labels are stored as signed 32-bit integers.
+const LARGEST: u32 = i32::MAX.cast_unsigned();
+
 impl Labels {
     /// Parses a csv with the columns `file` and `label` (a class number from 0), in any order and beside others.
     pub fn parse(csv: &[u8]) -> Result<Self, ImageError> {
@@ -26,9 +29,9 @@ impl Labels {
             let record = record.map_err(|e| ImageError::Labels(e.to_string()))?;
             let line = record.position().map_or(0, csv::Position::line);
             let (name, class) = (record.get(file).unwrap_or(""), record.get(label).unwrap_or(""));
-            let class: u32 = class
-                .parse()
-                .map_err(|_| ImageError::Labels(format!("line {line}: label {class:?} is not a class number")))?;
+            let class: u32 = class.parse().ok().filter(|class| *class <= LARGEST).ok_or_else(|| {
+                ImageError::Labels(format!("line {line}: label {class:?} is not a class number (0 to {LARGEST})"))
+            })?;
             let name = name.strip_prefix("./").unwrap_or(name).to_owned();
             if by_name.insert(name.clone(), class).is_some_and(|before| before != class) {
                 return Err(ImageError::Labels(format!("line {line}: {name:?} has two different labels")));
@@ -59,11 +62,14 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_named() {
-        let cases: [(&[u8], &str); 4] = [
+        let cases: [(&[u8], &str); 7] = [
             (b"a.png,3\nb.png,4\n", "first line"),
             (b"file,label\na.png,3\nb.png,cat\n", "line 3: label \"cat\""),
             (b"file,label\na.png,3\na.png,4\n", "two different"),
             (b"file,label\na.png\n", "line"),
+            (b"file,label\na.png,4294967295\n", "line 2: label \"4294967295\" is not a class number (0 to 2147483647)"),
+            (b"file,label\na.png,2147483648\n", "line 2"),
+            (b"file,label\na.png,-1\n", "line 2"),
         ];
         for (csv, part) in cases {
             let error = Labels::parse(csv).expect_err(part).to_string();

@@ -59,7 +59,7 @@ pub enum Interpolation {
 
 /// A size in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a number of pixels or [height, width]")]
+#[serde(untagged, expecting = "expected a number of pixels or [height, width]")]
 pub enum Extent {
     /// One number: the short side (resize) or a square (crop).
     Side(u32),

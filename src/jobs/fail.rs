@@ -68,7 +68,7 @@ fn last_word(claim: &Claim, problem: &Problem, may_pass: bool) -> Problem {
     let block = claim.block.as_ref().map(|block| format!(" of block {block}")).unwrap_or_default();
     let detail =
         format!("{}{block} failed {MAX_ATTEMPTS} times, the last time with: {}", claim.kind.as_str(), problem.detail);
-    Problem::new(Code::TaskFailed, detail).with_errors(problem.errors.clone())
+    Problem::new(Code::TaskFailed, detail).with_errors(problem.errors.clone()).omitting(problem.errors_omitted)
 }
 
 /// Ends a job without a result: its other tasks, its final event, its status. The caller holds the job's lock.

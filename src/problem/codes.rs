@@ -57,7 +57,7 @@ codes! {
     BodyTooLarge = "body_too_large", 413, false, "The body is over the limit",
         "The detail names the limit. For images, send fewer or smaller ones: a few hundred are enough.";
     UnsupportedMediaType = "unsupported_media_type", 415, false, "The content type is not taken here",
-        "The detail names the content types that are.";
+        "The detail names what is taken; send the bytes themselves, without a Content-Encoding.";
     KeyMissing = "key_missing", 401, false, "The request shows no API key",
         "Send `Authorization: Bearer practised_…`. Whoever runs the service makes keys: `practised keys create`, or POST /v1/api-keys.";
     KeyInvalid = "key_invalid", 401, false, "The API key opens nothing",
@@ -82,6 +82,8 @@ codes! {
     ImageSetNotFound = "image_set_not_found", 404, false, "No such image set", "GET /v1/image-sets lists the image sets there are.";
     JobNotFound = "job_not_found", 404, false, "No such job", "GET /v1/jobs lists the jobs there are.";
     KeyNotFound = "api_key_not_found", 404, false, "No such API key", "GET /v1/api-keys lists the keys there are.";
+    KeyMade = "api_key_made", 409, false, "The request made an API key already",
+        "The key is shown once, in the first answer. If that was lost, revoke the key (DELETE /v1/api-keys/{id}) and make another one under a new Idempotency-Key.";
     ReportNotReady = "report_not_ready", 404, true, "The job has no report yet",
         "A report exists once the job succeeded; GET /v1/jobs/{id} shows how far it is, or why it failed.";
     ArtifactNotFound = "artifact_not_found", 404, false, "The job has no such artifact",
@@ -95,10 +97,16 @@ codes! {
 
     TenantNotFound = "tenant_not_found", 404, false, "No such tenant",
         "GET /v1/tenants lists the tenants there are; one comes to be with its first key, or with PUT /v1/tenants/{name}.";
-    InvalidTenant = "invalid_tenant", 422, false, "The tenant's name or caps have faults",
+    InvalidTenant = "invalid_tenant", 422, false, "The tenant's name or caps are invalid",
         "A name is 1 to 63 of a-z, 0-9, - and _; the body is `{\"max_running\": 4, \"max_queued\": null}`. Each fault is listed.";
-    InvalidKey = "invalid_api_key", 422, false, "The key that is asked for has faults",
+    InvalidKey = "invalid_api_key", 422, false, "The key that is asked for is invalid",
         "Each fault is listed with a JSON pointer; `{}` makes a key of the tenant local that reads and writes.";
+
+    // Text.
+    InvalidName = "invalid_name", 422, false, "The name cannot be kept",
+        "A model's name has at most 255 characters, none of them a control character.";
+    InvalidText = "invalid_text", 422, false, "A text holds a character that cannot be stored",
+        "Leave out NUL characters (\\u0000 in JSON, %00 in a URL).";
 
     // Models.
     EmptyBody = "empty_body", 400, false, "The body is empty",
@@ -156,8 +164,8 @@ codes! {
         "Repeat the upload after the seconds in Retry-After.";
 
     // Jobs.
-    InvalidJob = "invalid_job", 422, false, "The job's body has faults",
-        "Each fault is listed with a JSON pointer and, where one is near, the right name.";
+    InvalidJob = "invalid_job", 422, false, "The job's body is invalid",
+        "Each fault is listed with a JSON pointer and, if one is near, the right name; `errors_omitted` counts those beyond the first 100.";
     UnknownBlock = "unknown_block", 422, false, "The model has no such block",
         "GET /v1/models/{id}/blocks lists the names.";
     QueueFull = "queue_full", 429, true, "The tenant has as many queued jobs as it may",

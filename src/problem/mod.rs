@@ -28,9 +28,34 @@ pub struct Problem {
     pub request_id: Option<String>,
     /// True where the same request may succeed later.
     pub retryable: bool,
-    /// The single faults, where there are several or where one has a place.
+    /// The single faults if there are several or if one has a place; at most [`MOST_ERRORS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Fault>,
+    /// How many more faults there are than `errors` lists.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub errors_omitted: usize,
+}
+
+/// Most faults that a problem lists, so that an answer stays small whatever was sent.
+pub const MOST_ERRORS: usize = 100;
+
+/// Most characters of a problem's detail.
+const MOST_DETAIL: usize = 2000;
+
+/// Most characters of each text of a fault.
+const MOST_TEXT: usize = 500;
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// A text cut after so many characters, without NUL characters, which PostgreSQL does not store.
+fn bounded(text: String, most: usize) -> String {
+    let text = if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text };
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
 }
 
 /// One fault: a place in the body or in the network, and its mend.
@@ -60,29 +85,48 @@ impl Problem {
             title: code.title().to_owned(),
             status: code.status(),
             code: code.as_str().to_owned(),
-            detail: detail.into(),
+            detail: bounded(detail.into(), MOST_DETAIL),
             instance: None,
             request_id: None,
             retryable: code.retryable(),
             errors: Vec::new(),
+            errors_omitted: 0,
         }
     }
 
-    /// The same with its single faults.
-    pub fn with_errors(mut self, errors: Vec<Fault>) -> Self {
-        self.errors = errors;
+    /// The same with its single faults, the first [`MOST_ERRORS`] of them; the others are counted.
+    pub fn with_errors(mut self, errors: impl IntoIterator<Item = Fault>) -> Self {
+        let mut errors = errors.into_iter();
+        self.errors = errors.by_ref().take(MOST_ERRORS).map(Fault::bounded).collect();
+        self.errors_omitted = errors.count();
+        self
+    }
+
+    /// The same with so many more faults that were counted and not listed.
+    pub fn omitting(mut self, more: usize) -> Self {
+        self.errors_omitted += more;
         self
     }
 
     /// The same with one fault at a place in the body.
     pub fn at(mut self, pointer: &str, hint: impl Into<String>) -> Self {
-        self.errors.push(Fault {
-            pointer: Some(pointer.to_owned()),
-            detail: self.detail.clone(),
-            hint: Some(hint.into()),
-            ..Fault::default()
-        });
+        let detail = self.detail.clone();
+        let fault = Fault { pointer: Some(pointer.to_owned()), detail, hint: Some(hint.into()), ..Fault::default() };
+        self.errors.push(fault.bounded());
         self
+    }
+}
+
+impl Fault {
+    fn bounded(self) -> Self {
+        let short = |text: Option<String>| text.map(|text| bounded(text, MOST_TEXT));
+        Self {
+            pointer: short(self.pointer),
+            node: short(self.node),
+            op: short(self.op),
+            detail: bounded(self.detail, MOST_TEXT),
+            hint: short(self.hint),
+        }
     }
 }
 
@@ -96,6 +140,17 @@ mod tests {
         let text = serde_json::to_string(&problem).expect("serialises");
         assert!(text.starts_with(r#"{"type":"/v1/errors/invalid_job","title":"#), "{text}");
         assert!(!text.contains("instance"), "{text}");
+        assert_eq!(serde_json::from_str::<Problem>(&text).expect("parses"), problem);
+    }
+
+    #[test]
+    fn a_problem_is_small_whatever_it_is_about() {
+        let long = "é\0".repeat(100_000);
+        let fault = |_| Fault { pointer: Some(long.clone()), detail: long.clone(), ..Fault::default() };
+        let problem = Problem::new(Code::InvalidJob, long.clone()).with_errors((0..250).map(fault));
+        assert_eq!((problem.errors.len(), problem.errors_omitted), (MOST_ERRORS, 150));
+        let text = serde_json::to_string(&problem).expect("serialises");
+        assert!(text.len() < 500_000 && !text.contains("\\u0000"), "{} bytes", text.len());
         assert_eq!(serde_json::from_str::<Problem>(&text).expect("parses"), problem);
     }
 }

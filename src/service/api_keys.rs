@@ -5,9 +5,10 @@ use std::fmt;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 
+use super::idempotency::Idempotency;
 use super::{ServiceError, refuse};
 use crate::db::api_keys::{self, KeyRow};
-use crate::db::{Db, Page, Scope};
+use crate::db::{CommitPoint, Db, Page, Scope, commit};
 use crate::ids::{KeyId, Tenant};
 use crate::jobs::store::{hex, sha256_hex};
 use crate::problem::Code;
@@ -49,6 +50,31 @@ pub async fn create(db: &Db, tenant: &Tenant, scopes: &[Scope]) -> Result<(KeyRo
     let secret = Secret::draw()?;
     let mut conn = db.connection().await?;
     let row = api_keys::insert(&mut conn, KeyId::new(), tenant, scopes, &sha256_hex(secret.0.as_bytes())).await?;
+    Ok((row, secret))
+}
+
+/// The same for a request with an Idempotency-Key. `answer` writes the response's body without the secret, which is what is kept: a
+/// repeated request cannot get the secret again, and is refused with the id of the key that it made.
+///
+/// # Errors
+/// A refusal if the request was made before, or the Idempotency-Key belongs to another one; else as [`ServiceError`].
+pub async fn create_once(
+    db: &Db,
+    tenant: &Tenant,
+    scopes: &[Scope],
+    once: &Idempotency,
+    answer: impl Fn(&KeyRow) -> Result<String, ServiceError>,
+) -> Result<(KeyRow, Secret), ServiceError> {
+    let secret = Secret::draw()?;
+    let mut tx = db.begin().await?;
+    if let Some(before) = once.begin(&mut tx).await? {
+        let id = before.location.as_deref().and_then(|location| location.rsplit('/').next()).unwrap_or_default();
+        let detail = format!("this request was answered before: it made the API key {id}, which is shown once");
+        return refuse(Code::KeyMade, detail);
+    }
+    let row = api_keys::insert(&mut tx, KeyId::new(), tenant, scopes, &sha256_hex(secret.0.as_bytes())).await?;
+    once.remember(&mut tx, 201, Some(&format!("/v1/api-keys/{}", row.id)), &answer(&row)?).await?;
+    commit(tx, CommitPoint::ApiKey).await?;
     Ok((row, secret))
 }
 

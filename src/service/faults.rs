@@ -2,24 +2,83 @@
 
 use serde_json::Value;
 
-use crate::compress::CompressError;
+use crate::compress::latency::LatencyError;
+use crate::compress::onnxruntime::OnnxRuntimeError;
+use crate::compress::{CompressError, Fault};
+use crate::exec::ExecError;
+use crate::exec::memory::Trouble;
 use crate::images::ImageError;
-use crate::problem::{Code, Fault, Problem};
+use crate::problem::{self, Code, Problem};
 
-/// What a customer is told about an error of the core.
+/// What a customer is told about an error of the core. What libraries and the operating system said of a failure of ours goes to the
+/// log: it may name files, devices and other things of this host.
 pub fn problem(error: &CompressError) -> Problem {
     let code = Code::from_code(error.code()).unwrap_or(Code::Internal);
-    let problem = Problem::new(code, error.to_string());
+    if is_ours(error) {
+        tracing::error!(code = error.code(), "{error}");
+    }
+    let problem = Problem::new(code, told(error));
     match error {
         CompressError::Images(ImageError::InputMismatch { hint, .. }) => problem.at("/preprocess", hint.clone()),
-        error => problem.with_errors(error.parts().iter().map(fault).collect()),
+        CompressError::Several(errors) => problem.with_errors(errors.iter().flat_map(parts)),
+        error => problem.with_errors(error.parts().iter().map(fault)),
+    }
+}
+
+/// Whether this service is at fault: a file of ours that cannot be read is no fault of the images either.
+fn is_ours(error: &CompressError) -> bool {
+    error.fault() == Fault::Internal || matches!(error, CompressError::Images(ImageError::Io { .. }))
+}
+
+fn parts(error: &CompressError) -> Vec<problem::Fault> {
+    match error.parts().as_slice() {
+        [] => vec![problem::Fault { detail: told(error), ..problem::Fault::default() }],
+        parts => parts.iter().map(fault).collect(),
+    }
+}
+
+/// The error in words for a customer.
+fn told(error: &CompressError) -> String {
+    match error {
+        CompressError::Several(errors) => errors.iter().map(told).collect::<Vec<_>>().join("; "),
+        error if error.trouble() == Some(Trouble::OutOfMemory) => "the device's memory ran out".to_owned(),
+        error if error.trouble() == Some(Trouble::Lost) => "the device failed".to_owned(),
+        CompressError::Exec(error) => of_run(error),
+        CompressError::Latency(error) => of_measurement(error),
+        CompressError::Runtime(OnnxRuntimeError::Network(_)) => "ONNX Runtime does not load the network".to_owned(),
+        CompressError::Runtime(OnnxRuntimeError::Run(_)) => "ONNX Runtime failed on the network".to_owned(),
+        CompressError::Runtime(_) => "ONNX Runtime cannot be used".to_owned(),
+        CompressError::Tensor(_) => "a computation failed".to_owned(),
+        CompressError::Images(ImageError::Decode { name, .. }) => format!("image {name:?} could not be decoded again"),
+        CompressError::Images(ImageError::Io { .. }) => "the images could not be read".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+fn of_run(error: &ExecError) -> String {
+    match error {
+        ExecError::Node { node, op, inputs, .. } => format!("node \"{node}\" ({op}) failed on inputs {inputs}"),
+        ExecError::Tensor { name, .. } => format!("tensor \"{name}\" could not be made"),
+        ExecError::Device { device, .. } => format!("{device} cannot be used"),
+        error => error.to_string(),
+    }
+}
+
+fn of_measurement(error: &LatencyError) -> String {
+    match error {
+        LatencyError::Model { label, engine, .. } => format!("{label} cannot be run in {engine}"),
+        LatencyError::Engine { engine, .. } => format!("{engine} cannot be used"),
+        LatencyError::Request(_) | LatencyError::Timeout { .. } | LatencyError::Cancelled => error.to_string(),
+        LatencyError::Start { .. } | LatencyError::Died { .. } | LatencyError::Io { .. } => {
+            "the measuring process failed".to_owned()
+        }
     }
 }
 
 /// A part of the core's error. What a node does wrong is a `detail` there, or a `reason`.
-fn fault(part: &Value) -> Fault {
+fn fault(part: &Value) -> problem::Fault {
     let text = |key: &str| part.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
-    Fault {
+    problem::Fault {
         pointer: text("pointer"),
         node: text("node"),
         op: text("op"),
@@ -49,5 +108,37 @@ mod tests {
         assert_eq!(told.code, "images_do_not_fit_the_model");
         assert_eq!(told.errors[0].pointer.as_deref(), Some("/preprocess"));
         assert_eq!(told.errors[0].hint.as_deref(), Some("set resize"));
+    }
+
+    #[test]
+    fn what_the_host_says_of_a_failure_is_for_the_log() {
+        let io = || std::io::Error::other("/var/lib/secret: os error 13");
+        let words = || "/var/lib/secret: panicked at src/secret.rs".to_owned();
+        let errors = [
+            LatencyError::Io { what: words(), source: io() }.into(),
+            LatencyError::Start { program: "/usr/secret".into(), source: io() }.into(),
+            LatencyError::Died { status: "1".to_owned(), said: words() }.into(),
+            LatencyError::Model { label: "the teacher".to_owned(), engine: "torch", detail: words() }.into(),
+            CompressError::Runtime(OnnxRuntimeError::Run(words())),
+            CompressError::Runtime(OnnxRuntimeError::NoLibrary { tried: vec![words()] }),
+            ImageError::Io { path: words(), source: io() }.into(),
+            ImageError::Io { path: words(), source: std::io::ErrorKind::NotFound.into() }.into(),
+            ImageError::Decode { name: "a.png".to_owned(), detail: words() }.into(),
+            CompressError::OutOfMemory(words()),
+            CompressError::Exec(ExecError::Tensor { name: "w".to_owned(), detail: format!("CUDA error: {}", words()) }),
+            CompressError::Exec(ExecError::Node {
+                node: "conv".to_owned(),
+                op: "Conv".to_owned(),
+                inputs: "(1, 3, 8, 8)".to_owned(),
+                cause: words(),
+            }),
+        ];
+        for error in errors
+            .into_iter()
+            .chain([CompressError::Several(vec![ImageError::Io { path: words(), source: io() }.into()])])
+        {
+            let told = serde_json::to_string(&problem(&error)).expect("serialises");
+            assert!(!told.contains("secret") && !told.contains("os error"), "{told}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{ServiceError, refuse};
 use crate::db::keys::{self, AnswerRow};
-use crate::db::{Connection, admin};
+use crate::db::{Connection, Db, admin};
 use crate::ids::Tenant;
 use crate::problem::Code;
 
@@ -32,6 +32,19 @@ impl Idempotency {
                 format!("a request with the key {:?} is being answered", self.key),
             );
         }
+        self.stored(conn).await
+    }
+
+    /// The stored answer to this very request, if there is one, before anything is checked: so a repeated request gets its answer
+    /// even if what it names is gone. Claims nothing; [`Self::begin`] does.
+    ///
+    /// # Errors
+    /// A refusal if the key belongs to another request; else as [`ServiceError`].
+    pub async fn look(&self, db: &Db) -> Result<Option<AnswerRow>, ServiceError> {
+        self.stored(&mut *db.connection().await?).await
+    }
+
+    async fn stored(&self, conn: &mut Connection) -> Result<Option<AnswerRow>, ServiceError> {
         match keys::get(conn, &self.tenant, self.route, &self.key).await? {
             Some(answer) if answer.request_sha256 != self.request_sha256 => {
                 let detail = format!("the key {:?} belongs to a request with another body", self.key);

@@ -4,55 +4,94 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::device::Wanted;
+use super::fitting::Subject;
 use super::idempotency::Idempotency;
 use super::submission::Submission;
 use super::{Context, ServiceError, refuse};
 use crate::db::jobs::{self, JobRow, NewJob};
 use crate::db::keys::AnswerRow;
 use crate::db::polls::PollRow;
-use crate::db::{CommitPoint, Connection, DbError, commit};
+use crate::db::{CommitPoint, Connection, DbError, commit, workers};
 use crate::ids::{JobId, Tenant};
 use crate::jobs::cancel::{self, Cancelling};
 use crate::jobs::{AGEING, JobsError, caps, submit as queue};
 use crate::problem::Code;
 
+pub use super::device::Notice;
+
 /// What a submission came to.
 #[derive(Debug)]
 pub enum Submitted {
-    /// A job, durable from now on.
-    Job(Box<JobRow>),
+    /// A job, durable from now on, and what the customer should know about it.
+    Job(Box<JobRow>, Vec<Notice>),
     /// The answer to the same request made before.
     Before(AnswerRow),
 }
 
-/// Submits a job. `answer` writes the response's body, which is stored under the Idempotency-Key in the same transaction.
+/// Submits a job. `answer` writes the response's body, which is stored under the Idempotency-Key in the same transaction. All that is
+/// checked is checked before the transaction begins, and on a thread that may block.
 ///
 /// # Errors
-/// All faults of the body, or what does not fit between model, images and wishes, as a refusal; else as
+/// All faults of the body, or what does not fit between model, images and settings, as a refusal; else as
 /// [`ServiceError`].
 pub async fn submit(
     context: &Context,
     tenant: &Tenant,
-    body: &Map<String, Value>,
+    body: Map<String, Value>,
     key: Option<&Idempotency>,
-    answer: impl Fn(&JobRow) -> String + Send,
+    answer: impl Fn(&JobRow, &[Notice]) -> String + Send,
 ) -> Result<Submitted, ServiceError> {
+    if let Some(key) = key
+        && let Some(before) = key.look(&context.db).await?
+    {
+        return Ok(Submitted::Before(before));
+    }
+    let (submission, blocks) = checked(context, tenant, Submission::read_apart(body).await?).await?;
+    let notices = notices(context, &submission).await?;
     let mut tx = context.db.begin().await?;
     if let Some(key) = key
         && let Some(before) = key.begin(&mut tx).await?
     {
         return Ok(Submitted::Before(before));
     }
-    let row = insert(&mut tx, tenant, &Submission::read(body)?).await?;
+    let row = insert(&mut tx, tenant, &submission, &blocks).await?;
     if let Some(key) = key {
-        key.remember(&mut tx, 202, Some(&format!("/v1/jobs/{}", row.id)), &answer(&row)).await?;
+        key.remember(&mut tx, 202, Some(&format!("/v1/jobs/{}", row.id)), &answer(&row, &notices)).await?;
     }
     commit(tx, CommitPoint::Submit).await?;
-    Ok(Submitted::Job(Box::new(row)))
+    Ok(Submitted::Job(Box::new(row), notices))
 }
 
-async fn insert(conn: &mut Connection, tenant: &Tenant, submission: &Submission) -> Result<JobRow, ServiceError> {
-    let blocks = submission.check(conn, tenant).await?;
+/// The submission with the blocks that may be dropped, checked against what it names.
+async fn checked(
+    context: &Context,
+    tenant: &Tenant,
+    submission: Submission,
+) -> Result<(Submission, Vec<String>), ServiceError> {
+    let mut conn = context.db.connection().await?;
+    let subject = Subject::fetch(&mut conn, tenant, &submission).await?;
+    drop(conn);
+    let checking = tokio::task::spawn_blocking(move || {
+        let blocks = subject.blocks_of(&submission.config)?;
+        Ok::<_, ServiceError>((submission, blocks))
+    });
+    checking.await?
+}
+
+/// What the customer should know about a job that is accepted.
+async fn notices(context: &Context, submission: &Submission) -> Result<Vec<Notice>, ServiceError> {
+    let Some(wanted) = &submission.device else { return Ok(Vec::new()) };
+    let mut conn = context.db.connection().await?;
+    Ok(wanted.missing_from(&workers::live(&mut conn).await?).into_iter().collect())
+}
+
+async fn insert(
+    conn: &mut Connection,
+    tenant: &Tenant,
+    submission: &Submission,
+    blocks: &[String],
+) -> Result<JobRow, ServiceError> {
     let blocks: Vec<&str> = blocks.iter().map(String::as_str).collect();
     if let Some(cap) = caps::queue_is_full(conn, tenant).await? {
         let detail = format!(
@@ -70,7 +109,7 @@ async fn insert(conn: &mut Connection, tenant: &Tenant, submission: &Submission)
         config: &config,
         metadata: &submission.metadata,
         deadline_seconds: submission.deadline_seconds as f64,
-        device: submission.device.as_deref(),
+        device: submission.device.as_ref().map(Wanted::as_str),
         priority: submission.priority,
     };
     queue::submit(conn, &job, &blocks).await.map_err(|error| deleted_meanwhile(error, submission))?;

@@ -3,7 +3,9 @@
 
 pub mod api_keys;
 pub mod decoding;
+mod device;
 pub mod faults;
+mod fitting;
 pub mod idempotency;
 pub mod image_sets;
 pub mod jobs;

@@ -1,45 +1,130 @@
 //! Networks: uploaded, analysed once for each tenant, kept by their hash.
 
+use super::idempotency::Idempotency;
 use super::spool::Spooled;
 use super::{Context, ServiceError, faults, refuse};
 use crate::compress::analyse::{Analysis, analyse};
+use crate::db::keys::AnswerRow;
 use crate::db::models::{self, ModelRow};
-use crate::db::{CommitPoint, commit};
+use crate::db::{CommitPoint, Connection, commit};
 use crate::ids::{ModelId, Tenant};
 use crate::jobs::store;
+use crate::json;
 use crate::problem::Code;
 
-/// Registers an upload as a model; the flag is true where it is new. The same bytes are the same model of a tenant. Bytes that only another
-/// tenant has take the same steps as bytes that no tenant has.
+/// What an upload came to.
+#[derive(Debug)]
+pub enum Registered {
+    /// A model; the flag is true if it is new. The same bytes are the same model of a tenant.
+    Model(Box<ModelRow>, bool),
+    /// The answer to the same request made before.
+    Before(AnswerRow),
+}
+
+/// How the answer to an upload is kept under its Idempotency-Key.
+pub struct Keyed<'a> {
+    /// The key.
+    pub key: &'a Idempotency,
+    /// Writes the response's body, of a model that is new or was there.
+    pub answer: &'a (dyn Fn(&ModelRow) -> Result<String, ServiceError> + Send + Sync),
+}
+
+/// Longest name of a model, in characters.
+const LONGEST_NAME: usize = 255;
+
+/// A model's name as it is kept: an empty one is none.
 ///
 /// # Errors
-/// What is wrong with the network, as a refusal; else as [`ServiceError`].
+/// A refusal if it is too long or holds control characters.
+pub fn name(given: Option<&str>) -> Result<Option<&str>, ServiceError> {
+    let Some(name) = given.filter(|name| !name.is_empty()) else { return Ok(None) };
+    if name.chars().any(char::is_control) {
+        return refuse(Code::InvalidName, "the model's name holds a control character");
+    }
+    match name.chars().count() {
+        0..=LONGEST_NAME => Ok(Some(name)),
+        count => refuse(
+            Code::InvalidName,
+            format!("the model's name has {count} characters; at most {LONGEST_NAME} are kept"),
+        ),
+    }
+}
+
+/// What tells this upload from another one under the same Idempotency-Key: its bytes and its name.
+pub fn fingerprint(upload: &Spooled, name: Option<&str>) -> String {
+    store::sha256_hex(format!("{} {}", upload.sha256, name.unwrap_or_default()).as_bytes())
+}
+
+/// Registers an upload as a model. Bytes that only another tenant has take the same steps as bytes that no tenant has.
+///
+/// # Errors
+/// What is wrong with the network or its name, as a refusal; else as [`ServiceError`].
 pub async fn register(
     context: &Context,
     tenant: &Tenant,
     upload: Spooled,
-    name: Option<&str>,
-) -> Result<(ModelRow, bool), ServiceError> {
-    let mut conn = context.db.connection().await?;
-    if let Some(known) = models::by_sha256(&mut conn, tenant, &upload.sha256).await? {
-        return Ok((known, false));
+    given_name: Option<&str>,
+    keyed: Option<Keyed<'_>>,
+) -> Result<Registered, ServiceError> {
+    let name = name(given_name)?;
+    if let Some(Keyed { key, .. }) = &keyed
+        && let Some(before) = key.look(&context.db).await?
+    {
+        return Ok(Registered::Before(before));
     }
-    drop(conn);
-    let (upload, analysis) = look_at(context, tenant, upload).await?;
+    let found = find(context, tenant, upload).await?;
     let mut tx = context.db.begin().await?;
-    store::put_file(&mut tx, tenant, upload.path(), &upload.sha256, upload.size).await?;
+    if let Some(Keyed { key, .. }) = &keyed
+        && let Some(before) = key.begin(&mut tx).await?
+    {
+        return Ok(Registered::Before(before));
+    }
+    let (row, new) = match found {
+        Found::Known(row) => (*row, false),
+        Found::New(upload, analysis) => insert(&mut tx, tenant, &upload, name, &analysis).await?,
+    };
+    if let Some(Keyed { key, answer }) = &keyed {
+        let status = if new { 201 } else { 200 };
+        key.remember(&mut tx, status, Some(&format!("/v1/models/{}", row.id)), &answer(&row)?).await?;
+    }
+    commit(tx, CommitPoint::Model).await?;
+    Ok(Registered::Model(Box::new(row), new))
+}
+
+/// An upload before it is stored.
+enum Found {
+    /// Its bytes are a model already.
+    Known(Box<ModelRow>),
+    /// They are a network, and this was found in it.
+    New(Spooled, serde_json::Value),
+}
+
+async fn find(context: &Context, tenant: &Tenant, upload: Spooled) -> Result<Found, ServiceError> {
+    let mut conn = context.db.connection().await?;
+    let known = models::by_sha256(&mut conn, tenant, &upload.sha256).await?;
+    drop(conn);
+    match known {
+        Some(row) => Ok(Found::Known(Box::new(row))),
+        None => look_at(context, tenant, upload).await.map(|(upload, analysis)| Found::New(upload, analysis)),
+    }
+}
+
+async fn insert(
+    tx: &mut Connection,
+    tenant: &Tenant,
+    upload: &Spooled,
+    name: Option<&str>,
+    analysis: &serde_json::Value,
+) -> Result<(ModelRow, bool), ServiceError> {
+    store::put_file(tx, tenant, upload.path(), &upload.sha256, upload.size).await?;
     let (id, size) = (ModelId::new(), upload.size as i64);
-    let inserted = models::insert(&mut tx, tenant, id, &upload.sha256, name, size, &analysis).await?;
-    match inserted {
-        Some(row) => {
-            commit(tx, CommitPoint::Model).await?;
-            Ok((row, true))
-        }
-        // The same bytes came in twice at once.
-        None => match models::by_sha256(&mut tx, tenant, &upload.sha256).await? {
-            Some(row) => Ok((row, false)),
-            None => refuse(Code::Internal, "the model was deleted while it was uploaded again; upload it once more"),
-        },
+    if let Some(row) = models::insert(tx, tenant, id, &upload.sha256, name, size, analysis).await? {
+        return Ok((row, true));
+    }
+    // The same bytes came in twice at once.
+    match models::by_sha256(tx, tenant, &upload.sha256).await? {
+        Some(row) => Ok((row, false)),
+        None => refuse(Code::Internal, "the model was deleted while it was uploaded again; upload it once more"),
     }
 }
 
@@ -55,7 +140,12 @@ async fn look_at(
     let (analysis, upload) = looked.await??;
     let analysis = analysis.map_err(|error| faults::problem(&error))?;
     let stored = serde_json::to_value(analysis).map_err(std::io::Error::other)?;
-    Ok((upload, stored))
+    match json::find_nul(&stored) {
+        None => Ok((upload, stored)),
+        Some(_) => {
+            refuse(Code::ModelInvalid, "a name in the network holds a NUL character; rename it and export again")
+        }
+    }
 }
 
 /// What was found in a model at upload.

@@ -125,11 +125,8 @@ async fn end(
             false => Err(JobsError::LeaseLost),
         },
         (None, Err(failure)) => {
-            let (problem, may_pass) = match failure {
-                Failure::Compress(error) => (faults::problem(&error), error.fault() == Fault::Internal),
-                ours => (Problem::new(Code::Internal, ours.to_string()), true),
-            };
-            tracing::warn!(job = %claim.job, task = claim.kind.as_str(), "failed: {}", problem.detail);
+            tracing::warn!(job = %claim.job, task = %claim.task, kind = claim.kind.as_str(), "failed: {failure}");
+            let (problem, may_pass) = told(&failure, claim);
             match patiently(|| fail::fail(db, claim, &problem, may_pass)).await? {
                 fail::Verdict::Retried => Ok("failed, to be tried again"),
                 fail::Verdict::JobFailed => Ok("failed, and its job with it"),
@@ -137,6 +134,17 @@ async fn end(
             }
         }
     }
+}
+
+/// What the customer is told, and whether trying again could help. The log has the reasons of a failure of ours under the same ids.
+fn told(failure: &Failure, claim: &Claim) -> (Problem, bool) {
+    let problem = match failure {
+        Failure::Compress(error) if error.fault() == Fault::Input => return (faults::problem(error), false),
+        Failure::Compress(error) => faults::problem(error),
+        _ => Problem::new(Code::Internal, "the task could not be finished"),
+    };
+    let detail = format!("{} (a failure of the service; its log has more under task {})", problem.detail, claim.task);
+    (Problem { detail, ..problem }, true)
 }
 
 /// Tries again while the database does not answer, as long as the lease may still be ours.

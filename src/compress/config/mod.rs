@@ -1,5 +1,6 @@
 //! What a customer may ask for: parsed once, every default resolved, then trusted.
 
+mod bounds;
 mod finetune;
 mod parse;
 
@@ -11,7 +12,7 @@ use super::companions::Given;
 use super::latency::LatencyConfig;
 
 pub use finetune::{FinetuneConfig, Finetuning, LARGE, Part, Recipe};
-pub use parse::{FIELDS, FieldProblem, escape, nearest, parse};
+pub use parse::{FIELDS, FieldProblem, GUESSES, nearest, parse};
 
 /// A job's wishes, without the model and the images. `Default` is what a customer gets who asks for nothing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -73,7 +74,7 @@ impl Default for Target {
 pub struct RecoverabilityConfig {
     /// What is fitted.
     pub method: RecoverabilityMethod,
-    /// Steps of SGD per block, for adapters; 0 measures the plain drop.
+    /// Steps of SGD per block, for adapters; at least 1.
     pub iterations: u32,
 }
 

@@ -1,11 +1,11 @@
-//! From a job's JSON to its wishes, or to everything that is wrong with them.
+//! From a job's JSON to its settings, or to everything that is wrong with them.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{JobConfig, QualityFloor, Recipe, Target};
-use crate::compress::precision::Precision;
+use super::{JobConfig, bounds};
+use crate::json::{self, Mistake, Wrong, escape};
 
 /// One thing that is wrong with a job's body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +14,7 @@ pub struct FieldProblem {
     pub pointer: String,
     /// What is wrong.
     pub detail: String,
-    /// The way out, where one can be named.
+    /// The fix, if one can be named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -29,7 +29,7 @@ impl std::fmt::Display for FieldProblem {
     }
 }
 
-/// The fields of [`JobConfig`] as they stand in JSON.
+/// The fields of [`JobConfig`] in a job's JSON.
 pub const FIELDS: [&str; 10] = [
     "preprocess",
     "target",
@@ -43,10 +43,21 @@ pub const FIELDS: [&str; 10] = [
     "seed",
 ];
 
-/// Reads a job's wishes from the body of `POST /v1/jobs`; `also` names the fields that the caller reads itself. All
+/// Most fields of a body that are looked at one by one.
+const MOST_FIELDS: usize = 1000;
+
+/// Unknown names for which the nearest known one is looked for: each costs a comparison with all known ones.
+pub const GUESSES: usize = 3;
+
+/// Reads a job's settings from the body of `POST /v1/jobs`; `also` names the fields that the caller reads itself. All
 /// problems are reported at once.
 pub fn parse(body: &Map<String, Value>, also: &[&str]) -> Result<JobConfig, Vec<FieldProblem>> {
+    if body.len() > MOST_FIELDS {
+        let detail = format!("the body has {} fields; a job has {} at most", body.len(), FIELDS.len() + also.len());
+        return Err(vec![FieldProblem { pointer: String::new(), detail, hint: None }]);
+    }
     let mut problems = unknown_fields(body, also);
+    problems.extend(bounds::lengths(body));
     let mut config = JobConfig::default();
     read(body, "preprocess", &mut config.preprocess, &mut problems);
     read(body, "recoverability", &mut config.recoverability, &mut problems);
@@ -60,144 +71,84 @@ pub fn parse(body: &Map<String, Value>, also: &[&str]) -> Result<JobConfig, Vec<
     if one_target(body, &mut problems) {
         read(body, "target", &mut config.target, &mut problems);
     }
-    check_ranges(&config, &mut problems);
+    problems.extend(bounds::ranges(&config));
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
 fn unknown_fields(body: &Map<String, Value>, also: &[&str]) -> Vec<FieldProblem> {
     let known: Vec<&str> = FIELDS.iter().chain(also).copied().collect();
-    let unknown = body.keys().filter(|key| !known.contains(&key.as_str()));
-    unknown.map(|key| unknown_field("", key, &known)).collect()
+    let unknown = body.keys().filter(|key| !known.contains(&key.as_str())).enumerate();
+    unknown.map(|(index, key)| unknown_field(format!("/{}", escape(key)), key, &known, index < GUESSES)).collect()
 }
 
-fn unknown_field(parent: &str, key: &str, known: &[&str]) -> FieldProblem {
-    let hint = match nearest(key, known.iter().copied()) {
+fn unknown_field(pointer: String, key: &str, known: &[&str], guess: bool) -> FieldProblem {
+    let hint = match guess.then(|| nearest(key, known.iter().copied())).flatten() {
         Some(near) => format!("did you mean \"{near}\"?"),
         None => format!("known here: {}", known.join(", ")),
     };
-    FieldProblem {
-        pointer: format!("{parent}/{}", escape(key)),
-        detail: format!("unknown field \"{key}\""),
-        hint: Some(hint),
-    }
+    let detail = Wrong::UnknownField { name: key.to_owned(), known: &[] }.to_string();
+    FieldProblem { pointer, detail, hint: Some(hint) }
 }
+
+/// Longest name, in bytes, that is compared with others: the comparison takes the product of both lengths.
+const LONGEST_COMPARED: usize = 128;
 
 /// The known name that is most like `name`, if any is like it at all.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = known.into_iter().map(|k| (strsim::jaro_winkler(name, k), k));
-    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, k)| k)
+    if name.len() > LONGEST_COMPARED {
+        return None;
+    }
+    let comparable = known.into_iter().filter(|known| known.len() <= LONGEST_COMPARED);
+    let scored = comparable.map(|known| (strsim::jaro_winkler(name, known), known));
+    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }
 
 /// `{"latency_ms": 8, "blocks": 2}` is a contradiction that deserves better words than a parser's.
 fn one_target(body: &Map<String, Value>, problems: &mut Vec<FieldProblem>) -> bool {
-    let Some(Value::Object(target)) = body.get("target") else { return true };
-    if target.len() == 1 {
-        return true;
-    }
-    let given = target.keys().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(" and ");
-    problems.push(FieldProblem {
-        pointer: "/target".into(),
-        detail: format!("a target has one kind, this one has {}", if given.is_empty() { "none".into() } else { given }),
-        hint: Some("give one of {\"latency_reduction\": 0.2}, {\"latency_ms\": 8.0}, {\"blocks\": 2}".into()),
-    });
+    let detail = match body.get("target") {
+        None => return true,
+        Some(Value::Object(target)) if target.len() == 1 => return true,
+        Some(Value::Object(target)) if target.is_empty() => "a target has one kind, this one has none".to_owned(),
+        Some(Value::Object(target)) => {
+            let given: Vec<String> = target.keys().take(3).map(|key| format!("\"{key}\"")).collect();
+            format!("a target has one kind, this one has {}", given.join(" and "))
+        }
+        Some(other) => format!("expected an object, got {}", json::told(other)),
+    };
+    let hint = "give one of {\"latency_reduction\": 0.2}, {\"latency_ms\": 8.0}, {\"blocks\": 2}".to_owned();
+    problems.push(FieldProblem { pointer: "/target".into(), detail, hint: Some(hint) });
     false
 }
 
 fn read<T: DeserializeOwned>(body: &Map<String, Value>, key: &str, into: &mut T, problems: &mut Vec<FieldProblem>) {
     let Some(value) = body.get(key) else { return };
-    match serde_path_to_error::deserialize(value.clone()) {
+    // A list that is too long is reported already.
+    if problems.iter().any(|problem| bounds::is_within(&problem.pointer, key)) {
+        return;
+    }
+    match json::read(value) {
         Ok(parsed) => *into = parsed,
-        Err(error) => problems.push(field_problem(key, &error)),
+        Err(mistake) => problems.push(field_problem(key, mistake)),
     }
 }
 
-fn field_problem(key: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> FieldProblem {
-    let mut pointer = format!("/{key}");
-    for segment in error.path().iter() {
-        match segment {
-            serde_path_to_error::Segment::Seq { index } => pointer += &format!("/{index}"),
-            serde_path_to_error::Segment::Map { key } => pointer += &format!("/{}", escape(key)),
-            _ => {}
+fn field_problem(key: &str, mistake: Mistake) -> FieldProblem {
+    let (pointer, detail) = (format!("/{key}{}", mistake.pointer), mistake.to_string());
+    match mistake.wrong {
+        Wrong::UnknownField { name, known } => unknown_field(pointer, &name, known, true),
+        Wrong::UnknownName { name, known } => {
+            let hint = nearest(&name, known.iter().copied()).map(|near| format!("did you mean \"{near}\"?"));
+            FieldProblem { pointer, detail, hint }
         }
+        _ => FieldProblem { pointer, detail, hint: None },
     }
-    let message = error.inner().to_string();
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let [unknown, known @ ..] = quoted.as_slice() else { return FieldProblem { pointer, detail: message, hint: None } };
-    if message.starts_with("unknown field") {
-        // serde's path already ends in the unknown field.
-        let parent = pointer.strip_suffix(&format!("/{}", escape(unknown))).unwrap_or(&pointer).to_owned();
-        return unknown_field(&parent, unknown, known);
-    }
-    if message.starts_with("unknown variant") {
-        let hint = nearest(unknown, known.iter().copied()).map(|near| format!("did you mean \"{near}\"?"));
-        let hint = hint.or_else(|| Some(format!("offered here: {}", known.join(", "))));
-        return FieldProblem { pointer, detail: format!("\"{unknown}\" is not offered"), hint };
-    }
-    FieldProblem { pointer, detail: message, hint: None }
-}
-
-/// A name as a segment of a JSON pointer.
-pub fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
-}
-
-fn check_ranges(config: &JobConfig, problems: &mut Vec<FieldProblem>) {
-    let mut require = |holds: bool, pointer: &str, detail: &str| {
-        if !holds {
-            problems.push(FieldProblem { pointer: pointer.into(), detail: detail.into(), hint: None });
-        }
-    };
-    match config.target {
-        Target::LatencyReduction(r) => {
-            require(
-                r > 0.0 && r < 1.0,
-                "/target/latency_reduction",
-                "a latency reduction lies above 0 and below 1 (0.2 is 20 %)",
-            );
-        }
-        Target::LatencyMs(ms) => require(ms > 0.0 && ms.is_finite(), "/target/latency_ms", "a latency is above 0 ms"),
-        Target::Blocks(k) => require(k >= 1, "/target/blocks", "at least one block has to go"),
-    }
-    if let Some(QualityFloor { agreement }) = config.quality_floor {
-        require(
-            agreement > 0.0 && agreement <= 1.0,
-            "/quality_floor/agreement",
-            "an agreement lies above 0 and at most at 1 (0.9 is 90 %)",
-        );
-    }
-    require(config.recoverability.iterations <= 100_000, "/recoverability/iterations", "at most 100000 iterations");
-    if let Some(finetune) = &config.finetune.0 {
-        require(
-            finetune.steps.is_none_or(|steps| steps <= 1_000_000),
-            "/finetune/steps",
-            "at most 1000000 steps; 0 refits what is refitted without steps",
-        );
-        require(
-            !(finetune.hints && finetune.recipe == Recipe::Paper),
-            "/finetune/hints",
-            "hints are for the recipe \"practised\"; the paper's has none",
-        );
-        require(
-            finetune.leave_out.is_empty() || finetune.recipe == Recipe::Practised,
-            "/finetune/leave_out",
-            "only parts of the recipe \"practised\" can be left out",
-        );
-        require(
-            finetune.precision != Some(Precision::Bfloat16) || finetune.recipe == Recipe::Practised,
-            "/finetune/precision",
-            "bfloat16 is for the recipe \"practised\"; the paper's computes in float32",
-        );
-        require(finetune.budget_seconds != Some(0), "/finetune/budget_seconds", "at least one second");
-    }
-    require((1..=1024).contains(&config.latency.batch), "/latency/batch", "a batch between 1 and 1024");
-    require((1..=256).contains(&config.latency.threads), "/latency/threads", "between 1 and 256 threads");
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::super::Part;
+    use super::super::{Part, Recipe, Target};
     use super::*;
 
     fn parse_json(value: Value) -> Result<JobConfig, Vec<FieldProblem>> {
@@ -277,5 +228,68 @@ mod tests {
         let mut pointers: Vec<_> = parse_json(body).expect_err("three").into_iter().map(|p| p.pointer).collect();
         pointers.sort();
         assert_eq!(pointers, ["/latency/batch", "/seed", "/target/latency_reduction"]);
+    }
+
+    #[test]
+    fn an_array_is_no_object_anywhere() {
+        for field in ["preprocess", "target", "inputs", "recoverability", "quality_floor", "finetune", "latency"] {
+            for array in [json!([]), json!([1]), json!([["closed_form", 1000]])] {
+                let problems = parse_json(json!({ field: array })).expect_err("is refused");
+                assert_eq!(problems[0].pointer, format!("/{field}"));
+                assert_eq!(problems[0].detail, "expected an object, got an array", "{field}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_list_and_number_has_a_bound() {
+        let cases = [
+            (json!({"exclude_blocks": vec!["a"; 10_001]}), "/exclude_blocks"),
+            (json!({"preprocess": {"mean": vec![0.0; 17]}}), "/preprocess/mean"),
+            (json!({"preprocess": {"std": vec![1.0; 250_000]}}), "/preprocess/std"),
+            (json!({"finetune": {"leave_out": vec!["start"; 4]}}), "/finetune/leave_out"),
+            (json!({"finetune": {"leave_out": ["start", "start"]}}), "/finetune/leave_out"),
+            (json!({"finetune": {"budget_seconds": u64::MAX}}), "/finetune/budget_seconds"),
+            (json!({"recoverability": {"iterations": 0}}), "/recoverability/iterations"),
+            (json!({"recoverability": {"iterations": 4_294_967_296_u64}}), "/recoverability/iterations"),
+            (json!({"seed": 1e30}), "/seed"),
+            (json!({"seed": -1}), "/seed"),
+        ];
+        for (body, pointer) in cases {
+            let problems = parse_json(body).expect_err(pointer);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert_eq!(problems[0].pointer, pointer, "{problems:?}");
+        }
+        let inputs: Map<String, Value> = (0..1001).map(|index| (index.to_string(), json!(1))).collect();
+        assert_eq!(parse_json(json!({ "inputs": inputs })).expect_err("too many")[0].pointer, "/inputs");
+        let fields: Map<String, Value> = (0..200_000).map(|index| (index.to_string(), json!(1))).collect();
+        assert_eq!(parse_json(fields.into()).expect_err("too many").len(), 1);
+    }
+
+    #[test]
+    fn no_text_is_in_words_of_rust() {
+        let wrong = json!({
+            "preprocess": {"resize": "big"}, "recoverability": {"method": "guess"}, "selection": {"one_shot": 1},
+            "quality_floor": {}, "exclude_blocks": {"a": 1}, "finetune": 3, "latency": {"batch": -1}, "seed": null,
+            "inputs": {"age": "old"}, "target": {"blocks": 2.5},
+        });
+        let problems = parse_json(wrong).expect_err("all of them");
+        assert_eq!(problems.len(), 10, "{problems:?}");
+        for problem in problems {
+            for word in ["struct", "enum", "u32", "u64", "usize", "f64", "variant", "sequence", "map", "untagged", "`"]
+            {
+                assert!(!problem.detail.contains(word), "{word}: {problem}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_looked_for_a_few_times_only() {
+        let body: Map<String, Value> = (0..10).map(|index| (format!("targe{index}"), json!(1))).collect();
+        let problems = parse_json(body.into()).expect_err("unknown");
+        let guessed =
+            problems.iter().filter(|problem| problem.hint.as_deref().is_some_and(|hint| hint.contains("mean")));
+        assert_eq!((problems.len(), guessed.count()), (10, GUESSES));
+        assert_eq!(nearest(&"x".repeat(100_000), ["x"]), None);
     }
 }

@@ -120,7 +120,8 @@ async fn go_on(base: &Database, jobs: &[JobId]) {
 }
 
 /// Points of the service, which the tests below die at.
-const OF_SERVICE: [CommitPoint; 3] = [CommitPoint::Model, CommitPoint::ImageSet, CommitPoint::Submit];
+const OF_SERVICE: [CommitPoint; 4] =
+    [CommitPoint::Model, CommitPoint::ImageSet, CommitPoint::ApiKey, CommitPoint::Submit];
 
 #[tokio::test]
 async fn a_process_that_dies_at_a_commit_of_the_queue_leaves_it_whole() {
@@ -168,7 +169,7 @@ async fn a_process_that_dies_with_the_result_of_any_task_leaves_it_whole() {
     base.stop().await;
 }
 
-/// A model, an image set, a job: the client hears nothing, asks again with the same key, and there is one of it.
+/// A model, an image set, a key, a job: the client hears nothing, asks again with the same key, and there is one of it.
 #[tokio::test]
 async fn a_service_that_dies_at_a_commit_does_what_was_asked_once() {
     let mut app = TestApp::without_workers().await;
@@ -189,6 +190,7 @@ async fn a_service_that_dies_at_a_commit_does_what_was_asked_once() {
                     CommitPoint::ImageSet => {
                         app.post("/v1/image-sets").header("content-type", "application/zip").body(images.clone())
                     }
+                    CommitPoint::ApiKey => app.post("/v1/api-keys").json(&json!({ "tenant": "acme" })),
                     _ => app.post("/v1/jobs").json(&job),
                 };
                 request.header("idempotency-key", &key)
@@ -196,6 +198,7 @@ async fn a_service_that_dies_at_a_commit_does_what_was_asked_once() {
             let path = match point {
                 CommitPoint::Model => "/v1/models?limit=100",
                 CommitPoint::ImageSet => "/v1/image-sets?limit=100",
+                CommitPoint::ApiKey => "/v1/api-keys?limit=100",
                 _ => "/v1/jobs?limit=100",
             };
             ask(&app).send().await.expect_err("it dies before it answers");
@@ -204,7 +207,10 @@ async fn a_service_that_dies_at_a_commit_does_what_was_asked_once() {
             let there = |list: &serde_json::Value| list["data"].as_array().expect("a list").len();
             let between = there(&app.get(path).await.json());
             let answer = app.send(ask(&app)).await;
-            assert!([200, 201, 202].contains(&answer.status), "{point:?}/{moment}: {answer:?}");
+            // A key is shown once: whoever asks again is told which one was made.
+            let expected: &[u16] =
+                if (point, moment) == (CommitPoint::ApiKey, "after") { &[409] } else { &[200, 201, 202] };
+            assert!(expected.contains(&answer.status), "{point:?}/{moment}: {answer:?}");
             let after = there(&app.get(path).await.json());
             assert_eq!(after, between + usize::from(moment == "before"), "{point:?}/{moment}: one of it");
         }

@@ -79,10 +79,9 @@ async fn memory_that_runs_out_halves_the_batch_and_costs_no_attempt() {
     let ended = app.finished(&id, LONG).await;
     assert_eq!(ended["status"], "succeeded", "{ended}");
     let halved = of_kind(&app, &id, "batch_halved").await;
-    assert!(
-        halved.iter().any(|event| event["detail"]["error"].as_str().is_some_and(|e| e.contains("12 images"))),
-        "{halved:?}"
-    );
+    assert!(halved.iter().all(|event| event["detail"]["error"] == "the device's memory ran out"), "{halved:?}");
+    let log = std::fs::read_to_string(app.dir.path().join("worker.log")).expect("a log");
+    assert!(!halved.is_empty() && log.contains("12 images"), "what the allocator said is in the log: {log}");
     assert!(of_kind(&app, &id, "task_failed").await.is_empty());
     // The gradients of the parts are the whole's, but for the order in which they are summed.
     let loss = async |id| report(&app, id).await["quality"]["feature_loss"].as_f64().expect("a number");
@@ -103,7 +102,9 @@ async fn a_device_that_is_lost_costs_its_task_an_attempt_and_its_worker_the_proc
     assert_eq!(failed.len(), 1, "no other task is tried on it: {failed:?}");
     let detail = &failed[0]["detail"];
     assert_eq!(detail["attempt"], 1);
-    assert!(detail["error"].as_str().is_some_and(|error| error.contains("illegal memory access")), "{detail}");
+    assert!(detail["error"].as_str().is_some_and(|error| error.contains("the device failed")), "{detail}");
+    let log = std::fs::read_to_string(app.dir.path().join("worker.log")).expect("a log");
+    assert!(log.contains("illegal memory access"), "what CUDA said is in the log: {log}");
     let _sound = OtherWorker::start(&app, &[], &[]).await;
     assert_eq!(app.finished(&id, LONG).await["status"], "succeeded");
     app.examine().await;
