@@ -2,14 +2,12 @@
 
 mod apart;
 mod bad_input;
+mod conventions;
 mod decoding;
 mod devices;
 mod faults;
-mod hosts;
-mod conventions;
-mod devices;
-mod faults;
 mod fuzz_requests;
+mod hosts;
 mod jobs;
 mod keys;
 mod listener;

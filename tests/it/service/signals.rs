@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use practised::db::artifacts::{self, ArtifactRow};
+use practised::ids::Tenant;
 use practised::jobs::store::put_bytes;
 use tokio::net::TcpStream;
 
@@ -16,7 +17,7 @@ use crate::support::uploads::image_zip;
 pub(super) async fn add_artifact(app: &TestApp, job: &str, bytes: usize) -> String {
     let db = app.database().await;
     let (id, mut tx) = (job.parse().expect("an id"), db.begin().await.expect("begins"));
-    let sha256 = put_bytes(&mut tx, &vec![7; bytes]).await.expect("stored");
+    let sha256 = put_bytes(&mut tx, &Tenant::local(), &vec![7; bytes]).await.expect("stored");
     let file = ArtifactRow {
         name: "large.bin".into(),
         media_type: "application/octet-stream".into(),
