@@ -5,6 +5,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::pool::unhealthy;
 use super::{App, HttpError};
 use crate::db::{admin, workers};
 use crate::problem::{Code, Problem};
@@ -25,9 +26,14 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, HttpError> {
         .map_err(|error| Problem::new(Code::NotReady, format!("uploads cannot be spooled: {error}")))?;
     let workers = workers::live(&mut conn).await?;
     if app.has_workers && workers.is_empty() {
-        return Err(Problem::new(Code::NotReady, "no worker has started yet").into());
+        let detail = "no worker runs: none has started yet, or none can compute; the service's log says which";
+        return Err(Problem::new(Code::NotReady, detail).into());
+    }
+    if app.has_workers && workers.iter().all(|worker| worker.unhealthy_since.is_some()) {
+        let reason = workers.iter().find_map(|worker| worker.unhealthy_reason.as_deref()).unwrap_or_default();
+        return Err(Problem::new(Code::NotReady, format!("every worker is unhealthy: {reason}")).into());
     }
     let workers: Vec<Value> =
-        workers.iter().map(|worker| json!({ "id": worker.id, "host": worker.host, "device": worker.device })).collect();
+        workers.iter().map(|worker| json!({ "id": worker.id, "host": worker.host, "device": worker.device, "health": worker.health(), "unhealthy": unhealthy(worker) })).collect();
     Ok(Json(json!({ "status": "ready", "database": "ok", "spool": "ok", "workers": workers })))
 }

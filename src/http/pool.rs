@@ -8,7 +8,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::auth::Caller;
 use super::list::List;
@@ -36,8 +38,13 @@ struct Device {
     /// A GPU's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// `busy`, `idle`, or `silent` where nothing was heard of it for longer than a minute.
+    /// `busy`, `idle`, `unhealthy` if it is idle because task after task failed on it, or `silent` if nothing was heard of it for longer
+    /// than a minute.
     state: &'static str,
+    /// `ok` or `unhealthy`, whatever it does right now.
+    health: &'static str,
+    /// Since when it is unhealthy, and why.
+    unhealthy: Option<Value>,
     /// What it works on, where that is the caller's own, or the caller an admin.
     job: Option<JobId>,
     task: Option<TaskKind>,
@@ -55,8 +62,10 @@ impl Device {
         let state = match (row.silent, row.state) {
             (true, _) => "silent",
             (false, Some(TaskState::Running)) => "busy",
+            (false, _) if row.unhealthy_since.is_some() => "unhealthy",
             (false, _) => "idle",
         };
+        let (health, unhealthy) = (row.health(), unhealthy(&row));
         Self {
             object: "device",
             id: row.id,
@@ -64,6 +73,8 @@ impl Device {
             device: row.device,
             name: row.device_name,
             state,
+            health,
+            unhealthy,
             job: row.job.filter(|_| shown),
             task: row.kind.filter(|_| shown),
             block: row.block.filter(|_| shown),
@@ -72,6 +83,12 @@ impl Device {
             last_heartbeat: row.seen_at,
         }
     }
+}
+
+/// Since when a worker is unhealthy, and why; none if it is well.
+pub(super) fn unhealthy(row: &DeviceRow) -> Option<Value> {
+    let since = row.unhealthy_since?.format(&Rfc3339).ok()?;
+    Some(json!({ "since": since, "reason": row.unhealthy_reason }))
 }
 
 async fn devices(State(app): State<App>, caller: Caller) -> Result<Json<List<Device>>, HttpError> {
