@@ -7,6 +7,7 @@ use crate::compress::latency::Probe;
 use crate::exec::Device;
 use crate::ids::WorkerId;
 use crate::worker::WorkerConfig;
+use crate::worker::door::{CANNOT_COMPUTE, DoorError};
 use crate::{shutdown, telemetry, worker};
 
 /// Arguments of `practised worker`.
@@ -27,22 +28,32 @@ pub struct Args {
     /// Given by the supervisor, who watches this process under it.
     #[arg(long, hide = true)]
     id: Option<WorkerId>,
+    /// Given by the supervisor: the same for all processes that take each other's place.
+    #[arg(long, hide = true)]
+    slot: Option<WorkerId>,
 }
 
-/// Runs `practised worker`.
+/// Runs `practised worker`. Exit code 3 where its device, or ONNX Runtime, cannot be used.
 pub fn run(args: Args) -> ExitCode {
     let log = telemetry::init();
     super::block_on(async move {
         let config = WorkerConfig {
             id: args.id.unwrap_or_else(WorkerId::new),
+            slot: args.slot,
             database_url: args.database_url,
             device: args.device,
             threads: args.threads.map_or_else(crate::exec::usual_threads, usize::from),
             probe: Probe::current(args.device)?,
             keep_every: Duration::from_secs_f64(args.checkpoint_every),
         };
-        worker::run(config, shutdown::on_signal(move || log.reload())?).await?;
-        Ok(ExitCode::SUCCESS)
+        match worker::run(config, shutdown::on_signal(move || log.reload())?).await {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) if error.is::<DoorError>() => {
+                eprintln!("practised: this worker cannot compute and takes no tasks: {error}");
+                Ok(ExitCode::from(CANNOT_COMPUTE))
+            }
+            Err(error) => Err(error),
+        }
     })
 }
 

@@ -17,6 +17,9 @@ use super::report::GivenUp;
 /// Of which program a checkpoint is: another one may have another course.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Event of a recovery that resumes from where an earlier attempt stood.
+pub const RESUMED: &str = "resumed";
+
 /// Tensor that holds the JSON.
 const HEAD: &str = "head";
 
@@ -112,7 +115,7 @@ impl<'a> Checkpoints<'a> {
     /// Tells that a recovery goes on from a step of an earlier attempt, and gives when it would have begun without a break, where
     /// this attempt `began` and the earlier one took so many seconds.
     pub fn resumed(&self, began: Instant, step: Option<u32>, seconds: f64) -> Instant {
-        self.observer.event("resumed", json!({ "step": step, "seconds": seconds }));
+        self.observer.event(RESUMED, json!({ "step": step, "seconds": seconds }));
         began.checked_sub(Duration::from_secs_f64(seconds)).unwrap_or(began)
     }
 }

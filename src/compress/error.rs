@@ -150,6 +150,11 @@ impl CompressError {
     pub fn trouble(&self) -> Option<Trouble> {
         match self {
             Self::OutOfMemory(_) => Some(Trouble::OutOfMemory),
+            Self::Exec(ExecError::Device { .. })
+            | Self::Latency(LatencyError::Engine { .. } | LatencyError::Start { .. })
+            | Self::Runtime(OnnxRuntimeError::NoLibrary { .. } | OnnxRuntimeError::Library { .. }) => {
+                Some(Trouble::Unusable)
+            }
             Self::Exec(_) | Self::Tensor(_) => memory::trouble(&self.to_string()),
             _ => None,
         }

@@ -127,6 +127,26 @@ pub fn init() -> Result<(), OnnxRuntimeError> {
     environment().map(drop)
 }
 
+/// An ONNX file with one node, y = Relu(x), for two float32.
+const RELU: &[u8] = b"\x08\x08:3\x0a\x0c\x0a\x01x\x12\x01y\x22\x04Relu\x12\x01gZ\x0f\x0a\x01x\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x02b\
+\x0f\x0a\x01y\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x02B\x04\x0a\x00\x10\x0d";
+
+/// Loads the library and runs a network of one node with it.
+///
+/// # Errors
+/// [`OnnxRuntimeError::NoLibrary`] and [`OnnxRuntimeError::Library`], with the fix, if it is not there or does not work.
+pub fn prove() -> Result<(), OnnxRuntimeError> {
+    let (path, data) = (library()?, Elements::Float(vec![-1.0, 2.0]));
+    let run = || Session::open(RELU, 1)?.run(&[Feed { name: "x", shape: &[2], data: &data }]);
+    let unusable = |detail: String| OnnxRuntimeError::Library { path: path.clone(), detail };
+    match run() {
+        Ok(outputs) if outputs.iter().map(|output| output.data.as_slice()).eq([[0.0, 2.0].as_slice()]) => Ok(()),
+        Ok(outputs) => Err(unusable(format!("it computes a Relu wrong: {outputs:?}; run scripts/setup again"))),
+        Err(error @ (OnnxRuntimeError::NoLibrary { .. } | OnnxRuntimeError::Library { .. })) => Err(error),
+        Err(error) => Err(unusable(error.to_string())),
+    }
+}
+
 fn environment() -> Result<Environment, OnnxRuntimeError> {
     static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
     let mut current = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,6 +257,11 @@ mod tests {
         let text = first_file(&places).unwrap_err().to_string();
         assert!(text.contains("/nowhere/a.so (installed), /nowhere/b.so (set up)"), "{text}");
         assert!(text.contains("scripts/setup"), "{text}");
+    }
+
+    #[test]
+    fn the_library_that_is_set_up_runs_a_network() {
+        prove().expect("scripts/setup has fetched it");
     }
 
     #[test]

@@ -38,9 +38,9 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "attempts_in_bounds",
-        sentence: "A task is begun three times at most, each time under a new lease.",
-        query: "select 'task ' || id as subject, 'attempt ' || attempt || ', lease ' || lease as detail
-                from task where attempt not between 0 and 3 or lease < attempt
+        sentence: "A task fails three times and crashes eight times at most without progress, each time under a new lease.",
+        query: "select 'task ' || id as subject, 'attempt ' || attempt || ', crashes ' || crashes || ', lease ' || lease as detail
+                from task where attempt not between 0 and 3 or crashes not between 0 and 7 or lease < attempt + crashes
                    or (state in ('running', 'done', 'failed') and attempt = 0 and not reused)",
     },
     Invariant {
@@ -52,7 +52,8 @@ pub const INVARIANTS: &[Invariant] = &[
                    and not exists (select from task where task.job = job.id
                                    and (task.state = 'ready' and task.attempt < 3
                                         or task.state = 'running'
-                                           and (task.attempt < 3 or task.lease_until > now() - interval '1 minute')))",
+                                           and (task.progressed or task.crashes < 7
+                                                or task.lease_until > now() - interval '1 minute')))",
     },
     Invariant {
         name: "ended_job_rests",

@@ -23,8 +23,10 @@ pub struct TaskRow {
     pub block: Option<String>,
     /// Where it stands.
     pub state: TaskState,
-    /// How often it was begun, releases not counted.
+    /// How often it failed in a row without progress, with the attempt that runs.
     pub attempt: i32,
+    /// How often it lost its worker in a row without progress, before the attempt that runs.
+    pub crashes: i32,
     /// Fence of the last claim.
     pub lease: i64,
     /// What came of it.
@@ -108,28 +110,48 @@ pub async fn complete(conn: &mut Connection, task: TaskId, lease: i64, result: &
     Ok(complete.bind(task).bind(lease).bind(result).execute(conn).await?.rows_affected() == 1)
 }
 
-/// Puts a task that failed back, to be claimed again after a while. False where the lease is lost.
+/// Whether the attempt has got further than all before it, in a way that lasts. `None` where the lease is lost; the task's row is held
+/// until the transaction ends.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn has_progressed(conn: &mut Connection, task: TaskId, lease: i64) -> Result<Option<bool>, DbError> {
+    let progressed =
+        sqlx::query_scalar("select progressed from task where id = $1 and lease = $2 and state = 'running' for update");
+    Ok(progressed.bind(task).bind(lease).fetch_optional(conn).await?)
+}
+
+/// Puts a task that failed back, to be claimed again after a while. After progress nothing that failed before counts. False where the
+/// lease is lost.
 ///
 /// # Errors
 /// As [`DbError`].
 pub async fn retry(conn: &mut Connection, task: TaskId, lease: i64, wait_seconds: f64) -> Result<bool, DbError> {
     let retry = sqlx::query(
-        "update task set state = 'ready', lease_until = null, run_after = now() + make_interval(secs => $3)
+        "update task set state = 'ready', lease_until = null, run_after = now() + make_interval(secs => $3),
+                attempt = case when progressed then 0 else attempt end,
+                crashes = case when progressed then 0 else crashes end, progressed = false,
+                failed_on = (select coalesce(slot, id) from worker where id = task.worker)
          where id = $1 and lease = $2 and state = 'running'",
     );
     Ok(retry.bind(task).bind(lease).bind(wait_seconds).execute(conn).await?.rows_affected() == 1)
 }
 
-/// Gives a task back unharmed: the attempt does not count. False where the lease is lost.
+/// Gives a task back unharmed: the attempt does not count. Where it is given back because of the worker's device, others come first.
+/// False where the lease is lost.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn release(conn: &mut Connection, task: TaskId, lease: i64) -> Result<bool, DbError> {
+pub async fn release(conn: &mut Connection, task: TaskId, lease: i64, device_failed: bool) -> Result<bool, DbError> {
     let release = sqlx::query(
-        "update task set state = 'ready', lease_until = null, attempt = attempt - 1, run_after = now()
+        "update task set state = 'ready', lease_until = null, run_after = now(),
+                attempt = case when progressed then 0 else attempt - 1 end,
+                crashes = case when progressed then 0 else crashes end, progressed = false,
+                failed_on = case when $3 then (select coalesce(slot, id) from worker where id = task.worker)
+                                 else failed_on end
          where id = $1 and lease = $2 and state = 'running'",
     );
-    Ok(release.bind(task).bind(lease).execute(conn).await?.rows_affected() == 1)
+    Ok(release.bind(task).bind(lease).bind(device_failed).execute(conn).await?.rows_affected() == 1)
 }
 
 /// Ends a task whose job ends with it. False where the lease is lost.
@@ -173,33 +195,33 @@ pub async fn any_held(conn: &mut Connection, job: JobId) -> Result<bool, DbError
 /// As [`DbError`].
 pub async fn of_job(conn: &mut Connection, job: JobId) -> Result<Vec<TaskRow>, DbError> {
     let tasks = sqlx::query_as(
-        "select id, job, kind, block, state, attempt, lease, result, reused,
+        "select id, job, kind, block, state, attempt, crashes, lease, result, reused,
                 extract(epoch from finished_at - started_at)::double precision as seconds
          from task where job = $1 order by kind, id",
     );
     Ok(tasks.bind(job).fetch_all(conn).await?)
 }
 
-/// Tasks whose lease ran out on their last attempt: nobody will claim them again.
+/// Tasks that lost their worker too often in a row without progress: nobody will claim them again.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn exhausted(conn: &mut Connection, max_attempts: i32) -> Result<Vec<TaskRow>, DbError> {
+pub async fn exhausted(conn: &mut Connection, max_crashes: i32) -> Result<Vec<TaskRow>, DbError> {
     let tasks = sqlx::query_as(
-        "select id, job, kind, block, state, attempt, lease, result, reused, null::double precision as seconds
-         from task where state = 'running' and lease_until < now() and attempt >= $1",
+        "select id, job, kind, block, state, attempt, crashes, lease, result, reused, null::double precision as seconds
+         from task where state = 'running' and lease_until < now() and not progressed and crashes + 1 >= $1",
     );
-    Ok(tasks.bind(max_attempts).fetch_all(conn).await?)
+    Ok(tasks.bind(max_crashes).fetch_all(conn).await?)
 }
 
-/// Ends a task whose lease ran out. False where somebody renewed or claimed it meanwhile.
+/// Ends a task whose lease ran out. False where somebody renewed or claimed it meanwhile, or its worker came back and got further.
 ///
 /// # Errors
 /// As [`DbError`].
 pub async fn fail_expired(conn: &mut Connection, task: TaskId, lease: i64) -> Result<bool, DbError> {
     let fail = sqlx::query(
         "update task set state = 'failed', lease_until = null, finished_at = clock_timestamp()
-         where id = $1 and lease = $2 and state = 'running' and lease_until < now()",
+         where id = $1 and lease = $2 and state = 'running' and lease_until < now() and not progressed",
     );
     Ok(fail.bind(task).bind(lease).execute(conn).await?.rows_affected() == 1)
 }
@@ -239,7 +261,8 @@ pub async fn insert_blob(conn: &mut Connection, task: TaskId, name: &str, sha256
 }
 
 /// Notes bytes in the place of those that a running task had under this name, and tells the hash of these; the blob is there
-/// already. `None` where the lease is lost: the task's row is held until the transaction ends, so that it cannot be lost after.
+/// already. `onward` says that they are further than what any attempt kept before, which counts as progress. `None` where the lease is
+/// lost: the task's row is held until the transaction ends, so that it cannot be lost after.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -247,11 +270,12 @@ pub async fn replace_blob(
     conn: &mut Connection,
     task: TaskId,
     lease: i64,
-    name: &str,
-    sha256: &str,
+    (name, sha256): (&str, &str),
+    onward: bool,
 ) -> Result<Option<Option<String>>, DbError> {
-    let held = sqlx::query("select from task where id = $1 and lease = $2 and state = 'running' for update");
-    if held.bind(task).bind(lease).fetch_optional(&mut *conn).await?.is_none() {
+    let held =
+        sqlx::query("update task set progressed = progressed or $3 where id = $1 and lease = $2 and state = 'running'");
+    if held.bind(task).bind(lease).bind(onward).execute(&mut *conn).await?.rows_affected() == 0 {
         return Ok(None);
     }
     let before = blob_of(conn, task, name).await?;

@@ -1,4 +1,4 @@
-//! The registry of worker processes, for people to look at.
+//! The registry of worker processes: for people to look at, and for tasks to find another worker than the one that they failed on.
 
 use sqlx::FromRow;
 use time::OffsetDateTime;
@@ -35,6 +35,17 @@ pub struct DeviceRow {
     pub kind: Option<TaskKind>,
     /// The block, for a score.
     pub block: Option<String>,
+    /// Since when too many tasks in a row have failed on it; none if it is healthy.
+    pub unhealthy_since: Option<OffsetDateTime>,
+    /// Why, in words that a customer may read.
+    pub unhealthy_reason: Option<String>,
+}
+
+impl DeviceRow {
+    /// `ok` or `unhealthy`.
+    pub fn health(&self) -> &'static str {
+        if self.unhealthy_since.is_some() { "unhealthy" } else { "ok" }
+    }
 }
 
 /// A worker begins.
@@ -53,6 +64,52 @@ pub async fn register(
     let register =
         sqlx::query("insert into worker (id, host, pid, device, device_name, version) values ($1, $2, $3, $4, $5, $6)");
     register.bind(id).bind(host).bind(pid).bind(device).bind(device_name).bind(version).execute(conn).await?;
+    Ok(())
+}
+
+/// A worker takes its place in a slot, and with it what its predecessor there had: how many tasks in a row have failed on the slot.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn take_slot(conn: &mut Connection, id: WorkerId, slot: WorkerId) -> Result<i32, DbError> {
+    let take = sqlx::query_scalar(
+        "with before as (select failed_in_row, unhealthy_since, unhealthy_reason from worker
+                         where slot = $2 and id <> $1 order by started_at desc limit 1)
+         update worker set slot = $2, failed_in_row = coalesce((select failed_in_row from before), 0),
+                unhealthy_since = (select unhealthy_since from before),
+                unhealthy_reason = (select unhealthy_reason from before)
+         where id = $1
+         returning failed_in_row",
+    );
+    Ok(take.bind(id).bind(slot).fetch_one(conn).await?)
+}
+
+/// A task failed on a worker through no fault of the task's input; with `limit` of them in a row it is unhealthy. How many there are.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn failed(conn: &mut Connection, id: WorkerId, reason: &str, limit: i32) -> Result<i32, DbError> {
+    let failed = sqlx::query_scalar(
+        "update worker set failed_in_row = failed_in_row + 1,
+                unhealthy_since = case when failed_in_row + 1 >= $3 then coalesce(unhealthy_since, now()) end,
+                unhealthy_reason = case when failed_in_row + 1 >= $3
+                                        then failed_in_row + 1 || ' tasks in a row failed, the last one because ' || $2 end
+         where id = $1
+         returning failed_in_row",
+    );
+    Ok(failed.bind(id).bind(reason).bind(limit).fetch_one(conn).await?)
+}
+
+/// A worker is well again.
+///
+/// # Errors
+/// As [`DbError`].
+pub async fn healed(conn: &mut Connection, id: WorkerId) -> Result<(), DbError> {
+    let healed = sqlx::query(
+        "update worker set failed_in_row = 0, unhealthy_since = null, unhealthy_reason = null
+         where id = $1 and failed_in_row > 0",
+    );
+    healed.bind(id).execute(conn).await?;
     Ok(())
 }
 
@@ -82,7 +139,8 @@ pub async fn stopped(conn: &mut Connection, id: WorkerId) -> Result<(), DbError>
 pub async fn devices(conn: &mut Connection) -> Result<Vec<DeviceRow>, DbError> {
     let devices = sqlx::query_as(
         "select worker.id, host, worker.device, device_name, version, worker.started_at, seen_at,
-                seen_at < now() - interval '60 seconds' as silent, task.state, job.tenant, task.job, task.kind, task.block
+                seen_at < now() - interval '60 seconds' as silent, task.state, job.tenant, task.job, task.kind, task.block,
+                unhealthy_since, unhealthy_reason
          from worker left join task on task.worker = worker.id and task.state = 'running' and task.lease_until >= now()
               left join job on job.id = task.job
          where stopped_at is null and seen_at > now() - interval '1 hour'

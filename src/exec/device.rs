@@ -28,6 +28,11 @@ impl Device {
     ///
     /// Errors where there is no such GPU, or this installation has no CUDA libraries.
     pub fn open(self) -> Result<tch::Device, ExecError> {
+        // For tests: a device that does not open, from the start or later.
+        fail::fail_point!("open", |_| Err(ExecError::Device {
+            device: self,
+            detail: "no such device (injected)".to_owned()
+        }));
         match self {
             Self::Cpu => Ok(tch::Device::Cpu),
             Self::Cuda(index) => {

@@ -38,6 +38,8 @@ pub enum Trouble {
     OutOfMemory,
     /// From here on it fails whatever it is asked for, as long as this process lives: CUDA's errors stay.
     Lost,
+    /// It was not there to begin with: the device, or what measures and runs networks beside it, does not open.
+    Unusable,
 }
 
 /// What torch's allocators say, on the CPU and on CUDA, and CUDA's libraries where they get no memory.

@@ -15,6 +15,7 @@ mod ops;
 mod options;
 mod params;
 mod plan;
+mod proof;
 mod support;
 mod tensor;
 
@@ -24,5 +25,6 @@ pub use error::ExecError;
 pub use executor::Executor;
 pub use options::{BatchNorm, RunOptions};
 pub use params::Params;
+pub use proof::prove;
 pub use support::{Unsupported, operators, unknown, unsupported};
 pub use tensor::{from_tensor, to_tensor};

@@ -5,6 +5,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::pool::unhealthy;
 use super::{Access, App, HttpError};
 use crate::db::workers::DeviceRow;
 use crate::db::{admin, workers};
@@ -28,7 +29,12 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, HttpError> {
     })?;
     let workers = workers::live(&mut conn).await?;
     if app.has_workers && workers.is_empty() {
-        return Err(Problem::new(Code::NotReady, "no worker has started yet").into());
+        let detail = "no worker runs: none has started yet, or none can compute; the service's log says which";
+        return Err(Problem::new(Code::NotReady, detail).into());
+    }
+    if app.has_workers && workers.iter().all(|worker| worker.unhealthy_since.is_some()) {
+        let reason = workers.iter().find_map(|worker| worker.unhealthy_reason.as_deref()).unwrap_or_default();
+        return Err(Problem::new(Code::NotReady, format!("every worker is unhealthy: {reason}")).into());
     }
     let mut answer = json!({ "status": "ready", "database": "ok", "spool": "ok" });
     // Everyone who reaches the service may ask this. If they need a key for the rest, hosts and devices are part of the rest.
@@ -39,5 +45,11 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, HttpError> {
 }
 
 fn shown(worker: &DeviceRow) -> Value {
-    json!({ "id": worker.id, "host": worker.host, "device": worker.device })
+    json!({
+        "id": worker.id,
+        "host": worker.host,
+        "device": worker.device,
+        "health": worker.health(),
+        "unhealthy": unhealthy(worker),
+    })
 }

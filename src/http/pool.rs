@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::auth::Caller;
 use super::list::List;
@@ -43,8 +45,13 @@ struct Device {
     /// A GPU's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// `busy`, `idle`, or `silent` if nothing was heard of it for longer than a minute.
+    /// `busy`, `idle`, `unhealthy` if it is idle because task after task failed on it, or `silent` if nothing was heard of it for longer
+    /// than a minute.
     state: &'static str,
+    /// `ok` or `unhealthy`, whatever it does right now.
+    health: &'static str,
+    /// Since when it is unhealthy, and why.
+    unhealthy: Option<Value>,
     /// What it works on.
     job: Option<JobId>,
     task: Option<TaskKind>,
@@ -61,8 +68,10 @@ impl From<DeviceRow> for Device {
         let state = match (row.silent, row.state) {
             (true, _) => "silent",
             (false, Some(TaskState::Running)) => "busy",
+            (false, _) if row.unhealthy_since.is_some() => "unhealthy",
             (false, _) => "idle",
         };
+        let (health, unhealthy) = (row.health(), unhealthy(&row));
         Self {
             object: "device",
             id: row.id,
@@ -70,6 +79,8 @@ impl From<DeviceRow> for Device {
             device: row.device,
             name: row.device_name,
             state,
+            health,
+            unhealthy,
             job: row.job,
             task: row.kind,
             block: row.block,
@@ -91,22 +102,31 @@ struct DeviceClass {
     name: Option<String>,
     /// Workers on it that gave a sign of life in the last minute.
     workers: usize,
+    /// How many of them are unhealthy: task after task failed on them.
+    unhealthy: usize,
     /// How many of them compute for the caller.
     yours: usize,
 }
 
 /// The pool by class of device.
 fn classes(rows: Vec<DeviceRow>, caller: &Caller) -> Vec<DeviceClass> {
-    let mut classes: BTreeMap<(String, Option<String>), (usize, usize)> = BTreeMap::new();
+    let mut classes: BTreeMap<(String, Option<String>), (usize, usize, usize)> = BTreeMap::new();
     for row in rows.into_iter().filter(|row| !row.silent) {
         let class = row.device.split(':').next().unwrap_or_default().to_owned();
-        let (workers, yours) = classes.entry((class, row.device_name)).or_default();
+        let (workers, unhealthy, yours) = classes.entry((class, row.device_name)).or_default();
         *workers += 1;
+        *unhealthy += usize::from(row.unhealthy_since.is_some());
         *yours += usize::from(row.tenant.as_ref() == Some(&caller.tenant));
     }
     let class =
-        |((device, name), (workers, yours))| DeviceClass { object: "device_class", device, name, workers, yours };
+        |((device, name), (workers, unhealthy, yours))| DeviceClass { object: "device_class", device, name, workers, unhealthy, yours };
     classes.into_iter().map(class).collect()
+}
+
+/// Since when a worker is unhealthy, and why; none if it is well.
+pub(super) fn unhealthy(row: &DeviceRow) -> Option<Value> {
+    let since = row.unhealthy_since?.format(&Rfc3339).ok()?;
+    Some(json!({ "since": since, "reason": row.unhealthy_reason }))
 }
 
 async fn devices(State(app): State<App>, caller: Caller) -> Result<Response, HttpError> {

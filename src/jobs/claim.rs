@@ -2,14 +2,20 @@
 
 use serde_json::json;
 
-use super::{AGEING, JobsError, LEASE, MAX_ATTEMPTS, cancel, caps, lock};
+use super::{AGEING, CRASH_WAIT, JobsError, LEASE, MAX_ATTEMPTS, MAX_CRASHES, PRECEDENCE, cancel, caps, lock};
 use crate::db::claims::{self, ClaimRow, Rules};
 use crate::db::{CommitPoint, Db, TaskKind, commit, events, jobs, tasks};
 use crate::ids::{JobId, TaskId, WorkerId};
 
 /// What every claim goes by.
-pub const RULES: Rules =
-    Rules { lease_seconds: LEASE.as_secs_f64(), max_attempts: MAX_ATTEMPTS, rise_seconds: AGEING.as_secs_f64() };
+pub const RULES: Rules = Rules {
+    lease_seconds: LEASE.as_secs_f64(),
+    max_attempts: MAX_ATTEMPTS,
+    rise_seconds: AGEING.as_secs_f64(),
+    max_crashes: MAX_CRASHES,
+    crash_wait_seconds: CRASH_WAIT.as_secs_f64(),
+    precedence_seconds: PRECEDENCE.as_secs_f64(),
+};
 
 /// How often a worker tries before it waits, where what it claimed cannot begin: the next claim knows why, and passes it over.
 const TRIES: usize = 3;
@@ -25,8 +31,10 @@ pub struct Claim {
     pub kind: TaskKind,
     /// The block, for a score.
     pub block: Option<String>,
-    /// Which attempt this is, from 1.
+    /// Which attempt this is, from 1; crashes are not counted.
     pub attempt: i32,
+    /// How often the task lost its worker in a row without progress.
+    pub crashes: i32,
     /// The fence.
     pub lease: i64,
 }
@@ -42,8 +50,8 @@ pub async fn claim(db: &Db, worker: WorkerId) -> Result<Option<Claim>, JobsError
         let mut conn = db.connection().await?;
         let Some(row) = claims::claim(&mut conn, worker, RULES).await? else { return Ok(None) };
         drop(conn);
-        let ClaimRow { id, job, kind, block, attempt, lease, rescued } = row;
-        let claim = Claim { task: id, job, kind, block, attempt, lease };
+        let rescued = row.rescued;
+        let claim = Claim::from(row);
         if begin(db, &claim, rescued).await? {
             return Ok(Some(claim));
         }
@@ -72,7 +80,7 @@ pub async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, JobsEr
         return Ok(false);
     }
     if !caps::may_begin(&mut tx, &job.tenant).await? {
-        tasks::release(&mut tx, claim.task, claim.lease).await?;
+        tasks::release(&mut tx, claim.task, claim.lease, false).await?;
         commit(tx, CommitPoint::Release).await?;
         return Ok(false);
     }
@@ -88,9 +96,20 @@ pub async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, JobsEr
 impl Claim {
     /// The claim as an event's detail.
     pub(super) fn detail(&self) -> serde_json::Value {
-        match &self.block {
-            Some(block) => json!({ "task": self.kind, "block": block, "attempt": self.attempt }),
-            None => json!({ "task": self.kind, "attempt": self.attempt }),
+        let mut detail = json!({ "task": self.kind, "attempt": self.attempt });
+        if let Some(block) = &self.block {
+            detail["block"] = block.clone().into();
         }
+        if self.crashes > 0 {
+            detail["crashes"] = self.crashes.into();
+        }
+        detail
+    }
+}
+
+impl From<ClaimRow> for Claim {
+    fn from(row: ClaimRow) -> Self {
+        let ClaimRow { id: task, job, kind, block, attempt, crashes, lease, rescued: _ } = row;
+        Self { task, job, kind, block, attempt, crashes, lease }
     }
 }

@@ -22,7 +22,7 @@ pub enum Verdict {
     Cancelled,
 }
 
-/// Deals with a task that failed. `may_pass` says whether trying again could help.
+/// Deals with a task that failed. `may_pass` says whether trying again could help. A failure after durable progress costs no attempt.
 ///
 /// # Errors
 /// [`JobsError::LeaseLost`] where the lease moved on; else as [`JobsError`].
@@ -36,8 +36,11 @@ pub async fn fail(db: &Db, claim: &Claim, problem: &Problem, may_pass: bool) -> 
     }
     let mut detail = claim.detail();
     detail["error"] = problem.detail.clone().into();
-    if may_pass && claim.attempt < MAX_ATTEMPTS {
-        let wait = wait_before(claim.attempt + 1).as_secs_f64();
+    let Some(progressed) = tasks::has_progressed(&mut tx, claim.task, claim.lease).await? else {
+        return Err(JobsError::LeaseLost);
+    };
+    if may_pass && (progressed || claim.attempt < MAX_ATTEMPTS) {
+        let wait = wait_before(if progressed { 2 } else { claim.attempt + 1 }).as_secs_f64();
         if !tasks::retry(&mut tx, claim.task, claim.lease, wait).await? {
             return Err(JobsError::LeaseLost);
         }
@@ -66,8 +69,11 @@ fn last_word(claim: &Claim, problem: &Problem, may_pass: bool) -> Problem {
         return problem.clone();
     }
     let block = claim.block.as_ref().map(|block| format!(" of block {block}")).unwrap_or_default();
-    let detail =
-        format!("{}{block} failed {MAX_ATTEMPTS} times, the last time with: {}", claim.kind.as_str(), problem.detail);
+    let detail = format!(
+        "{}{block} failed {MAX_ATTEMPTS} times in a row, the last time with: {}",
+        claim.kind.as_str(),
+        problem.detail
+    );
     Problem::new(Code::TaskFailed, detail).with_errors(problem.errors.clone()).omitting(problem.errors_omitted)
 }
 

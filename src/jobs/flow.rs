@@ -48,7 +48,19 @@ mod tests {
     fn task(kind: TaskKind, state: TaskState) -> TaskRow {
         let block = (kind == TaskKind::Score).then(|| "layer1.1".to_owned());
         let (id, job) = (TaskId::new(), JobId::new());
-        TaskRow { id, job, kind, block, state, attempt: 1, lease: 1, result: None, seconds: None, reused: false }
+        TaskRow {
+            id,
+            job,
+            kind,
+            block,
+            state,
+            attempt: 1,
+            crashes: 0,
+            lease: 1,
+            result: None,
+            seconds: None,
+            reused: false,
+        }
     }
 
     #[test]

@@ -72,17 +72,17 @@ pub async fn tell_event(db: &Db, claim: &Claim, kind: &str, detail: &Value) -> R
 /// Name of the bytes that say where a task stands.
 pub const CHECKPOINT: &str = "checkpoint";
 
-/// Keeps where the task stands, in the place of what was kept before. False where the lease is lost.
+/// Keeps where the task stands, in the place of what was kept before. `onward` says that no attempt kept anything that is further: it
+/// is durable progress, after which neither a crash nor a failure of this attempt costs anything. False where the lease is lost.
 ///
 /// # Errors
 /// As [`JobsError`].
-pub async fn keep_checkpoint(db: &Db, claim: &Claim, bytes: &[u8]) -> Result<bool, JobsError> {
+pub async fn keep_checkpoint(db: &Db, claim: &Claim, bytes: &[u8], onward: bool) -> Result<bool, JobsError> {
     let mut tx = db.begin().await?;
     let owner = tenant(&mut tx, claim.job).await?;
     let sha256 = store::put_bytes(&mut tx, &owner, bytes).await?;
-    let Some(before) = tasks::replace_blob(&mut tx, claim.task, claim.lease, CHECKPOINT, &sha256).await? else {
-        return Ok(false);
-    };
+    let replaced = tasks::replace_blob(&mut tx, claim.task, claim.lease, (CHECKPOINT, &sha256), onward).await?;
+    let Some(before) = replaced else { return Ok(false) };
     if let Some(before) = before.filter(|before| *before != sha256) {
         blobs::delete_if_unowned(&mut tx, &owner, &before).await?;
     }
@@ -111,12 +111,29 @@ pub async fn checkpoint(db: &Db, claim: &Claim) -> Result<Option<Vec<u8>>, JobsE
 /// # Errors
 /// As [`JobsError`].
 pub async fn release(db: &Db, claim: &Claim) -> Result<bool, JobsError> {
+    give_back(db, claim, None).await
+}
+
+/// Gives the task back unharmed, because the worker cannot compute at all: the attempt does not count, and another worker comes first if
+/// there is one. `reason` is shown to the customer. False where the lease is lost.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn decline(db: &Db, claim: &Claim, reason: &str) -> Result<bool, JobsError> {
+    give_back(db, claim, Some(reason)).await
+}
+
+async fn give_back(db: &Db, claim: &Claim, reason: Option<&str>) -> Result<bool, JobsError> {
     let mut tx = db.begin().await?;
     lock(&mut tx, claim.job).await?;
-    if !tasks::release(&mut tx, claim.task, claim.lease).await? {
+    if !tasks::release(&mut tx, claim.task, claim.lease, reason.is_some()).await? {
         return Ok(false);
     }
-    events::append(&mut tx, claim.job, "task_released", &claim.detail()).await?;
+    let mut detail = claim.detail();
+    if let Some(reason) = reason {
+        detail["reason"] = reason.into();
+    }
+    events::append(&mut tx, claim.job, "task_released", &detail).await?;
     crate::db::admin::notify(&mut tx, super::listen::TASKS, "").await?;
     commit(tx, CommitPoint::Release).await?;
     Ok(true)

@@ -36,8 +36,22 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How often a worker looks for work, and whether to stop, without being told.
 pub const POLL: Duration = Duration::from_secs(2);
 
-/// How often a task is begun at most.
+/// How often a task may fail in a row without durable progress. The last time is on another worker if there is one.
 pub const MAX_ATTEMPTS: i32 = 3;
+
+/// How often a task may lose its worker in a row without durable progress, likewise. More often than it may fail: a task that kills
+/// its worker looks like one whose worker is killed, and on preemptible machines the second is common.
+pub const MAX_CRASHES: i32 = 8;
+
+/// How long a task waits after its second crash; twice as long after each further one, so that all crashes take two minutes at least
+/// and no burst of kills uses them up. The first one waits for nothing.
+pub const CRASH_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a task that failed is left to other workers than the one it failed on, if there are any.
+pub const PRECEDENCE: Duration = Duration::from_secs(60);
+
+/// How many tasks fail in a row on a worker until it counts as unhealthy.
+pub const UNHEALTHY_AFTER: i32 = 3;
 
 /// How long a job waits until it rises by one class of priority. A whole job takes minutes, so an urgent one has its head start,
 /// and a low one stands beside new high ones after an hour, whatever comes in meanwhile.

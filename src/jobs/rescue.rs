@@ -1,10 +1,12 @@
-//! What nobody else ends: tasks whose worker died on their last attempt, jobs past their deadline, cancelled jobs whose
-//! workers do not answer. (Tasks with attempts left need no rescue: an expired lease is claimable.) Every process sweeps;
+//! What nobody else ends: tasks that lost their worker once too often, jobs past their deadline, cancelled jobs whose
+//! workers do not answer. (Tasks with crashes left need no rescue: an expired lease is claimable.) Every process sweeps;
 //! each change is guarded, so it does not matter who comes first.
 
 use serde_json::json;
 
-use super::{CANCEL_PATIENCE, JobsError, MAX_ATTEMPTS, cancel, fail, listen};
+use super::claim::RULES;
+use super::{CANCEL_PATIENCE, JobsError, cancel, fail, listen};
+use crate::db::claims::Rules;
 use crate::db::tasks::TaskRow;
 use crate::db::{
     CommitPoint, Db, JobStatus, admin, blobs, commit, events, jobs, keys, metrics, scores, tasks, workers,
@@ -17,8 +19,16 @@ use crate::problem::{Code, Problem};
 /// # Errors
 /// As [`JobsError`].
 pub async fn sweep(db: &Db) -> Result<u64, JobsError> {
+    sweep_by(db, RULES).await
+}
+
+/// The same by other rules, as a test may claim by.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn sweep_by(db: &Db, rules: Rules) -> Result<u64, JobsError> {
     let mut conn = db.connection().await?;
-    let exhausted = tasks::exhausted(&mut conn, MAX_ATTEMPTS).await?;
+    let exhausted = tasks::exhausted(&mut conn, rules.max_crashes).await?;
     let overdue = jobs::overdue(&mut conn, CANCEL_PATIENCE.as_secs_f64()).await?;
     drop(conn);
     let mut ended = 0;
@@ -41,21 +51,23 @@ async fn fail_crashed(db: &Db, task: &TaskRow) -> Result<bool, JobsError> {
         cancel::end(&mut tx, task.job).await?;
     } else {
         let problem = crashed(task);
-        let detail =
-            json!({ "task": task.kind, "block": task.block, "attempt": task.attempt, "error": problem.detail });
+        let detail = json!({
+            "task": task.kind, "block": task.block, "attempt": task.attempt, "crashes": task.crashes + 1,
+            "error": problem.detail,
+        });
         events::append(&mut tx, task.job, "task_failed", &detail).await?;
         fail::end_job(&mut tx, task.job, JobStatus::Failed, &problem).await?;
     }
     commit(tx, CommitPoint::FailCrashed).await?;
-    tracing::warn!(job = %task.job, task = task.kind.as_str(), "a task lost its worker on the last attempt: the job failed");
+    tracing::warn!(job = %task.job, task = task.kind.as_str(), "a task lost its worker once too often: the job failed");
     Ok(true)
 }
 
 fn crashed(task: &TaskRow) -> Problem {
     let block = task.block.as_ref().map(|block| format!(" of block {block}")).unwrap_or_default();
     let detail = format!(
-        "the worker process ended, or was not heard of for too long, {} times while it ran {}{block}",
-        task.attempt,
+        "the worker process ended, or was not heard of for too long, {} times in a row while it ran {}{block}, which got no further",
+        task.crashes + 1,
         task.kind.as_str(),
     );
     Problem::new(Code::TaskCrashed, detail)

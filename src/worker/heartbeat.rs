@@ -39,8 +39,8 @@ pub(super) async fn keep(
             () = done.cancelled() => break,
         }
         flush(db, claim, watch).await;
-        if let Some(bytes) = watch.take_checkpoint() {
-            carrying = Some(tokio::spawn(carry(db.clone(), claim.clone(), Arc::clone(watch), bytes)));
+        if let Some(checkpoint) = watch.take_checkpoint() {
+            carrying = Some(tokio::spawn(carry(db.clone(), claim.clone(), Arc::clone(watch), checkpoint)));
         }
         let asked = Instant::now();
         let standing = if renewed.elapsed() >= HEARTBEAT {
@@ -58,16 +58,16 @@ pub(super) async fn keep(
         if let Some(carrying) = carrying.take() {
             let _ = carrying.await;
         }
-        if let Some(bytes) = watch.take_checkpoint() {
-            carry(db.clone(), claim.clone(), Arc::clone(watch), bytes).await;
+        if let Some(checkpoint) = watch.take_checkpoint() {
+            carry(db.clone(), claim.clone(), Arc::clone(watch), checkpoint).await;
         }
     }
 }
 
 /// Carries a checkpoint, beside the heartbeat because it may be large. One that comes too late changes nothing.
-async fn carry(db: Db, claim: Claim, watch: Arc<Watch>, bytes: Arc<Vec<u8>>) {
+async fn carry(db: Db, claim: Claim, watch: Arc<Watch>, (bytes, onward): (Arc<Vec<u8>>, bool)) {
     let began = Instant::now();
-    match lease::keep_checkpoint(&db, &claim, &bytes).await {
+    match lease::keep_checkpoint(&db, &claim, &bytes, onward).await {
         Ok(true) => tracing::debug!(bytes = bytes.len(), "a checkpoint is kept"),
         Ok(false) => tracing::debug!("a checkpoint came too late"),
         Err(error) => tracing::warn!("a checkpoint was lost: {error}"),

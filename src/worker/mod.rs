@@ -1,9 +1,11 @@
 //! A worker process: bound to one device, one task at a time.
 //!
-//! [`run`] claims; [`task`] runs what was claimed, computing on a thread of its own while [`heartbeat`] keeps the lease and
+//! [`run`] passes the [`door`], then claims, as often as its [`health`] allows; [`task`] runs what was claimed, computing on a thread of its own while [`heartbeat`] keeps the lease and
 //! carries progress out and the wish to stop in. `tasks` has one file for each kind of task. [`supervisor`] is the other
 //! side: it starts worker processes and starts them again when they die.
 
+pub mod door;
+mod health;
 mod heartbeat;
 pub mod slots;
 pub mod supervisor;
@@ -24,6 +26,7 @@ use crate::jobs::claim::claim;
 use crate::jobs::listen::{WakeUps, listen};
 use crate::jobs::{HEARTBEAT, POLL, rescue};
 
+use self::health::Health;
 use self::task::After;
 
 /// What a worker process is told.
@@ -31,6 +34,8 @@ use self::task::After;
 pub struct WorkerConfig {
     /// Its name in the registry and on its leases.
     pub id: WorkerId,
+    /// The place that it takes after others; its own where there is none.
+    pub slot: Option<WorkerId>,
     /// Where the queue is.
     pub database_url: String,
     /// What it computes on.
@@ -56,11 +61,16 @@ pub(crate) struct Worker {
 /// Claims and runs tasks until `stop`; then gives back what it has not finished.
 ///
 /// # Errors
-/// Where the database's schema is not ours, or the worker cannot register.
+/// [`door::DoorError`] where it cannot compute: then it does not register. Else where the database's schema is not ours, the worker
+/// cannot register, or its device fails.
 pub async fn run(config: WorkerConfig, stop: CancellationToken) -> anyhow::Result<()> {
     crate::exec::set_threads(config.threads);
+    tokio::select! {
+        proved = door::prove(config.device) => proved?,
+        () = stop.cancelled() => return Ok(()),
+    }
     let Some(db) = connect(&config.database_url, &stop).await? else { return Ok(()) };
-    register(&db, &config)
+    let failures = register(&db, &config)
         .await
         .context("this worker cannot register; was `practised migrate` run on this database?")?;
     let wake_ups = listen(db.clone(), stop.clone());
@@ -68,7 +78,8 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> anyhow::Resul
     let mut worker =
         Worker { db, device: config.device, probe: config.probe, keep_every: config.keep_every, wake_ups, stop };
     tracing::info!(worker = %config.id, device = %config.device, threads = config.threads, "worker is ready");
-    let worked = work(&mut worker, config.id).await;
+    let health = Health::new(config.id, config.device, failures);
+    let worked = work(&mut worker, config.id, health).await;
     keeping.abort();
     if let Ok(mut conn) = worker.db.connection().await {
         // Only for people to look at: an error here changes nothing.
@@ -79,27 +90,35 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> anyhow::Resul
 }
 
 /// Until it is to stop; an error where it cannot go on.
-async fn work(worker: &mut Worker, id: WorkerId) -> anyhow::Result<()> {
+async fn work(worker: &mut Worker, id: WorkerId, mut health: Health) -> anyhow::Result<()> {
     let mut bench = None;
-    while !worker.stop.is_cancelled() {
+    loop {
+        health.rest(&worker.stop).await;
+        if worker.stop.is_cancelled() {
+            return Ok(());
+        }
         match claim(&worker.db, id).await {
-            Ok(Some(claim)) => match task::run(worker, &claim, bench.take()).await {
-                After::Fit(kept) => bench = kept,
-                After::DeviceLost => {
+            Ok(Some(claim)) => {
+                let After { bench: kept, sign, gone } = task::run(worker, &claim, bench.take()).await;
+                health.note(&worker.db, sign).await;
+                if gone {
                     anyhow::bail!(
                         "{} failed, and fails whatever this process asks of it: start another worker",
                         worker.device
-                    )
+                    );
                 }
-            },
-            Ok(None) => wait(worker).await,
+                bench = kept;
+            }
+            Ok(None) => {
+                health.idle(&worker.db).await;
+                wait(worker).await;
+            }
             Err(error) => {
                 tracing::warn!("cannot claim: {error}");
                 wait(worker).await;
             }
         }
     }
-    Ok(())
 }
 
 /// Until there may be something to claim.
@@ -128,7 +147,8 @@ async fn connect(url: &str, stop: &CancellationToken) -> anyhow::Result<Option<D
     }
 }
 
-async fn register(db: &Db, config: &WorkerConfig) -> anyhow::Result<()> {
+/// How many tasks in a row have failed on its slot before.
+async fn register(db: &Db, config: &WorkerConfig) -> anyhow::Result<i32> {
     let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
     let pid = std::process::id().cast_signed();
     let mut conn = db.connection().await?;
@@ -136,7 +156,10 @@ async fn register(db: &Db, config: &WorkerConfig) -> anyhow::Result<()> {
     let name = config.device.name();
     let version = env!("CARGO_PKG_VERSION");
     workers::register(&mut conn, config.id, &host, pid, &device, name.as_deref(), version).await?;
-    Ok(())
+    Ok(match config.slot {
+        Some(slot) => workers::take_slot(&mut conn, config.id, slot).await?,
+        None => 0,
+    })
 }
 
 /// Signs of life, and ending what nobody else ends.

@@ -1,13 +1,14 @@
 //! Starts worker processes, starts them again when they die, and ends them.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::door::CANNOT_COMPUTE;
 use super::slots::Slot;
 use crate::children::{self, Child};
 use crate::db::{Db, tasks};
@@ -54,19 +55,26 @@ impl Supervisor {
 
     async fn keep(self, slot: Slot, stop: CancellationToken) {
         let mut wait = FIRST_WAIT;
+        // Names the slot, so that a process takes over what is known of those before it.
+        let place = WorkerId::new();
         while !stop.is_cancelled() {
             let started = Instant::now();
             let id = WorkerId::new();
-            match children::spawn(self.command(slot, id), Signal::SIGKILL).await {
+            match children::spawn(self.command(slot, place, id), Signal::SIGKILL).await {
                 Ok(mut child) => {
-                    tokio::select! {
-                        status = child.wait() => self.died(slot, id, &child, status).await,
+                    let status = tokio::select! {
+                        status = child.wait() => status,
                         () = stop.cancelled() => return self.end(id, child).await,
-                    }
+                    };
+                    self.died(id, &child).await;
+                    let well = started.elapsed() >= HEALTHY && !cannot_compute(status) || self.has_worked(id).await;
+                    wait = if well { FIRST_WAIT } else { wait };
+                    tell_death(slot, id, &child, status, wait);
                 }
-                Err(error) => tracing::error!(device = %slot.device, "a worker cannot be started: {error}"),
+                Err(error) => {
+                    tracing::error!(device = %slot.device, "a worker cannot be started, next try in {wait:?}: {error}")
+                }
             }
-            wait = if started.elapsed() >= HEALTHY || self.has_worked(id).await { FIRST_WAIT } else { wait };
             tokio::select! {
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
                 () = stop.cancelled() => return,
@@ -74,11 +82,11 @@ impl Supervisor {
         }
     }
 
-    fn command(&self, slot: Slot, id: WorkerId) -> Command {
+    fn command(&self, slot: Slot, place: WorkerId, id: WorkerId) -> Command {
         let mut command = Command::new(&self.program);
         exec::compute_in(&mut command);
         command.arg("worker").args(["--device", &slot.device.to_string(), "--threads", &slot.threads.to_string()]);
-        command.args(["--id", &id.to_string()]);
+        command.args(["--id", &id.to_string(), "--slot", &place.to_string()]);
         // Not as an argument: everybody on the host can read those, and the URL may hold a password.
         command.env("DATABASE_URL", &self.database_url);
         command.stdin(std::process::Stdio::null());
@@ -92,10 +100,8 @@ impl Supervisor {
     }
 
     /// A worker ended without being asked: its leases need not run out by themselves, for its process is known to be dead.
-    async fn died(&self, slot: Slot, id: WorkerId, child: &Child, status: Option<std::process::ExitStatus>) {
+    async fn died(&self, id: WorkerId, child: &Child) {
         child.kill_group();
-        let status = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
-        tracing::error!(worker = %id, device = %slot.device, pid = child.pid().as_raw(), %status, "a worker died; starting another");
         if let Err(error) = rescue::worker_died(&self.db, id).await {
             tracing::warn!("its leases run out by themselves: {error}");
         }
@@ -114,4 +120,21 @@ impl Supervisor {
         // Whatever the worker had started itself.
         child.kill_group();
     }
+}
+
+/// True of a worker that was turned away at the door: waiting long for that is no sign of life.
+fn cannot_compute(status: Option<ExitStatus>) -> bool {
+    status.and_then(|status| status.code()) == Some(i32::from(CANNOT_COMPUTE))
+}
+
+fn tell_death(slot: Slot, id: WorkerId, child: &Child, status: Option<ExitStatus>, wait: Duration) {
+    let (device, pid) = (slot.device, child.pid().as_raw());
+    if cannot_compute(status) {
+        return tracing::error!(
+            worker = %id, %device, pid,
+            "a worker cannot compute, for the reason above, and takes no tasks; next try in {wait:?}"
+        );
+    }
+    let status = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
+    tracing::error!(worker = %id, %device, pid, %status, "a worker died; starting another in {wait:?}");
 }

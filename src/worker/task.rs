@@ -6,12 +6,13 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::health::Sign;
 use super::tasks::{Failure, Opening, Work};
 use super::watch::{Reason, Watch};
 use super::{Worker, heartbeat};
 use crate::compress::Fault;
 use crate::compress::pipeline::Bench;
-use crate::db::DbError;
+use crate::db::{Db, DbError};
 use crate::exec::memory::Trouble;
 use crate::ids::JobId;
 use crate::jobs::claim::Claim;
@@ -27,11 +28,13 @@ pub(super) struct KeptBench {
 }
 
 /// What a worker is left with after a task.
-pub(super) enum After {
+pub(super) struct After {
     /// The bench, for the next task.
-    Fit(Option<Box<KeptBench>>),
-    /// A device that fails whatever this process asks of it.
-    DeviceLost,
+    pub(super) bench: Option<Box<KeptBench>>,
+    /// What the task says about the worker.
+    pub(super) sign: Sign,
+    /// True where the device fails whatever this process asks of it.
+    pub(super) gone: bool,
 }
 
 /// Runs a task and ends it.
@@ -55,17 +58,25 @@ pub(super) async fn run(worker: &Worker, claim: &Claim, kept: Option<Box<KeptBen
         device = %worker.device,
     );
     let ((), (result, bench)) = async { tokio::join!(beats, computing) }.instrument(span).await;
-    let lost = result.as_ref().err().and_then(Failure::trouble) == Some(Trouble::Lost);
+    let trouble = result.as_ref().err().and_then(Failure::trouble);
+    let gone = matches!(trouble, Some(Trouble::Lost | Trouble::Unusable));
     let job = claim.job;
     let kind = claim.kind.as_str();
-    match end(worker, claim, &watch, result).await {
-        Ok(how) => {
-            tracing::info!(%job, task = kind, block = claim.block, attempt = claim.attempt, seconds = started.elapsed().as_secs_f64(), "{how}")
+    let sign = match end(worker, claim, &watch, result).await {
+        Ok((how, sign)) => {
+            tracing::info!(%job, task = kind, block = claim.block, attempt = claim.attempt, seconds = started.elapsed().as_secs_f64(), "{how}");
+            sign
         }
-        Err(JobsError::LeaseLost) => tracing::warn!(%job, task = kind, "the lease was lost; the result is dropped"),
-        Err(error) => tracing::error!(%job, task = kind, "the task could not be ended: {error}"),
-    }
-    if lost { After::DeviceLost } else { After::Fit(bench) }
+        Err(JobsError::LeaseLost) => {
+            tracing::warn!(%job, task = kind, "the lease was lost; the result is dropped");
+            Sign::None
+        }
+        Err(error) => {
+            tracing::error!(%job, task = kind, "the task could not be ended: {error}");
+            Sign::None
+        }
+    };
+    After { bench, sign, gone }
 }
 
 type Computed = (Result<Done, Failure>, Option<Box<KeptBench>>);
@@ -105,34 +116,27 @@ enum Source {
     Stored(Box<Opening>),
 }
 
-/// Tells the database how the task went; a word for the log.
+/// Tells the database how the task went; a word for the log, and what it says about the worker.
 async fn end(
     worker: &Worker,
     claim: &Claim,
     watch: &Watch,
     result: Result<Done, Failure>,
-) -> Result<&'static str, JobsError> {
+) -> Result<(&'static str, Sign), JobsError> {
     let db = &worker.db;
     match (watch.stopped(), result) {
         (Some(Reason::Lost), _) => Err(JobsError::LeaseLost),
-        (Some(Reason::Cancelled), _) => patiently(|| cancel::acknowledge(db, claim)).await.map(|()| "cancelled"),
-        (_, Ok(done)) => match patiently(|| complete(db, claim, &done)).await? {
-            Completion::Stored => Ok("done"),
-            Completion::Cancelled => Ok("cancelled"),
-        },
-        (Some(Reason::Stopping), Err(_)) => match patiently(|| lease::release(db, claim)).await? {
-            true => Ok("released"),
-            false => Err(JobsError::LeaseLost),
-        },
-        (None, Err(failure)) => {
-            tracing::warn!(job = %claim.job, task = %claim.task, kind = claim.kind.as_str(), "failed: {failure}");
-            let (problem, may_pass) = told(&failure, claim);
-            match patiently(|| fail::fail(db, claim, &problem, may_pass)).await? {
-                fail::Verdict::Retried => Ok("failed, to be tried again"),
-                fail::Verdict::JobFailed => Ok("failed, and its job with it"),
-                fail::Verdict::Cancelled => Ok("cancelled"),
-            }
+        (Some(Reason::Cancelled), _) => {
+            patiently(|| cancel::acknowledge(db, claim)).await.map(|()| ("cancelled", Sign::None))
         }
+        (_, Ok(done)) => match patiently(|| complete(db, claim, &done)).await? {
+            Completion::Stored => Ok(("done", Sign::Good)),
+            Completion::Cancelled => Ok(("cancelled", Sign::None)),
+        },
+        (Some(Reason::Stopping), Err(_)) => {
+            released(patiently(|| lease::release(db, claim)).await?).map(|how| (how, Sign::None))
+        }
+        (None, Err(failure)) => failed(db, claim, failure).await,
     }
 }
 
@@ -145,6 +149,34 @@ fn told(failure: &Failure, claim: &Claim) -> (Problem, bool) {
     };
     let detail = format!("{} (a failure of the service; its log has more under task {})", problem.detail, claim.task);
     (Problem { detail, ..problem }, true)
+}
+
+/// A failure that says nothing about the task gives it back; any other is the task's, until another worker has tried it too.
+async fn failed(db: &Db, claim: &Claim, failure: Failure) -> Result<(&'static str, Sign), JobsError> {
+    let sign = Sign::Bad(failure.short());
+    if failure.trouble() == Some(Trouble::Unusable) {
+        tracing::error!(job = %claim.job, task = claim.kind.as_str(), "given back, as this worker cannot compute: {failure}");
+        let declined = patiently(|| lease::decline(db, claim, failure.short())).await?;
+        return released(declined).map(|how| (how, sign));
+    }
+    if let Failure::Inputs(JobsError::Db(DbError::Unavailable(reason))) = &failure {
+        tracing::warn!(job = %claim.job, task = claim.kind.as_str(), "given back, as the database is away: {reason}");
+        return released(patiently(|| lease::release(db, claim)).await?).map(|how| (how, Sign::None));
+    }
+    let inputs = matches!(failure, Failure::Inputs(_));
+    tracing::warn!(job = %claim.job, task = %claim.task, kind = claim.kind.as_str(), "failed: {failure}");
+    let (problem, may_pass) = told(&failure, claim);
+    // What the customer sent, or what is stored, says nothing about this worker.
+    let sign = if may_pass && !inputs { sign } else { Sign::None };
+    match patiently(|| fail::fail(db, claim, &problem, may_pass)).await? {
+        fail::Verdict::Retried => Ok(("failed, to be tried again", sign)),
+        fail::Verdict::JobFailed => Ok(("failed, and its job with it", sign)),
+        fail::Verdict::Cancelled => Ok(("cancelled", Sign::None)),
+    }
+}
+
+fn released(released: bool) -> Result<&'static str, JobsError> {
+    if released { Ok("released") } else { Err(JobsError::LeaseLost) }
 }
 
 /// Tries again while the database does not answer, as long as the lease may still be ours.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::compress::checkpoint::RESUMED;
 use crate::compress::observer::{Observer, Phase};
 
 /// A checkpoint is followed by none for so many times as long as it took to the database.
@@ -40,6 +41,9 @@ struct State {
     events: VecDeque<(String, Value)>,
     /// The last checkpoint, of this attempt or an earlier one.
     kept: Option<Arc<Vec<u8>>>,
+    /// Whether what this attempt keeps is further than what earlier ones kept: there was nothing, or it has resumed from there. One that
+    /// began again from the start, as the bytes were of no use to it, could crash at the same place for ever and look as if it got further.
+    onward: bool,
     /// Whether it waits for the database …
     waiting: bool,
     /// … or is on its way there.
@@ -58,6 +62,7 @@ impl Watch {
             progress: None,
             events: VecDeque::new(),
             kept: None,
+            onward: true,
             waiting: false,
             carrying: false,
             kept_at: Instant::now(),
@@ -68,17 +73,21 @@ impl Watch {
 
     /// Where an earlier attempt stood.
     pub(crate) fn begin_at(&self, kept: Option<Vec<u8>>) {
-        self.state().kept = kept.map(Arc::new);
+        let mut state = self.state();
+        state.onward = kept.is_none();
+        state.kept = kept.map(Arc::new);
     }
 
-    /// A checkpoint that was not taken yet. The next one is not made before [`Watch::carried`].
-    pub(crate) fn take_checkpoint(&self) -> Option<Arc<Vec<u8>>> {
+    /// A checkpoint that was not taken yet, and whether it is further than those of earlier attempts. The next one is not made before
+    /// [`Watch::carried`].
+    pub(crate) fn take_checkpoint(&self) -> Option<(Arc<Vec<u8>>, bool)> {
         let mut state = self.state();
         if !std::mem::take(&mut state.waiting) {
             return None;
         }
         state.carrying = true;
-        state.kept.clone()
+        let onward = state.onward;
+        state.kept.clone().map(|bytes| (bytes, onward))
     }
 
     /// The checkpoint is in the database, or never will be. One that took long to get there is not made often.
@@ -124,6 +133,7 @@ impl Observer for Watch {
 
     fn event(&self, kind: &str, detail: Value) {
         let mut state = self.state();
+        state.onward |= kind == RESUMED;
         if state.events.len() == WAITING {
             state.events.pop_front();
         }
@@ -175,13 +185,27 @@ mod tests {
         assert!(watch.wants_checkpoint());
         watch.checkpoint(vec![2]);
         assert!(!watch.wants_checkpoint(), "one at a time");
-        assert_eq!(watch.take_checkpoint().as_deref(), Some(&vec![2]));
+        assert_eq!(watch.take_checkpoint(), Some((Arc::new(vec![2]), false)), "it did not resume from what was kept");
         assert!(!watch.wants_checkpoint() && watch.take_checkpoint().is_none(), "it is on its way");
         watch.carried(Duration::from_secs(60));
         assert_eq!((watch.kept(), watch.take_checkpoint()), (Some(vec![2]), None));
         assert!(!watch.wants_checkpoint(), "it took long");
         watch.stop(Reason::Stopping);
         assert!(watch.wants_checkpoint(), "a last one");
+    }
+
+    #[test]
+    fn a_checkpoint_is_progress_from_the_start_or_after_resuming() {
+        let watch = Watch::new(Duration::ZERO);
+        watch.begin_at(None);
+        watch.checkpoint(vec![1]);
+        assert!(watch.take_checkpoint().is_some_and(|(_, onward)| onward), "there was nothing before");
+        watch.begin_at(Some(vec![1]));
+        watch.checkpoint(vec![2]);
+        assert!(watch.take_checkpoint().is_some_and(|(_, onward)| !onward), "it began again from the start");
+        watch.event(RESUMED, Value::Null);
+        watch.checkpoint(vec![3]);
+        assert!(watch.take_checkpoint().is_some_and(|(_, onward)| onward));
     }
 
     #[test]

@@ -136,7 +136,7 @@ async fn the_rest_of_the_statements_run() {
     assert_eq!(artifacts::list(&mut tx, job).await.expect("listed"), [file]);
     assert!(!jobs::is_past_deadline(&mut tx, job).await.expect("read"));
     assert!(jobs::overdue(&mut tx, 3.0).await.expect("listed").is_empty());
-    assert!(tasks::exhausted(&mut tx, 3).await.expect("listed").is_empty());
+    assert!(tasks::exhausted(&mut tx, 8).await.expect("listed").is_empty());
     assert_eq!(tasks::delete_blobs_of_done_jobs(&mut tx).await.expect("deleted"), 0);
     assert_eq!(blobs::delete_orphans(&mut tx).await.expect("deleted"), 0);
     drop((tx, other));

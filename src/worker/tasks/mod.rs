@@ -50,6 +50,17 @@ impl Failure {
             Self::Result(_) | Self::Inputs(_) => None,
         }
     }
+
+    /// What a customer and an operator are told about a worker on which this happens: no paths, no messages of libraries.
+    pub(super) fn short(&self) -> &'static str {
+        match (self.trouble(), self) {
+            (Some(Trouble::OutOfMemory), _) => "memory ran out",
+            (Some(Trouble::Lost), _) => "the device failed",
+            (Some(Trouble::Unusable), _) => "the device or ONNX Runtime could not be opened",
+            (None, Self::Panicked(_)) => "the computation panicked",
+            (None, _) => "of an internal error",
+        }
+    }
 }
 
 /// One task's work with its inputs.

@@ -48,7 +48,7 @@ async fn life(db: &Db, jobs: &[JobId]) {
     while !job(db, *whole).await.status.is_done() {
         let claim = take(db, ours).await;
         if claim.kind == TaskKind::Finetune {
-            assert!(lease::keep_checkpoint(db, &claim, b"half-way").await.expect("kept"));
+            assert!(lease::keep_checkpoint(db, &claim, b"half-way", true).await.expect("kept"));
         }
         complete(db, &claim, &brings(claim.kind)).await.expect("stored");
     }
@@ -65,11 +65,14 @@ async fn life(db: &Db, jobs: &[JobId]) {
     let claim = take(db, ours).await;
     fail(db, &claim, &our_fault(), false).await.expect("failed");
 
-    // Two tasks of the job that crashes are there; all attempts of the earliest are spent.
+    // Two tasks of the job that crashes are there; all crashes of the earliest are spent.
     while !job(db, *crashing).await.status.is_done() {
         let dead = worker().await;
         take(db, dead).await;
         rescue::worker_died(db, dead).await.expect("let run out");
+        let past =
+            "update task set lease_until = lease_until - interval '1 hour' where state = 'running' and worker = $1";
+        sqlx::query(past).bind(dead.uuid()).execute(db.pool()).await.expect("time passes");
         rescue::sweep(db).await.expect("swept");
     }
     rescue::sweep(db).await.expect("swept");

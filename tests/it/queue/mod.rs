@@ -3,7 +3,9 @@
 mod caps;
 mod commit_points;
 mod costs;
+mod crashes;
 pub mod doctor;
+mod elsewhere;
 mod ends;
 mod leases;
 mod model;
@@ -58,6 +60,14 @@ pub async fn event_kinds(db: &Db, id: JobId) -> Vec<String> {
     let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
     assert_eq!(seqs, (1..=last).collect::<Vec<_>>());
     events.into_iter().map(|event| event.kind).collect()
+}
+
+/// Lets waits after failures and crashes be over.
+pub async fn let_waits_end(db: &Db) {
+    let over = "update task set run_after = now() - interval '1 hour',
+                       lease_until = case when lease_until < now() then lease_until - interval '1 hour' else lease_until end
+                where state in ('ready', 'running')";
+    sqlx::query(over).execute(db.pool()).await.expect("time passes");
 }
 
 /// Ends a worker's lease as time would.

@@ -16,7 +16,7 @@ use crate::support::networks::TinyResNet;
 use crate::support::service::TestApp;
 
 /// A number from the environment, for longer runs.
-fn asked(name: &str, usual: f64) -> f64 {
+pub(super) fn asked(name: &str, usual: f64) -> f64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 

@@ -14,6 +14,8 @@ pub enum Action {
     Look(usize),
     /// `lease::tell_event`.
     Tell(usize),
+    /// `lease::keep_checkpoint`, further than all before.
+    Keep(usize),
     Complete(usize, Reply),
     /// A fault that may pass, or one of the input.
     Fail(usize, Reply, bool),
@@ -58,6 +60,8 @@ pub enum Answer {
     Lost,
     Told,
     NotTold,
+    Kept,
+    NotKept,
     Stored,
     Retried,
     JobFailed,
@@ -78,6 +82,7 @@ pub enum Transaction {
     Renew,
     Look,
     Tell,
+    Keep,
     Complete,
     Fail,
     Release,
@@ -96,6 +101,7 @@ impl Transaction {
             Self::Renew => "renew",
             Self::Look => "look",
             Self::Tell => "tell",
+            Self::Keep => "keep",
             Self::Complete => "complete",
             Self::Fail => "fail",
             Self::Release => "release",
@@ -127,6 +133,7 @@ impl Action {
             | Self::Renew(worker)
             | Self::Look(worker)
             | Self::Tell(worker)
+            | Self::Keep(worker)
             | Self::WorkerDied(worker) => Some(worker),
             _ => self.reply().map(|(worker, _)| worker),
         }
@@ -139,6 +146,7 @@ impl Action {
             Self::Renew(_) => Transaction::Renew,
             Self::Look(_) => Transaction::Look,
             Self::Tell(_) => Transaction::Tell,
+            Self::Keep(_) => Transaction::Keep,
             Self::Complete(..) => Transaction::Complete,
             Self::Fail(..) => Transaction::Fail,
             Self::Release(..) => Transaction::Release,

@@ -16,11 +16,20 @@ use super::step::{Event, Step};
 use super::walk::Walk;
 use crate::support::database::Database;
 
-/// As the code has it.
+/// As the code has it, but for the number of crashes.
 const RULES: Rules = Rules {
-    bounds: Bounds { workers: WORKERS, first_tasks: 3, attempts: MAX_ATTEMPTS as u8, finetunes: true },
+    bounds: Bounds {
+        workers: WORKERS,
+        first_tasks: 3,
+        attempts: MAX_ATTEMPTS as u8,
+        crashes: CRASHES,
+        finetunes: true,
+    },
     mutant: None,
 };
+
+/// Crashes in a row without progress, at most: fewer than the queue allows, or no trace would get there.
+pub const CRASHES: u8 = 3;
 
 /// Steps of a trace, and how many of them it goes on when the job is done.
 const STEPS: usize = 40;
@@ -128,6 +137,7 @@ impl<'a> Trace<'a> {
             Action::Acknowledge(..) | Action::SweepExhausted(_) => 20,
             Action::Complete(..) | Action::Release(..) | Action::Fail(_, _, true) => 10,
             Action::LeaseRunsOut(_) | Action::Crash(_) => 10,
+            Action::Keep(_) => 30,
             Action::Renew(_) | Action::Look(_) | Action::Tell(_) => 8,
             Action::ClaimNothing(_) | Action::SweepNothing => 4,
             Action::Fail(..) => 2,

@@ -5,7 +5,7 @@ use stateright::Property;
 use super::action::{Action, Answer};
 use super::explore::LeaseModel;
 use super::rules::Rules;
-use super::state::{Role, State, Status, TASKS, Task, TaskState};
+use super::state::{Bounds, Role, State, Status, TASKS, Task, TaskState};
 use super::step::{Event, Step};
 
 /// What a step can do wrong.
@@ -17,6 +17,8 @@ pub enum Rule {
     EventOutOfPlace,
     ReleaseSpentAttempt,
     EndedTaskChanged,
+    CrashNotCounted,
+    ProgressCost,
 }
 
 /// The first rule that a step breaks.
@@ -33,6 +35,8 @@ pub fn broken(before: &State, action: Action, step: &Step) -> Option<Rule> {
         (!events_are_in_place(before, step), Rule::EventOutOfPlace),
         (step.answer == Answer::Released && !attempt_came_back(before, action, after), Rule::ReleaseSpentAttempt),
         (ended_changed, Rule::EndedTaskChanged),
+        (!is_counted(before, action, after), Rule::CrashNotCounted),
+        ((0..TASKS).any(|t| costs(&before.tasks[t], action, &after.tasks[t])), Rule::ProgressCost),
     ]
     .into_iter()
     .find_map(|(broken, rule)| broken.then_some(rule))
@@ -57,7 +61,27 @@ fn events_are_in_place(before: &State, step: &Step) -> bool {
 fn attempt_came_back(before: &State, action: Action, after: &State) -> bool {
     let Some(worker) = action.by_lease_of() else { return false };
     let task = usize::from(before.workers[worker].task);
-    after.tasks[task].attempt + 1 == before.tasks[task].attempt
+    let (before, after) = (&before.tasks[task], &after.tasks[task]);
+    after.attempt < before.attempt && after.crashes <= before.crashes
+}
+
+/// A claim after a crash counts it, unless the attempt had got further; the next attempt has got nowhere yet.
+fn is_counted(before: &State, action: Action, after: &State) -> bool {
+    let Action::Claim(_, task) = action else { return true };
+    let (before, after) = (&before.tasks[task], &after.tasks[task]);
+    let crashed = before.state == TaskState::Running && !before.progressed;
+    !after.progressed && (!crashed || after.crashes == before.crashes + 1)
+}
+
+/// A task that got further lost something by it.
+fn costs(before: &Task, action: Action, after: &Task) -> bool {
+    before.progressed
+        && match after.state {
+            TaskState::Ready => (after.attempt, after.crashes) != (0, 0),
+            TaskState::Running => after.lease != before.lease && (after.attempt, after.crashes) != (1, 0),
+            TaskState::Failed => !matches!(action, Action::Fail(_, _, false)),
+            _ => false,
+        }
 }
 
 /// All that is asked of every state, and what some state must show.
@@ -81,6 +105,12 @@ pub fn properties() -> Vec<Property<LeaseModel>> {
         Property::<LeaseModel>::always("a task that has ended is never computed again", |_, state| {
             state.broken != Some(Rule::EndedTaskChanged)
         }),
+        Property::<LeaseModel>::always("a crash without progress counts", |_, state| {
+            state.broken != Some(Rule::CrashNotCounted)
+        }),
+        Property::<LeaseModel>::always("after progress neither a crash nor a failure costs anything", |_, state| {
+            state.broken != Some(Rule::ProgressCost)
+        }),
     ];
     properties.extend(of_states());
     properties.extend(somewhere());
@@ -92,9 +122,13 @@ fn of_states() -> [Property<LeaseModel>; 6] {
         Property::always("a task has one holder at most", |model: &LeaseModel, state: &State| {
             (0..TASKS).all(|task| holders(&model.rules, state, task) <= 1)
         }),
-        Property::always("a task is not begun more often than it may", |model: &LeaseModel, state: &State| {
-            state.tasks.iter().all(|task| task.attempt <= model.rules.bounds.attempts)
-        }),
+        Property::always(
+            "a task neither fails nor crashes more often than it may",
+            |model: &LeaseModel, state: &State| {
+                let Bounds { attempts, crashes, .. } = model.rules.bounds;
+                state.tasks.iter().all(|task| task.attempt <= attempts && task.crashes < crashes)
+            },
+        ),
         Property::always("a job has one report where it succeeded, and none else", |_: &LeaseModel, state: &State| {
             state.job.reports == u8::from(state.job.status == Status::Succeeded)
         }),
@@ -120,15 +154,21 @@ fn holders(rules: &Rules, state: &State, task: usize) -> usize {
 
 /// Whether something will happen to a task by itself: it is waited for, claimed, run out of time, or swept.
 fn goes_on(rules: &Rules, state: &State, task: usize) -> bool {
-    let Task { state: task_state, ran_out, waits, attempt, .. } = state.tasks[task];
+    let Task { state: task_state, ran_out, waits, .. } = state.tasks[task];
     match task_state {
-        TaskState::Ready if waits => attempt < rules.bounds.attempts,
+        TaskState::Ready if waits => true,
         TaskState::Running if !ran_out => true,
+        TaskState::Running if waits => {
+            let waited = Task { waits: false, ..state.tasks[task] };
+            let mut later = *state;
+            later.tasks[task] = waited;
+            rules.is_claimable(&later, task) || rules.is_exhausted(&later, task)
+        }
         _ => rules.is_claimable(state, task) || rules.is_exhausted(state, task),
     }
 }
 
-fn somewhere() -> [Property<LeaseModel>; 7] {
+fn somewhere() -> [Property<LeaseModel>; 8] {
     [
         Property::sometimes("a job succeeds", |_: &LeaseModel, state: &State| ends_as(state, Status::Succeeded)),
         Property::sometimes("a job fails", |_: &LeaseModel, state: &State| ends_as(state, Status::Failed)),
@@ -145,6 +185,9 @@ fn somewhere() -> [Property<LeaseModel>; 7] {
                 let mut others = model.rules.workers().filter(computing);
                 others.any(|other| task(other) == task(heir) && !state.holds(other))
             })
+        }),
+        Property::sometimes("a task that got further loses its worker", |_: &LeaseModel, state: &State| {
+            state.tasks.iter().any(|task| task.progressed && task.ran_out)
         }),
         Property::sometimes("a worker whose lease ran out still holds it", |model: &LeaseModel, state: &State| {
             let ran_out = |worker: usize| state.tasks[usize::from(state.workers[worker].task)].ran_out;

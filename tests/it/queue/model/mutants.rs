@@ -11,8 +11,14 @@ use super::state::Bounds;
 pub enum Mutant {
     ClaimTakesLiveLease,
     ClaimTakesDoneTask,
-    ClaimIgnoresAttempts,
+    ClaimIgnoresCrashes,
+    ClaimCountsNoCrash,
+    ClaimKeepsProgress,
     ClaimKeepsLeaseNumber,
+    CrashIgnoresProgress,
+    FailIgnoresProgress,
+    SweepIgnoresProgress,
+    KeepWithoutFence,
     BeginWithoutFence,
     RenewWithoutFence,
     TellWithoutFence,
@@ -35,7 +41,13 @@ pub enum Mutant {
 const MUTANTS: &[(Mutant, &str)] = &[
     (Mutant::ClaimTakesLiveLease, "a lease that has not run out is taken from nobody"),
     (Mutant::ClaimTakesDoneTask, "a task that has ended is never computed again"),
-    (Mutant::ClaimIgnoresAttempts, "a task is not begun more often than it may"),
+    (Mutant::ClaimIgnoresCrashes, TOO_OFTEN),
+    (Mutant::ClaimCountsNoCrash, COUNTED),
+    (Mutant::ClaimKeepsProgress, COUNTED),
+    (Mutant::CrashIgnoresProgress, FREE),
+    (Mutant::FailIgnoresProgress, FREE),
+    (Mutant::SweepIgnoresProgress, FREE),
+    (Mutant::KeepWithoutFence, OLD_LEASE),
     (Mutant::ClaimKeepsLeaseNumber, "a task has one holder at most"),
     (Mutant::BeginWithoutFence, OLD_LEASE),
     (Mutant::RenewWithoutFence, OLD_LEASE),
@@ -47,7 +59,7 @@ const MUTANTS: &[(Mutant, &str)] = &[
     (Mutant::FailIgnoresCancel, CANCELLED),
     (Mutant::SweepIgnoresCancel, CANCELLED),
     (Mutant::FlowMissesTheLastTask, STUCK),
-    (Mutant::RetryIgnoresAttempts, STUCK),
+    (Mutant::RetryIgnoresAttempts, TOO_OFTEN),
     (Mutant::NobodySweepsExhausted, STUCK),
     (Mutant::ReportInItsOwnTransaction, "a job has one report where it succeeded, and none else"),
     (Mutant::ReleaseSpendsAttempt, "a release spends no attempt"),
@@ -57,13 +69,18 @@ const MUTANTS: &[(Mutant, &str)] = &[
 
 const OLD_LEASE: &str = "a write with an old lease changes nothing";
 const CANCELLED: &str = "a job that was to be cancelled ends as cancelled";
+const TOO_OFTEN: &str = "a task neither fails nor crashes more often than it may";
+const COUNTED: &str = "a crash without progress counts";
+const FREE: &str = "after progress neither a crash nor a failure costs anything";
 const STUCK: &str = "a job that is not done is stuck nowhere";
 
 #[test]
 fn the_lease_model_misses_every_guard_that_is_taken_away() {
-    // Two workers and two tasks at once are enough for each of them.
-    let bounds = Bounds { workers: 2, first_tasks: 2, attempts: 2, finetunes: false };
+    // Two workers and two tasks at once are enough for each of them; one task where it takes a fine-tuning.
+    let bounds = Bounds { workers: 2, first_tasks: 2, attempts: 2, crashes: 2, finetunes: false };
     for &(mutant, invariant) in MUTANTS {
+        let of_progress = matches!(mutant, Mutant::ClaimKeepsProgress | Mutant::KeepWithoutFence) || invariant == FREE;
+        let bounds = if of_progress { Bounds { first_tasks: 1, finetunes: true, ..bounds } } else { bounds };
         let rules = Rules { bounds, mutant: Some(mutant) };
         let checker = LeaseModel::new(rules).checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
         let way =

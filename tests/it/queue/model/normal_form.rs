@@ -2,7 +2,7 @@
 //!
 //! * Guards compare leases for equality, and claims raise them: each lease is the task's own (1) or an old one (0).
 //! * Workers are interchangeable, and so are the measurement and the scores: they are sorted.
-//! * The attempts of a task that has ended, the deadline of a job that is done, and what a claim's event will be called
+//! * The attempts and crashes of a task that has ended, the deadline of a job that is done, and what a claim's event will be called
 //!   decide nothing any more.
 
 use super::state::{Bounds, Role, SELECT, State, Task, WORKERS, Worker};
@@ -29,7 +29,7 @@ fn number_leases(state: &mut State) {
 
 fn forget(state: &mut State) {
     for task in state.tasks.iter_mut().filter(|task| task.state.has_ended()) {
-        task.attempt = 0;
+        (task.attempt, task.crashes) = (0, 0);
     }
     for worker in &mut state.workers {
         worker.rescued = false;

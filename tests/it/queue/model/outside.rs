@@ -10,7 +10,7 @@ impl Rules {
     pub(super) fn worker_died(&self, step: &mut Step, worker: usize) {
         let is_running = step.state.task_of(worker).state == TaskState::Running;
         if step.state.holds(worker) || is_running && self.lack(Mutant::DeathTakesLeaseOfHeir) {
-            step.state.task_of(worker).ran_out = true;
+            step.state.task_of(worker).run_out();
         }
         self.replace(step, worker);
     }
@@ -48,8 +48,9 @@ impl Rules {
     /// `tasks::exhausted` and the guard of `tasks::fail_expired`: both look at the same row and lease.
     pub fn is_exhausted(&self, state: &State, task: usize) -> bool {
         let task = &state.tasks[task];
-        let is_out = task.state == TaskState::Running && task.ran_out && task.attempt >= self.bounds.attempts;
-        is_out && !state.job.status.is_done() && !self.lack(Mutant::NobodySweepsExhausted)
+        let is_out = task.state == TaskState::Running && task.ran_out && task.crashes + 1 >= self.bounds.crashes;
+        let got_further = task.progressed && !self.lack(Mutant::SweepIgnoresProgress);
+        is_out && !got_further && !state.job.status.is_done() && !self.lack(Mutant::NobodySweepsExhausted)
     }
 
     pub(super) fn sweep_exhausted(&self, step: &mut Step, task: usize) {

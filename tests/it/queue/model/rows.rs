@@ -18,8 +18,12 @@ pub async fn read(db: &Db, id: JobId) -> (Job, [Task; TASKS]) {
     );
     let job = job.bind(id.uuid()).fetch_one(&mut *conn).await.expect("read");
     let rows = sqlx::query(
-        "select kind, state::text, attempt, lease, coalesce(lease_until < now(), false) as ran_out,
-                state = 'ready' and run_after > now() as waits
+        "select kind, state::text, attempt, crashes, lease, coalesce(lease_until < now(), false) as ran_out,
+                state = 'running' and progressed as progressed,
+                case state when 'ready' then run_after > now()
+                     when 'running' then lease_until < now() and crashes > 0 and not progressed
+                                         and lease_until + make_interval(secs => 3600.0 * 2 ^ (crashes - 1)) > now()
+                     else false end as waits
          from task where job = $1 order by kind, id",
     );
     let rows = rows.bind(id.uuid()).fetch_all(&mut *conn).await.expect("read");
@@ -51,9 +55,11 @@ fn task(row: &PgRow) -> Task {
             other => panic!("no state is called {other}"),
         },
         attempt: row.get::<i32, _>("attempt") as u8,
+        crashes: row.get::<i32, _>("crashes") as u8,
         lease: row.get::<i64, _>("lease") as u8,
         ran_out: row.get("ran_out"),
         waits: row.get("waits"),
+        progressed: row.get("progressed"),
     }
 }
 
@@ -78,7 +84,9 @@ pub async fn let_lease_run_out(db: &Db, task: TaskId) -> Answer {
 }
 
 pub async fn end_wait(db: &Db, task: TaskId) -> Answer {
-    pass(db, "update task set run_after = now() where id = $1", task.uuid()).await
+    // As a lease that ran out long ago, for a task that waits after a crash.
+    let over = "update task set run_after = now(), lease_until = lease_until - interval '30 days' where id = $1";
+    pass(db, over, task.uuid()).await
 }
 
 pub async fn pass_deadline(db: &Db, job: JobId) -> Answer {

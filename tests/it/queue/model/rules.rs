@@ -2,7 +2,7 @@
 
 use super::action::{Action, Answer, Reply};
 use super::mutants::Mutant;
-use super::state::{Bounds, Role, State, TASKS, TaskState};
+use super::state::{Bounds, FINETUNE, Role, State, TASKS, TaskState};
 use super::step::Step;
 
 /// How the queue works: as it is, or with one guard taken away.
@@ -53,6 +53,10 @@ impl Rules {
 
     fn while_computing(&self, state: &State, worker: usize, actions: &mut Vec<Action>) {
         actions.extend([Action::Renew, Action::Look, Action::Tell, Action::Crash].map(|action| action(worker)));
+        // The only kind of task that keeps where it stands.
+        if usize::from(state.workers[worker].task) == FINETUNE {
+            actions.push(Action::Keep(worker));
+        }
         let replies: &[Reply] = if state.holds(worker) { &[Reply::Heard, Reply::Lost] } else { &[Reply::Heard] };
         for &reply in replies {
             actions.extend([Action::Complete, Action::Release].map(|action| action(worker, reply)));
@@ -100,6 +104,7 @@ impl Rules {
             Action::Renew(worker) => self.renew(&mut step, worker),
             Action::Look(worker) => self.look(&mut step, worker),
             Action::Tell(worker) => self.tell(&mut step, worker),
+            Action::Keep(worker) => self.keep(&mut step, worker),
             Action::Complete(worker, _) => self.complete(&mut step, worker),
             Action::Fail(worker, _, may_pass) => self.fail(&mut step, worker, may_pass),
             Action::Release(worker, _) => self.release(&mut step, worker),
@@ -107,7 +112,7 @@ impl Rules {
             Action::Crash(worker) => step.state.workers[worker].role = Role::Dead,
             Action::WorkerDied(worker) => self.worker_died(&mut step, worker),
             Action::Replace(worker) => self.replace(&mut step, worker),
-            Action::LeaseRunsOut(task) => step.state.tasks[task].ran_out = true,
+            Action::LeaseRunsOut(task) => step.state.tasks[task].run_out(),
             Action::WaitEnds(task) => step.state.tasks[task].waits = false,
             Action::DeadlinePasses => step.state.job.late = true,
             Action::RequestCancel => self.request_cancel(&mut step),

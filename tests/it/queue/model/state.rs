@@ -19,6 +19,8 @@ pub struct Bounds {
     pub first_tasks: usize,
     /// `MAX_ATTEMPTS`.
     pub attempts: u8,
+    /// `MAX_CRASHES`.
+    pub crashes: u8,
     pub finetunes: bool,
 }
 
@@ -91,20 +93,38 @@ impl TaskState {
 pub struct Task {
     pub state: TaskState,
     pub attempt: u8,
+    pub crashes: u8,
     pub lease: u8,
     /// Running, and `lease_until` has passed.
     pub ran_out: bool,
-    /// Ready, and `run_after` is still to come.
+    /// Ready, and `run_after` is still to come; or it ran out, and the wait after a crash is not over.
     pub waits: bool,
+    /// Running, and this attempt got further than all before.
+    pub progressed: bool,
 }
 
 impl Task {
-    pub const ABSENT: Self = Self { state: TaskState::Absent, attempt: 0, lease: 0, ran_out: false, waits: false };
+    pub const ABSENT: Self = Self {
+        state: TaskState::Absent,
+        attempt: 0,
+        crashes: 0,
+        lease: 0,
+        ran_out: false,
+        waits: false,
+        progressed: false,
+    };
     pub const NEW: Self = Self { state: TaskState::Ready, ..Self::ABSENT };
 
     /// Leaves the state in which it had a lease.
     pub fn leave(&mut self, state: TaskState) {
-        (self.state, self.ran_out, self.waits) = (state, false, false);
+        (self.state, self.ran_out, self.waits, self.progressed) = (state, false, false, false);
+    }
+
+    /// Its lease runs out. Crashes in a row without progress make it wait.
+    pub fn run_out(&mut self) {
+        if !self.ran_out {
+            (self.ran_out, self.waits) = (true, self.crashes > 0 && !self.progressed);
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The model's actions on a real job, by the functions that workers, supervisors and customers call.
 
-use practised::db::{JobStatus, claims, tasks};
+use practised::db::claims::Rules;
+use practised::db::{JobStatus, claims, tasks, workers};
 use practised::ids::{JobId, TaskId, WorkerId};
 use practised::jobs::cancel::{self, Cancelling};
-use practised::jobs::claim::{Claim, RULES, begin, claim};
+use practised::jobs::claim::{Claim, RULES, begin};
 use practised::jobs::complete::{Completion, complete};
 use practised::jobs::fail::{Verdict, fail};
 use practised::jobs::lease::{self, Standing};
@@ -12,15 +13,21 @@ use serde_json::json;
 
 use super::super::{brings, event_kinds, our_fault};
 use super::action::{Action, Answer};
+use super::conformance::CRASHES;
 use super::rows;
 use super::state::{Job, TASKS, Task, WORKERS};
 use crate::support::database::Database;
+
+/// As the queue's, with fewer crashes, and a wait after them that is over when the model says so.
+const OURS: Rules = Rules { max_crashes: CRASHES as i32, crash_wait_seconds: 3600.0, ..RULES };
 
 /// A job in the database, and what its workers remember.
 pub struct Walk<'a> {
     base: &'a Database,
     job: JobId,
     workers: [WorkerId; WORKERS],
+    /// One slot for all: which of several workers comes first after a failure is an order of claims, which is left out here.
+    slot: WorkerId,
     /// Each worker's claim, and whether it rescued the task.
     claims: [Option<(Claim, bool)>; WORKERS],
 }
@@ -28,8 +35,9 @@ pub struct Walk<'a> {
 impl<'a> Walk<'a> {
     pub async fn start(base: &'a Database) -> Self {
         let job = base.job(json!({ "finetune": {} }), &["a", "b"]).await;
-        let workers = [base.worker().await, base.worker().await, base.worker().await];
-        Self { base, job, workers, claims: [const { None }; WORKERS] }
+        let slot = base.worker().await;
+        let workers = [worker(base, slot).await, worker(base, slot).await, worker(base, slot).await];
+        Self { base, job, workers, slot, claims: [const { None }; WORKERS] }
     }
 
     /// Takes a step; what the caller is told.
@@ -37,10 +45,7 @@ impl<'a> Walk<'a> {
         let db = &self.base.db;
         match action {
             Action::Claim(worker, _) => self.claim(worker).await,
-            Action::ClaimNothing(worker) => match claim(db, self.workers[worker]).await.expect("claims") {
-                Some(_) => Answer::Claimed,
-                None => Answer::Nothing,
-            },
+            Action::ClaimNothing(worker) => self.claim(worker).await,
             Action::Crash(_) => Answer::Silence,
             Action::WorkerDied(worker) => {
                 rescue::worker_died(db, self.workers[worker]).await.expect("told");
@@ -77,6 +82,10 @@ impl<'a> Walk<'a> {
         cancel::request(&self.base.db, self.job).await.expect("asked");
         rows::end_patience(&self.base.db, self.job).await;
         rescue::sweep(&self.base.db).await.expect("swept");
+        let mut conn = self.base.db.connection().await.expect("a connection");
+        for id in self.workers.into_iter().chain([self.slot]) {
+            workers::stopped(&mut conn, id).await.expect("stopped");
+        }
     }
 
     /// What is asked with a lease in hand.
@@ -91,6 +100,10 @@ impl<'a> Walk<'a> {
             Action::Look(_) => standing(lease::look(db, claim).await.expect("asked")),
             Action::Tell(_) if lease::tell_event(db, claim, "said", &json!({})).await.expect("asked") => Answer::Told,
             Action::Tell(_) => Answer::NotTold,
+            Action::Keep(_) if lease::keep_checkpoint(db, claim, b"further", true).await.expect("asked") => {
+                Answer::Kept
+            }
+            Action::Keep(_) => Answer::NotKept,
             Action::Complete(..) => match or_lost(complete(db, claim, &brings(claim.kind)).await) {
                 None => Answer::LeaseLost,
                 Some(Completion::Stored) => Answer::Stored,
@@ -110,11 +123,10 @@ impl<'a> Walk<'a> {
     /// Only the first transaction of a claim; the second is a step of its own.
     async fn claim(&mut self, worker: usize) -> Answer {
         let mut conn = self.base.db.connection().await.expect("a connection");
-        let claimed = claims::claim(&mut conn, self.workers[worker], RULES).await;
-        let Some(claims::ClaimRow { id, job, kind, block, attempt, lease, rescued }) = claimed.expect("claims") else {
-            return Answer::Nothing;
-        };
-        self.claims[worker] = Some((Claim { task: id, job, kind, block, attempt, lease }, rescued));
+        let claimed = claims::claim(&mut conn, self.workers[worker], OURS).await;
+        let Some(row) = claimed.expect("claims") else { return Answer::Nothing };
+        let rescued = row.rescued;
+        self.claims[worker] = Some((Claim::from(row), rescued));
         Answer::Claimed
     }
 
@@ -144,7 +156,7 @@ impl<'a> Walk<'a> {
     }
 
     async fn sweep(&self) -> Answer {
-        match rescue::sweep(&self.base.db).await.expect("swept") {
+        match rescue::sweep_by(&self.base.db, OURS).await.expect("swept") {
             0 => Answer::Nothing,
             ended => {
                 assert_eq!(ended, 1, "there is one job");
@@ -154,7 +166,7 @@ impl<'a> Walk<'a> {
     }
 
     async fn replace(&mut self, worker: usize) -> Answer {
-        self.workers[worker] = self.base.worker().await;
+        self.workers[worker] = self::worker(self.base, self.slot).await;
         Answer::Silence
     }
 
@@ -165,6 +177,13 @@ impl<'a> Walk<'a> {
         let mut placed = all.iter().zip(rows::places(all.iter().map(|task| task.kind)));
         placed.find(|(_, at)| *at == place).expect("it is there").0.id
     }
+}
+
+async fn worker(base: &Database, slot: WorkerId) -> WorkerId {
+    let id = base.worker().await;
+    let mut conn = base.db.connection().await.expect("a connection");
+    workers::take_slot(&mut conn, id, slot).await.expect("taken");
+    id
 }
 
 /// `None` where the lease was lost.

@@ -9,24 +9,29 @@ use super::step::{Event, Step};
 impl Rules {
     /// Whether `tasks::claim` may take a task. Rows that others are busy with are skipped, so it may be any of these.
     pub fn is_claimable(&self, state: &State, task: usize) -> bool {
-        let Task { state: task, attempt, ran_out, waits, .. } = state.tasks[task];
+        let Task { state: task, crashes, ran_out, waits, progressed, .. } = state.tasks[task];
+        let crashes_left = progressed || crashes + 1 < self.bounds.crashes || self.lack(Mutant::ClaimIgnoresCrashes);
         let is_there = match task {
             TaskState::Ready => !waits,
-            TaskState::Running => ran_out || self.lack(Mutant::ClaimTakesLiveLease),
+            TaskState::Running => (ran_out && !waits || self.lack(Mutant::ClaimTakesLiveLease)) && crashes_left,
             TaskState::Done => self.lack(Mutant::ClaimTakesDoneTask),
             _ => false,
         };
         let job = &state.job;
-        is_there
-            && (attempt < self.bounds.attempts || self.lack(Mutant::ClaimIgnoresAttempts))
-            && (!job.status.is_done() && !job.cancel_requested && !job.late)
+        is_there && !job.status.is_done() && !job.cancel_requested && !job.late
     }
 
     pub(super) fn claim(&self, step: &mut Step, worker: usize, task: usize) {
         let row = &mut step.state.tasks[task];
         let rescued = row.state == TaskState::Running;
+        let (progressed, keeps) = (row.progressed, self.lack(Mutant::ClaimKeepsProgress));
+        match rescued {
+            false => row.attempt += 1,
+            true if progressed && !self.lack(Mutant::CrashIgnoresProgress) => (row.attempt, row.crashes) = (1, 0),
+            true => row.crashes += u8::from(!self.lack(Mutant::ClaimCountsNoCrash)),
+        }
         row.leave(TaskState::Running);
-        row.attempt += 1;
+        row.progressed = progressed && keeps;
         row.lease += u8::from(!self.lack(Mutant::ClaimKeepsLeaseNumber));
         let lease = row.lease;
         step.state.workers[worker] = Worker { role: Role::Claimed, task: task as u8, lease, rescued };
@@ -56,7 +61,8 @@ impl Rules {
     pub(super) fn renew(&self, step: &mut Step, worker: usize) {
         let is_running = step.state.task_of(worker).state == TaskState::Running;
         if step.state.holds(worker) || is_running && self.lack(Mutant::RenewWithoutFence) {
-            step.state.task_of(worker).ran_out = false;
+            let task = step.state.task_of(worker);
+            (task.ran_out, task.waits) = (false, false);
         }
         self.look(step, worker);
     }
@@ -76,6 +82,18 @@ impl Rules {
             step.answer(Answer::Told);
         } else {
             step.answer(Answer::NotTold);
+        }
+    }
+
+    /// A worker does not look at the answer here either. After progress a crash makes nobody wait.
+    pub(super) fn keep(&self, step: &mut Step, worker: usize) {
+        let is_running = step.state.task_of(worker).state == TaskState::Running;
+        if step.state.holds(worker) || is_running && self.lack(Mutant::KeepWithoutFence) {
+            let task = step.state.task_of(worker);
+            (task.progressed, task.waits) = (true, false);
+            step.answer(Answer::Kept);
+        } else {
+            step.answer(Answer::NotKept);
         }
     }
 
@@ -126,11 +144,15 @@ impl Rules {
         }
         step.event(Event::TaskFailed);
         // The worker compares the attempt of its claim, which is the row's as long as it holds the lease.
-        let again =
-            step.state.task_of(worker).attempt < self.bounds.attempts || self.lack(Mutant::RetryIgnoresAttempts);
+        let task = step.state.task_of(worker);
+        let forgiven = task.progressed && !self.lack(Mutant::FailIgnoresProgress);
+        let again = forgiven || task.attempt < self.bounds.attempts || self.lack(Mutant::RetryIgnoresAttempts);
         if may_pass && again {
-            step.state.task_of(worker).leave(TaskState::Ready);
-            step.state.task_of(worker).waits = true;
+            if forgiven {
+                (task.attempt, task.crashes) = (0, 0);
+            }
+            task.leave(TaskState::Ready);
+            task.waits = true;
             return leave(step, worker, Answer::Retried);
         }
         step.state.task_of(worker).leave(TaskState::Failed);
@@ -144,8 +166,12 @@ impl Rules {
             return leave(step, worker, Answer::LeaseLost);
         }
         let task = step.state.task_of(worker);
+        if task.progressed {
+            (task.attempt, task.crashes) = (0, 0);
+        } else {
+            task.attempt -= u8::from(!self.lack(Mutant::ReleaseSpendsAttempt));
+        }
         task.leave(TaskState::Ready);
-        task.attempt -= u8::from(!self.lack(Mutant::ReleaseSpendsAttempt));
         step.event(Event::TaskReleased);
         leave(step, worker, Answer::Released);
     }

@@ -1,0 +1,53 @@
+//! What a worker has to show before it registers: its device computes, and ONNX Runtime runs a network. A worker without them would
+//! fail every task that it takes, and faster than any other worker does one.
+
+use std::time::Duration;
+
+use crate::compress::onnxruntime::{self, OnnxRuntimeError};
+use crate::exec::{self, Device, ExecError};
+
+/// How long it may take: a GPU that hangs is as good as none. Loading CUDA takes seconds, on a busy host many of them.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Exit code of a worker that cannot compute. Its supervisor tells it from a crash.
+pub const CANNOT_COMPUTE: u8 = 3;
+
+/// Why a worker cannot compute, with the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// The device does not open, fails, or computes something else.
+    #[error(transparent)]
+    Device(#[from] ExecError),
+    /// Latency cannot be measured, nor an export be checked.
+    #[error(transparent)]
+    Runtime(#[from] OnnxRuntimeError),
+    /// A panic on the way.
+    #[error("{device} cannot be used: {panic}")]
+    Panicked {
+        /// What was tried.
+        device: Device,
+        /// What the panic says.
+        panic: tokio::task::JoinError,
+    },
+    /// No answer.
+    #[error("{device} cannot be used: it computes nothing within {} s; check the host's load, and a GPU with `nvidia-smi`", PATIENCE.as_secs())]
+    Hangs {
+        /// What was tried.
+        device: Device,
+    },
+}
+
+/// Opens the device and computes on it, and runs a network in ONNX Runtime.
+///
+/// # Errors
+/// As [`DoorError`].
+pub(super) async fn prove(device: Device) -> Result<(), DoorError> {
+    let proof = tokio::task::spawn_blocking(move || {
+        exec::prove(device)?;
+        Ok(onnxruntime::prove()?)
+    });
+    match tokio::time::timeout(PATIENCE, proof).await {
+        Ok(proved) => proved.unwrap_or_else(|panic| Err(DoorError::Panicked { device, panic })),
+        Err(_) => Err(DoorError::Hangs { device }),
+    }
+}
