@@ -11,7 +11,7 @@ use practised::jobs::claim::{Claim, RULES, begin, claim};
 use practised::jobs::complete::{Completion, complete};
 use practised::jobs::fail::{Verdict, fail};
 use practised::jobs::lease::{self, Standing};
-use practised::jobs::{AGEING, JobsError, rescue, store};
+use practised::jobs::{JobsError, store};
 use practised::problem::{Code, Problem};
 use serde_json::json;
 
