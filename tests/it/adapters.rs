@@ -78,7 +78,7 @@ impl<'a> Adapted<'a> {
     }
 }
 
-/// Kernels and biases of a graph that several nodes read.
+/// Constants of a graph that several nodes read.
 fn shared(student: &Student) -> usize {
     let names: Vec<&String> = student.graph.nodes.iter().flat_map(|node| &node.inputs).collect();
     let floats = student.graph.initializers.iter().filter(|(_, data)| data.dtype.is_float() && data.len() > 1);
