@@ -66,7 +66,7 @@ fn print(analysis: &Analysis) {
             match (&block.reason, block.also.as_slice()) {
                 (Some(reason), _) => reason.clone(),
                 (None, []) => String::new(),
-                (None, also) => format!("(together with {}, which has the same weights)", also.join(", ")),
+                (None, also) => format!("(same weights as {}: all go or none)", also.join(", ")),
             },
         ]);
     }

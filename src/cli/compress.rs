@@ -190,7 +190,8 @@ fn print(report: &Report) {
         None => significant(quality.feature_loss),
     };
     row("feature loss", [String::new(), loss(&quality.before_finetune), loss(&quality.after)]);
-    let error = |error: Option<f64>| error.map_or_else(String::new, |share| format!("{} of a constant's", significant(share)));
+    let error =
+        |error: Option<f64>| error.map_or_else(String::new, |share| format!("{} of a constant's", significant(share)));
     for output in &quality.outputs {
         let cells = [String::new(), error(output.error_before_finetune), error(output.error)];
         row(&format!("error of {:?}", output.name), cells);

@@ -68,6 +68,13 @@ pub struct BlockInfo {
     pub also: Vec<String>,
 }
 
+impl BlockInfo {
+    /// Whether this is the name of the block in one of its places.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name == name || self.also.iter().any(|place| place == name)
+    }
+}
+
 /// Reads a network and finds its blocks. Unsupported operators are all reported at once.
 pub fn analyse(model: &[u8]) -> Result<Analysis, CompressError> {
     super::network::Network::load(model).map(|network| network.analysis())

@@ -63,21 +63,56 @@ const FEWEST_INPUTS: usize = 8;
 
 /// Words in names that speak for classes.
 const FOR: &[&str] = &[
-    "logit", "logits", "prob", "probs", "probability", "probabilities", "softmax", "class", "classes", "cls", "classifier",
+    "logit",
+    "logits",
+    "prob",
+    "probs",
+    "probability",
+    "probabilities",
+    "softmax",
+    "class",
+    "classes",
+    "cls",
+    "classifier",
     "classification",
 ];
 
 /// Words in names that speak for something else.
 const AGAINST: &[&str] = &[
-    "embedding", "embeddings", "embed", "emb", "feature", "features", "feat", "descriptor", "latent", "landmark", "landmarks",
-    "keypoint", "keypoints", "kpts", "points", "box", "boxes", "bbox", "coords", "coordinates", "pose", "angle", "angles",
-    "offset", "offsets", "regression", "reg",
+    "embedding",
+    "embeddings",
+    "embed",
+    "emb",
+    "feature",
+    "features",
+    "feat",
+    "descriptor",
+    "latent",
+    "landmark",
+    "landmarks",
+    "keypoint",
+    "keypoints",
+    "kpts",
+    "points",
+    "box",
+    "boxes",
+    "bbox",
+    "coords",
+    "coordinates",
+    "pose",
+    "angle",
+    "angles",
+    "offset",
+    "offsets",
+    "regression",
+    "reg",
 ];
 
 /// What a folded graph and the metadata of its file tell about an output.
 pub fn told(graph: &Graph, output: &str, metadata: &[(String, String)]) -> Told {
     let end = End::of(graph, output);
-    let words = |names: &[&str], of: &[&str]| names.iter().any(|name| tokens(name).any(|word| of.contains(&word.as_str())));
+    let words =
+        |names: &[&str], of: &[&str]| names.iter().any(|name| tokens(name).any(|word| of.contains(&word.as_str())));
     let mut names = vec![output];
     names.extend(end.node.iter().flat_map(|node| [node.name.as_str(), node.scope.as_str()]));
     names.extend(end.node.iter().filter_map(|node| node.input(1)));
@@ -104,7 +139,7 @@ pub fn of(network: &Network) -> Told {
 
 /// What speaks for classes, of what the file tells, the teacher's answers about some images, (n, k), and the labels of those.
 pub fn decide(told: Told, answers: &Tensor, labels: &[Option<u32>]) -> Result<Option<Evidence>, CompressError> {
-    let Some(top) = top_classes(answers)? else { return Ok(None) };
+    let Some(top) = top_classes(answers)?.filter(|_| answers.is_floating_point()) else { return Ok(None) };
     if let Told::Classes(evidence) = told {
         return Ok(Some(evidence));
     }
@@ -119,7 +154,8 @@ fn beats_chance(top: &[i64], labels: &[Option<u32>]) -> bool {
     let pairs: Vec<(i64, i64)> =
         top.iter().zip(labels).filter_map(|(top, label)| label.map(|label| (*top, i64::from(label)))).collect();
     let share = |count: usize| count as f64 / pairs.len() as f64;
-    let by_chance = pairs.iter().map(|(_, label)| share(pairs.iter().filter(|(top, _)| top == label).count())).sum::<f64>();
+    let by_chance =
+        pairs.iter().map(|(_, label)| share(pairs.iter().filter(|(top, _)| top == label).count())).sum::<f64>();
     let hits = pairs.iter().filter(|(top, label)| top == label).count();
     !pairs.is_empty() && Figure::share(hits, pairs.len()).low.is_some_and(|low| low > by_chance / pairs.len() as f64)
 }
@@ -171,7 +207,9 @@ fn over(graph: &Graph, node: &Node) -> Option<usize> {
 /// The words of a name, in lower case: `classifier.1.weight` is `classifier`, `1` and `weight`.
 fn tokens(name: &str) -> impl Iterator<Item = String> {
     let parts = name.split(|letter: char| !letter.is_ascii_alphanumeric());
-    parts.filter(|part| !part.is_empty()).map(|part| part.trim_end_matches(|c: char| c.is_ascii_digit()).to_ascii_lowercase())
+    parts
+        .filter(|part| !part.is_empty())
+        .map(|part| part.trim_end_matches(|c: char| c.is_ascii_digit()).to_ascii_lowercase())
 }
 
 fn names_classes(metadata: &[(String, String)]) -> bool {

@@ -3,6 +3,9 @@
 //! A mean squared error by itself says nothing: 0.0002 is next to nothing of features around 1, and all there is of heat maps that
 //! are 0 almost everywhere. The best constant answer is the teacher's mean over the images, element by element, and its error is
 //! the teacher's variance over them.
+//!
+//! Of whole numbers and truth values (labels, masks) the error is the share of elements that differ, and the best constant answer is
+//! the most frequent one.
 
 use tch::{Kind, Tensor};
 
@@ -41,9 +44,9 @@ pub fn constant_loss(features: &[Tensor]) -> Result<Option<f64>, CompressError> 
 pub struct OutputErrors {
     /// Name of the output.
     pub name: String,
-    /// Mean squared error of the best constant answer; 0 if the teacher always says the same, `None` for fewer than two images.
+    /// Error of the best constant answer; 0 if the teacher always says the same, `None` for fewer than two images.
     pub constant: Option<f64>,
-    /// Mean squared error of each student, in their order.
+    /// Error of each student, in their order.
     pub errors: Vec<f64>,
 }
 
@@ -67,31 +70,92 @@ pub fn of_outputs(
     let all: Vec<&Student> = std::iter::once(teacher).chain(students.iter().copied()).collect();
     let executors = all.iter().map(|student| Executor::new(&student.graph, &[input], &names));
     let executors = executors.collect::<Result<Vec<_>, _>>()?;
-    let mut sums: Vec<Option<Sums>> = names.iter().map(|_| None).collect();
+    let mut sums: Vec<Option<Counted>> = names.iter().map(|_| None).collect();
     for chunk in indices.chunks(samples.evaluation_batch()) {
         let images = samples.select(chunk)?;
         let mut answers = Vec::with_capacity(all.len());
         for (student, executor) in all.iter().zip(&executors) {
             let images = images.f_to_device(student.params.device())?;
             let values = tch::no_grad(|| executor.run(&student.params, &[(input, &images)], &RunOptions::INFERENCE))?;
-            answers.push(values.iter().map(on_cpu).collect::<Result<Vec<_>, _>>()?);
+            answers
+                .push(values.iter().map(|value| value.f_to_device(tch::Device::Cpu)).collect::<Result<Vec<_>, _>>()?);
         }
         let (of_teacher, of_students) = answers.split_first().expect("the teacher's");
         for (at, sum) in sums.iter_mut().enumerate() {
             let of_students: Vec<&Tensor> = of_students.iter().map(|values| &values[at]).collect();
             let sum = match sum {
                 Some(sum) => sum,
-                None => sum.insert(Sums::new(&of_teacher[at], students.len())?),
+                None => sum.insert(Counted::new(&of_teacher[at], students.len())?),
             };
             sum.add(&of_teacher[at], &of_students)?;
         }
     }
-    let done = |(name, sums): (&&str, Option<Sums>)| sums.map(|sums| sums.errors(name)).transpose();
-    names.iter().zip(sums).filter_map(|of| done(of).transpose()).collect()
+    names.iter().zip(sums).filter_map(|(name, sums)| sums.map(|sums| sums.errors(name))).collect()
 }
 
-fn on_cpu(value: &Tensor) -> Result<Tensor, tch::TchError> {
-    value.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Double)
+/// What has been seen of an output so far.
+enum Counted {
+    Numbers(Sums),
+    Labels(Labels),
+}
+
+impl Counted {
+    fn new(answers: &Tensor, students: usize) -> Result<Self, CompressError> {
+        Ok(match answers.is_floating_point() {
+            true => Self::Numbers(Sums::new(&answers.f_to_kind(Kind::Double)?, students)?),
+            false => Self::Labels(Labels { teacher: Vec::new(), differing: vec![0.0; students] }),
+        })
+    }
+
+    fn add(&mut self, teacher: &Tensor, students: &[&Tensor]) -> Result<(), CompressError> {
+        match self {
+            Self::Numbers(sums) => {
+                let wide = students.iter().map(|student| student.f_to_kind(Kind::Double));
+                let wide = wide.collect::<Result<Vec<_>, _>>()?;
+                sums.add(&teacher.f_to_kind(Kind::Double)?, &wide.iter().collect::<Vec<_>>())
+            }
+            Self::Labels(labels) => labels.add(teacher, students),
+        }
+    }
+
+    fn errors(self, name: &str) -> Result<OutputErrors, CompressError> {
+        match self {
+            Self::Numbers(sums) => sums.errors(name),
+            Self::Labels(labels) => labels.errors(name),
+        }
+    }
+}
+
+/// Whole numbers: all of the teacher's are kept, because the most frequent ones cannot be told from sums.
+struct Labels {
+    teacher: Vec<Tensor>,
+    /// Elements of each student's that differ.
+    differing: Vec<f64>,
+}
+
+impl Labels {
+    fn add(&mut self, teacher: &Tensor, students: &[&Tensor]) -> Result<(), CompressError> {
+        for (sum, student) in self.differing.iter_mut().zip(students) {
+            *sum += differing(student, teacher)?;
+        }
+        self.teacher.push(teacher.f_to_kind(Kind::Int)?);
+        Ok(())
+    }
+
+    fn errors(self, name: &str) -> Result<OutputErrors, CompressError> {
+        let all = Tensor::f_cat(&self.teacher, 0)?;
+        let count = all.numel().max(1) as f64;
+        let (most_frequent, _) = all.f_mode(0, true)?;
+        let of_constant = differing(&most_frequent.f_expand_as(&all)?, &all)? / count;
+        let constant = (all.size()[0] > 1).then_some(of_constant);
+        let errors = self.differing.iter().map(|sum| sum / count).collect();
+        Ok(OutputErrors { name: name.to_owned(), constant, errors })
+    }
+}
+
+/// How many elements differ.
+fn differing(a: &Tensor, b: &Tensor) -> Result<f64, CompressError> {
+    Ok(a.f_ne_tensor(b)?.f_sum(Kind::Double)?.f_double_value(&[])?)
 }
 
 /// Sums over images, f64, as far as the teacher's answers are finite.
@@ -129,10 +193,15 @@ impl Sums {
 
     fn errors(self, name: &str) -> Result<OutputErrors, CompressError> {
         let count = self.finite.max(1.0);
-        let about_mean = self.squares - self.sum.f_square()?.f_sum(Kind::Double)?.f_double_value(&[])? / self.images as f64;
+        let about_mean =
+            self.squares - self.sum.f_square()?.f_sum(Kind::Double)?.f_double_value(&[])? / self.images as f64;
         let varies = about_mean > CONSTANT * self.size;
         let constant = (self.images > 1).then_some(if varies { about_mean / count } else { 0.0 });
-        Ok(OutputErrors { name: name.to_owned(), constant, errors: self.errors.iter().map(|sum| sum / count).collect() })
+        Ok(OutputErrors {
+            name: name.to_owned(),
+            constant,
+            errors: self.errors.iter().map(|sum| sum / count).collect(),
+        })
     }
 }
 
@@ -147,7 +216,7 @@ mod tests {
     use super::*;
 
     fn sums(teacher: &Tensor, students: &[&Tensor]) -> OutputErrors {
-        let mut sums = Sums::new(teacher, students.len()).expect("computes");
+        let mut sums = Counted::new(teacher, students.len()).expect("computes");
         let half = teacher.size()[0] / 2;
         for (begin, count) in [(0, half), (half, teacher.size()[0] - half)] {
             let part = |value: &Tensor| value.narrow(0, begin, count);
@@ -161,13 +230,24 @@ mod tests {
     fn the_best_constant_answer_has_a_share_of_one_and_any_other_more() {
         tch::manual_seed(1);
         // Next to nothing, around a large offset.
-        let teacher = (Tensor::randn([9, 5], (Kind::Double, tch::Device::Cpu)) * 1e-3 + 100.0).set_requires_grad(false);
+        let teacher = (Tensor::randn([9, 5], (Kind::Double, tch::Device::Cpu)) * 1e-3 + 10.0).set_requires_grad(false);
         let mean = teacher.mean_dim([0].as_slice(), true, Kind::Double).expand([9, 5], false);
         let zeros = teacher.zeros_like();
         let found = sums(&teacher, &[&teacher, &mean, &zeros]);
         assert_eq!(found.share(0), Some(0.0));
         assert!((found.share(1).expect("a share") - 1.0).abs() < 1e-6, "{found:?}");
         assert!(found.share(2).expect("a share") > 1e6, "{found:?}");
+    }
+
+    #[test]
+    fn labels_differ_or_not() {
+        let teacher = Tensor::from_slice(&[3i64, 3, 3, 7, 9, 3]).view([6, 1]);
+        let half_right = Tensor::from_slice(&[3i64, 3, 3, 3, 9, 4]).view([6, 1]);
+        let always = Tensor::full([6, 1], 3, (Kind::Int64, tch::Device::Cpu));
+        let found = sums(&teacher, &[&teacher, &half_right, &always]);
+        assert_eq!(found.constant, Some(2.0 / 6.0));
+        assert_eq!([0, 1, 2].map(|student| found.share(student)), [Some(0.0), Some(1.0), Some(1.0)]);
+        assert_eq!(sums(&always, &[&teacher]).share(0), None, "one label all over");
     }
 
     #[test]

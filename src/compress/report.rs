@@ -255,12 +255,14 @@ pub struct Quality {
 }
 
 /// How well a student's output stands in for its teacher's, on the images that quality is measured on. Errors are mean squared
-/// errors as a share of what the best constant answer has: 0 is the teacher, 1 no better than always saying the same.
+/// errors (of labels, the share of elements that differ) as a share of what the best constant answer has: 0 is the teacher, 1 no
+/// better than always saying the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutputQuality {
     /// Name of the output.
     pub name: String,
-    /// Mean squared error of the best constant answer, in the output's own unit; absent with a single image.
+    /// Mean squared error of the best constant answer, in the output's own unit (of labels, the share of elements that differ);
+    /// absent with a single image.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub constant: Option<f64>,
     /// Error of the student as dropped; absent if the teacher always says the same, and with a single image.

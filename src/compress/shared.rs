@@ -111,7 +111,9 @@ fn class_key(
 pub fn stored(file: &Graph, folded: &Graph) -> usize {
     let producers = file.producers();
     let root = |mut name: String| {
-        while let Some(node) = producers.get(name.as_str()).map(|at| &file.nodes[*at]).filter(|node| node.is("Identity")) {
+        while let Some(node) =
+            producers.get(name.as_str()).map(|at| &file.nodes[*at]).filter(|node| node.is("Identity"))
+        {
             name.clone_from(&node.inputs[0]);
         }
         name

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{ServiceError, faults, models};
-use crate::compress::analyse::Analysis;
+use crate::compress::analyse::{Analysis, BlockInfo};
 use crate::compress::companions::{self, InputFault};
 use crate::compress::config::{self, FieldProblem, JobConfig};
 use crate::db::models::ModelRow;
@@ -103,11 +103,10 @@ impl Submission {
     /// The blocks that may be dropped: droppable and not excluded.
     fn blocks(&self, model: &ModelRow, analysis: &Analysis) -> Result<Vec<String>, ServiceError> {
         self.check_excluded(analysis)?;
-        let droppable: Vec<&str> =
-            analysis.blocks.iter().filter(|block| block.droppable).map(|block| block.name.as_str()).collect();
-        let excluded = |name: &&str| self.config.exclude_blocks.iter().any(|excluded| excluded == name);
+        let droppable: Vec<&BlockInfo> = analysis.blocks.iter().filter(|block| block.droppable).collect();
+        let excluded = |block: &BlockInfo| self.config.exclude_blocks.iter().any(|name| block.is_named(name));
         let left: Vec<String> =
-            droppable.iter().filter(|name| !excluded(name)).map(|name| (*name).to_owned()).collect();
+            droppable.iter().filter(|block| !excluded(block)).map(|block| block.name.clone()).collect();
         if droppable.is_empty() {
             return Err(nothing_droppable(model, analysis).into());
         }
@@ -120,7 +119,7 @@ impl Submission {
     }
 
     fn check_excluded(&self, analysis: &Analysis) -> Result<(), ServiceError> {
-        let known = |name: &str| analysis.blocks.iter().any(|block| block.name == name);
+        let known = |name: &str| analysis.blocks.iter().any(|block| block.is_named(name));
         let unknown = self.config.exclude_blocks.iter().enumerate().filter(|(_, name)| !known(name));
         let faults: Vec<Fault> = unknown
             .map(|(index, name)| Fault {

@@ -83,7 +83,8 @@ fn classes_keep_their_agreement_and_say_what_shows_them() {
     for (ops, output, evidence) in
         [(&["Softmax"][..], "output", "softmax"), (&["LogSoftmax"], "features", "softmax"), (&[], "probs", "name")]
     {
-        let desk = desk(&ending_in(ops, output), few_steps());
+        let job = json!({"target": {"blocks": 1}, "finetune": null, "seed": 3});
+        let desk = desk(&ending_in(ops, output), job);
         let report = desk.json(&COMPRESS);
         assert_eq!(report["quality"]["classes_by"], evidence, "{report}");
         assert!(report["quality"]["agreement"]["value"].is_f64(), "{report}");
@@ -216,7 +217,8 @@ fn without_any_recovery_blocks_are_ranked_by_the_plain_drop_and_low_agreement_is
     assert!(!scored.is_empty(), "{report}");
     for block in scored {
         let number = |value: &Value| value.as_f64().expect("a number");
-        let plain = number(&block["recoverability"]["plain"]["held_out"]) / number(&block["latency_reduction"]["value"]);
+        let plain =
+            number(&block["recoverability"]["plain"]["held_out"]) / number(&block["latency_reduction"]["value"]);
         assert!((number(&block["score"]) / plain - 1.0).abs() < 1e-9, "{block}");
     }
     let agreement = report["quality"]["agreement"]["value"].as_f64().expect("an agreement");

@@ -241,11 +241,7 @@ fn reproduce(bench: &Bench, student: &[u8], onnxruntime: Option<String>) -> Repr
     }
 }
 
-fn artifacts(
-    report: &Report,
-    samples: &latency::Samples,
-    students: Students,
-) -> Result<Vec<Artifact>, CompressError> {
+fn artifacts(report: &Report, samples: &latency::Samples, students: Students) -> Result<Vec<Artifact>, CompressError> {
     let artifact = |name: &str, media_type: &str, bytes: Vec<u8>| Artifact {
         name: name.into(),
         media_type: media_type.into(),
