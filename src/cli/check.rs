@@ -63,7 +63,11 @@ fn print(analysis: &Analysis) {
             if block.droppable { "yes" } else { "no" }.into(),
             block.macs.to_string(),
             block.parameters.to_string(),
-            block.reason.clone().unwrap_or_default(),
+            match (&block.reason, block.also.as_slice()) {
+                (Some(reason), _) => reason.clone(),
+                (None, []) => String::new(),
+                (None, also) => format!("(same weights as {}: all go or none)", also.join(", ")),
+            },
         ]);
     }
     println!("\n{table}");

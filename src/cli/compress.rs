@@ -9,7 +9,7 @@ use crate::compress::config::{self, JobConfig};
 use crate::compress::latency::Probe;
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::pipeline::{self, Bench, Costs, Exported};
-use crate::compress::report::{Figure, Report};
+use crate::compress::report::{Figure, Quality, Report};
 use crate::exec::{self, Device};
 
 use super::failure::{Failure, finish};
@@ -118,8 +118,7 @@ fn run_steps(bench: &Bench, config: &JobConfig, progress: &Progress) -> Result<E
         &scores,
         &selection,
         &tuned.summary,
-        &tuned.student,
-        &tuned.before_finetune,
+        tuned.students(),
         &Costs::default(),
         progress,
     )?;
@@ -156,6 +155,15 @@ fn job(args: &Args) -> Result<Map<String, Value>, Failure> {
     Ok(body)
 }
 
+/// Three digits of a number, however small it is.
+fn significant(value: f64) -> String {
+    match value.abs() {
+        size if size == 0.0 || size >= 1e6 => format!("{value:.3e}").replace("0.000e0", "0"),
+        size if size < 1e-3 => format!("{value:.2e}"),
+        size => format!("{value:.*}", (2 - size.log10().floor() as i32).max(0) as usize),
+    }
+}
+
 fn print(report: &Report) {
     let percent = |figure: &Figure| match (figure.low, figure.high) {
         (Some(low), Some(high)) => {
@@ -177,8 +185,17 @@ fn print(report: &Report) {
         let what = if quality.images_from.is_made() { "agreement on made pictures" } else { "agreement" };
         row(what, [String::new(), percent(&before), percent(&after)]);
     }
-    let loss = |loss: f64| format!("{loss:.4}");
-    row("feature loss", [String::new(), loss(quality.before_finetune.feature_loss), loss(quality.after.feature_loss)]);
+    let loss = |quality: &Quality| match quality.feature_share {
+        Some(share) => format!("{} ({} of a constant's)", significant(quality.feature_loss), significant(share)),
+        None => significant(quality.feature_loss),
+    };
+    row("feature loss", [String::new(), loss(&quality.before_finetune), loss(&quality.after)]);
+    let error =
+        |error: Option<f64>| error.map_or_else(String::new, |share| format!("{} of a constant's", significant(share)));
+    for output in &quality.outputs {
+        let cells = [String::new(), error(output.error_before_finetune), error(output.error)];
+        row(&format!("error of {:?}", output.name), cells);
+    }
     row(
         "parameters",
         [report.size.teacher.parameters.to_string(), String::new(), report.size.student.parameters.to_string()],
@@ -186,5 +203,16 @@ fn print(report: &Report) {
     println!("{:?}: dropped {}\n\n{table}", report.outcome, report.dropped_blocks.join(", "));
     for warning in &report.warnings {
         println!("note: {}", warning.detail);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::significant;
+
+    #[test]
+    fn small_numbers_keep_their_digits() {
+        let written = [0.000_402, 0.000_02, 0.0123, 0.5, 12.34, 1234.5, 0.0].map(significant);
+        assert_eq!(written, ["4.02e-4", "2.00e-5", "0.0123", "0.500", "12.3", "1234", "0"]);
     }
 }

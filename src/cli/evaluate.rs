@@ -77,5 +77,8 @@ fn print(evaluation: &Evaluation) {
     share("top-1 teacher", evaluation.top1.map(|top1| top1.teacher));
     share("top-1 student", evaluation.top1.map(|top1| top1.student));
     table.row(vec!["output MSE".into(), format!("{:.4e}", evaluation.output_mse), String::new()]);
+    if let Some(share) = evaluation.output_share {
+        table.row(vec!["of a constant answer's".into(), format!("{share:.3e}"), String::new()]);
+    }
     println!("{} images, {} of them labelled\n\n{table}", evaluation.images, evaluation.labelled);
 }

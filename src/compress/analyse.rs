@@ -63,6 +63,16 @@ pub struct BlockInfo {
     pub macs: u64,
     /// Parameters of the branch.
     pub parameters: u64,
+    /// The other places in which the same weights stand, which go together with it; their multiply-accumulates are in `macs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
+}
+
+impl BlockInfo {
+    /// The names of the block in all of its places.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name).chain(&self.also).map(String::as_str)
+    }
 }
 
 /// Reads a network and finds its blocks. Unsupported operators are all reported at once.

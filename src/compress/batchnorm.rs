@@ -5,19 +5,24 @@
 //! starts as the identity: its running statistics are what the teacher's convolution puts out on the images fitted on, its
 //! scale and shift undo them. Kernel rows are brought to one norm, with the scale taken back behind the convolution,
 //! because folding has left some rows with tiny kernels that one step would overrun. On export all of it is folded back.
+//!
+//! Convolutions that share a kernel share the BatchNormalization that is made behind them, with the statistics of all places
+//! together; if they cannot, there is none.
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
 use tch::{Kind, Tensor};
 
 use crate::exec::{Executor, RunOptions};
 use crate::graph::{Attribute, Graph, Node};
 
 use super::CompressError;
-use super::edit::{own_bias, own_input, position, set_weight, wide};
+use super::edit::{own_bias, own_inputs, position, set_weight, wide};
 use super::layer::has_constant_parameters;
 use super::network::Network;
 use super::samples::Samples;
+use super::shared;
 use super::student::Student;
 use super::trainable::ahead_of;
 
@@ -30,11 +35,13 @@ pub struct Made {
     pub conv: String,
     /// First output of the BatchNormalization.
     pub output: String,
+    /// What its parameters are called after: the first of those that share them.
+    pub parameters: String,
 }
 
 impl Made {
     fn parameter(&self, which: &str) -> String {
-        format!("{}/{which}", self.output)
+        format!("{}/{which}", self.parameters)
     }
 }
 
@@ -42,6 +49,23 @@ impl Made {
 struct Statistics {
     mean: Tensor,
     variance: Tensor,
+    /// Images and positions that they are of.
+    count: f64,
+}
+
+impl Statistics {
+    /// Of several values together; there is at least one.
+    fn of_all<'s>(mut each: impl Iterator<Item = &'s Self>) -> Self {
+        let first = each.next().expect("statistics of something");
+        let start = Self { mean: &first.mean * 1.0, variance: &first.variance * 1.0, count: first.count };
+        each.fold(start, |all, more| {
+            let count = all.count + more.count;
+            let (of_all, of_more) = (all.count / count, more.count / count);
+            let mean = &all.mean * of_all + &more.mean * of_more;
+            let apart = (&all.mean - &more.mean).square() * (of_all * of_more);
+            Self { variance: all.variance * of_all + &more.variance * of_more + apart, mean, count }
+        })
+    }
 }
 
 /// A copy of the student with a BatchNormalization behind every convolution ahead of the taps that has none. In evaluation
@@ -67,9 +91,9 @@ pub fn make_behind(
     let convs = bare_convolutions(&new.graph, &new.taps, first);
     let statistics = statistics(network, source, samples, &convs)?;
     let mut made = Vec::new();
-    for conv in convs {
-        let statistics = &statistics[&conv];
-        made.push(make_one(&mut new, conv, statistics)?);
+    for places in sharing(&new.graph, convs) {
+        let statistics = Statistics::of_all(places.iter().map(|conv| &statistics[conv]));
+        made.extend(make_one(&mut new, places, &statistics)?);
     }
     Ok((new, made))
 }
@@ -93,9 +117,9 @@ pub fn renew(
         return Ok(());
     }
     let statistics = statistics(network, student, samples, &inputs)?;
-    for (norm, input) in norms {
-        let even = refitted.contains(&input) && is_convolution(&student.graph, &input);
-        renew_one(student, &norm, &statistics[&input], even)?;
+    for places in sharing_norms(&student.graph, norms) {
+        let now = Statistics::of_all(places.iter().map(|(_, input)| &statistics[input]));
+        renew_one(student, &places, &now, refitted)?;
     }
     Ok(())
 }
@@ -105,18 +129,51 @@ fn is_convolution(graph: &Graph, output: &str) -> bool {
     node.is_some_and(|node| node.is("Conv") && has_constant_parameters(graph, node))
 }
 
-fn renew_one(student: &mut Student, norm: &str, now: &Statistics, even: bool) -> Result<(), CompressError> {
-    let at = position(&student.graph, norm).expect("a BatchNormalization of this graph");
-    let node = student.graph.nodes[at].clone();
+/// BatchNormalizations, each with its input, those together that share parameters which tell them from others, with each other and
+/// with none beyond. Of one whose parameters others read as well nothing can be renewed.
+fn sharing_norms(graph: &Graph, norms: Vec<(String, String)>) -> Vec<Vec<(String, String)>> {
+    let parameters = |norm: &str| &graph.nodes[position(graph, norm).expect("of this graph")].inputs[1..5];
+    let mut groups: BTreeMap<Vec<String>, Vec<(String, String)>> = BTreeMap::new();
+    for (norm, input) in norms {
+        groups.entry(own_names(graph, parameters(&norm), &norm)).or_default().push((norm, input));
+    }
+    let alone = |places: &Vec<(String, String)>| {
+        let own = parameters(&places[0].0).iter().filter(|name| shared::tells(&graph.initializers[*name]));
+        own.into_iter().all(|name| shared::reading(graph, name).count() == places.len())
+    };
+    groups.into_values().filter(alone).collect()
+}
+
+/// Names of constants that tell a layer from others; if there is none, its output does.
+fn own_names(graph: &Graph, names: &[String], output: &str) -> Vec<String> {
+    let own = names.iter().filter(|name| graph.initializers.get(*name).is_some_and(|tensor| shared::tells(tensor)));
+    let own: Vec<String> = own.cloned().collect();
+    if own.is_empty() { vec![output.to_owned()] } else { own }
+}
+
+fn renew_one(
+    student: &mut Student,
+    places: &[(String, String)],
+    now: &Statistics,
+    refitted: &[String],
+) -> Result<(), CompressError> {
+    let graph = &student.graph;
+    let at: Vec<usize> =
+        places.iter().map(|(norm, _)| position(graph, norm).expect("a BatchNormalization of this graph")).collect();
+    let node = graph.nodes[at[0]].clone();
     let epsilon = f64::from(node.attrs.float("epsilon", 1e-5));
-    let scale = match even {
-        true => {
-            let conv = position(&student.graph, &node.inputs[0]).expect("the convolution ahead of it");
-            even_rows(student, conv)?
-        }
+    let even = places.iter().all(|(_, input)| refitted.contains(input) && is_convolution(graph, input));
+    let convs: Vec<usize> = places.iter().filter_map(|(_, input)| position(graph, input)).collect();
+    let scale = match even && shared::readers(graph, convs[0]) == convs {
+        true => even_rows(student, &convs)?,
         false => now.mean.ones_like(),
     };
-    let names: Vec<String> = (1..=4).map(|i| own_input(&mut student.graph, &mut student.params, at, i)).collect();
+    let names: Vec<String> = (1..=4)
+        .map(|index| {
+            let places: Vec<(usize, usize)> = at.iter().map(|at| (*at, index)).collect();
+            own_inputs(&mut student.graph, &mut student.params, &places)
+        })
+        .collect();
     let read = |index: usize| wide(&student.params, &names[index - 1]);
     let (gamma, beta, mean, variance) = (read(1)?, read(2)?, read(3)?, read(4)?);
     let (was, is) = ((variance + epsilon).sqrt(), (&now.variance * scale.square() + epsilon).sqrt());
@@ -179,28 +236,52 @@ fn sums_per_channel(value: &Tensor) -> Result<(Tensor, Tensor, f64), CompressErr
 fn from_sums(sum: &Tensor, squares: &Tensor, count: f64) -> Statistics {
     let mean = sum / count;
     let variance = (squares / count - mean.square()).clamp_min(0.0);
-    Statistics { mean, variance }
+    Statistics { mean, variance, count }
 }
 
-fn make_one(student: &mut Student, conv: String, statistics: &Statistics) -> Result<Made, CompressError> {
-    let at = position(&student.graph, &conv).expect("a convolution of this graph");
-    let scale = even_rows(student, at)?;
-    let made = Made { output: format!("practised/batchnorm/{conv}"), conv };
+/// First outputs of convolutions, those together that share a kernel; without those whose kernel other nodes read as well, or
+/// whose biases differ.
+fn sharing(graph: &Graph, convs: Vec<String>) -> Vec<Vec<String>> {
+    let node = |conv: &str| &graph.nodes[position(graph, conv).expect("a convolution of this graph")];
+    let mut groups: IndexMap<&str, Vec<String>> = IndexMap::new();
+    for conv in convs {
+        groups.entry(&node(&conv).inputs[1]).or_default().push(conv);
+    }
+    let alone = |(kernel, places): &(&str, Vec<String>)| {
+        let weights = |place: &String| &node(place).inputs[1..];
+        let alike = places.iter().all(|place| weights(place) == weights(&places[0]));
+        alike && shared::reading(graph, kernel).count() == places.len()
+    };
+    groups.into_iter().filter(alone).map(|(_, places)| places).collect()
+}
+
+fn make_one(student: &mut Student, convs: Vec<String>, statistics: &Statistics) -> Result<Vec<Made>, CompressError> {
+    let at = |graph: &Graph, conv: &str| position(graph, conv).expect("a convolution of this graph");
+    let places: Vec<usize> = convs.iter().map(|conv| at(&student.graph, conv)).collect();
+    let scale = even_rows(student, &places)?;
+    let output = |conv: &str| format!("practised/batchnorm/{conv}");
+    let parameters = output(&convs[0]);
+    let made = convs.into_iter().map(|conv| Made { output: output(&conv), conv, parameters: parameters.clone() });
+    let made: Vec<Made> = made.collect();
     let (mean, variance) = (&statistics.mean * &scale, &statistics.variance * scale.square());
     // (s·z − s·μ) / √(s²σ² + ε) · γ + β = z  for  γ = √(s²σ² + ε) / s  and  β = μ.
     let gamma = (&variance + EPSILON).sqrt() / &scale;
     let parameters =
         [("scale", gamma), ("shift", statistics.mean.shallow_clone()), ("mean", mean), ("variance", variance)];
     for (which, tensor) in parameters {
-        set_weight(student, &made.parameter(which), &tensor)?;
+        set_weight(student, &made[0].parameter(which), &tensor)?;
     }
-    student.insert_behind(at, node(&made));
+    for norm in &made {
+        student.insert_behind(at(&student.graph, &norm.conv), node(norm));
+    }
     Ok(made)
 }
 
-/// Scales every kernel row (and its bias) to the mean norm of the rows; gives the scales, f64.
-fn even_rows(student: &mut Student, at: usize) -> Result<Tensor, CompressError> {
-    let weight = own_input(&mut student.graph, &mut student.params, at, 1);
+/// Scales every kernel row (and its bias) of these convolutions, which share them, to the mean norm of the rows; gives the scales,
+/// f64.
+fn even_rows(student: &mut Student, places: &[usize]) -> Result<Tensor, CompressError> {
+    let input = |index: usize| places.iter().map(|at| (*at, index)).collect::<Vec<_>>();
+    let weight = own_inputs(&mut student.graph, &mut student.params, &input(1));
     let rows = wide(&student.params, &weight)?.f_flatten(1, -1)?;
     let norms = rows.f_square()?.f_sum_dim_intlist(1, false, Kind::Double)?.f_sqrt()?;
     let mean = norms.f_mean(Kind::Double)?;
@@ -208,8 +289,8 @@ fn even_rows(student: &mut Student, at: usize) -> Result<Tensor, CompressError> 
     let scale = (&mean / &norms).f_where_self(&dead.f_logical_not()?, &norms.ones_like())?;
     let shape: Vec<i64> = student.params.get(&weight).map(Tensor::size).unwrap_or_default();
     set_weight(student, &weight, &(rows * scale.unsqueeze(1)).f_reshape(&shape)?)?;
-    if student.graph.nodes[at].input(2).is_some() {
-        let bias = own_input(&mut student.graph, &mut student.params, at, 2);
+    if student.graph.nodes[places[0]].input(2).is_some() {
+        let bias = own_inputs(&mut student.graph, &mut student.params, &input(2));
         let scaled = wide(&student.params, &bias)? * &scale;
         set_weight(student, &bias, &scaled)?;
     }
@@ -233,30 +314,34 @@ fn node(made: &Made) -> Node {
 /// The student without the BatchNormalizations that were made: `W' = W·γ/σ`, `b' = β + (b − μ)·γ/σ`, in f64.
 pub fn fold_back(student: &Student, made: &[Made]) -> Result<Student, CompressError> {
     let mut folded = student.copy()?;
-    for norm in made {
-        fold_one(&mut folded, norm)?;
-    }
+    let mut places: BTreeMap<&str, Vec<&Made>> = BTreeMap::new();
+    made.iter().for_each(|norm| places.entry(&norm.parameters).or_default().push(norm));
+    places.values().try_for_each(|places| fold_one(&mut folded, places))?;
     Ok(folded)
 }
 
-fn fold_one(student: &mut Student, made: &Made) -> Result<(), CompressError> {
+/// Folds the places of one BatchNormalization into the kernel that they share.
+fn fold_one(student: &mut Student, places: &[&Made]) -> Result<(), CompressError> {
+    let made = places[0];
     let read = |which: &str| wide(&student.params, &made.parameter(which));
     let (gamma, beta, mean, variance) = (read("scale")?, read("shift")?, read("mean")?, read("variance")?);
     let factor = gamma / (variance + EPSILON as f32 as f64).sqrt();
-    let at = position(&student.graph, &made.conv).expect("a convolution of this graph");
-    let weight = student.graph.nodes[at].inputs[1].clone();
+    let at = |conv: &str| position(&student.graph, conv).expect("a convolution of this graph");
+    let convs: Vec<usize> = places.iter().map(|place| at(&place.conv)).collect();
+    let weight = student.graph.nodes[convs[0]].inputs[1].clone();
     let kernel = wide(&student.params, &weight)?;
     let rows = kernel.f_flatten(1, -1)? * factor.unsqueeze(1);
     set_weight(student, &weight, &rows.f_reshape(kernel.size())?)?;
-    let name = own_bias(student, at, &mean)?;
+    let name = own_bias(student, &convs, &mean)?;
     let bias = wide(&student.params, &name)?;
     set_weight(student, &name, &(beta + (bias - mean) * factor))?;
-    remove(student, made);
+    remove(student, places);
     Ok(())
 }
 
-fn remove(student: &mut Student, made: &Made) {
-    student.bypass(&made.conv, &made.output);
+fn remove(student: &mut Student, places: &[&Made]) {
+    places.iter().for_each(|place| student.bypass(&place.conv, &place.output));
+    let made = places[0];
     for which in ["scale", "shift", "mean", "variance"] {
         student.graph.initializers.shift_remove(&made.parameter(which));
         student.params.remove(&made.parameter(which));

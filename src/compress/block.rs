@@ -11,7 +11,7 @@ use crate::graph::{Graph, GraphError, Node, Problem};
 
 use super::analyse::BlockInfo;
 use super::dominators::{Dominators, data_inputs};
-use super::{macs, names};
+use super::{macs, names, shared};
 
 /// A residual addition of the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Block {
     pub macs: u64,
     /// Parameters of the branch.
     pub parameters: u64,
+    /// The other places in which the same weights stand: all go, or none.
+    pub also: Vec<Block>,
 }
 
 /// What carries the residual stream past the branch.
@@ -66,12 +68,23 @@ pub enum NotDroppable {
     /// A value inside the branch is an output of the network.
     #[error("{value} inside the branch is an output of the network")]
     NetworkOutput { value: String },
+    /// It shares its weights with a block that has to stay.
+    #[error("it goes together with {place}, which has the same weights and cannot be dropped: {why}")]
+    Shared { place: String, why: String },
+    /// Its weights are all read by something else as well.
+    #[error("its weights are also read by {reader}, beyond any block that could go with it")]
+    UsedElsewhere { reader: String },
 }
 
 impl Block {
     /// True where dropping is exact.
     pub fn droppable(&self) -> bool {
         self.reason.is_none()
+    }
+
+    /// Itself and the other places in which its weights stand.
+    pub fn places(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.also)
     }
 
     /// As reported to customers.
@@ -88,6 +101,7 @@ impl Block {
             reason: self.reason.as_ref().map(ToString::to_string),
             macs: self.macs,
             parameters: self.parameters,
+            also: self.also.iter().map(|place| place.name.clone()).collect(),
         }
     }
 }
@@ -114,7 +128,7 @@ pub fn find(graph: &Graph, tree: &Dominators) -> Result<Vec<Block>, GraphError> 
     let module = |sum: &str| producers.get(sum).and_then(|add| names::module_of(&graph.nodes[*add]));
     names::prefer_modules(blocks.iter_mut().map(|block| (&mut block.name, module(&block.sum))).collect());
     names::make_unique(blocks.iter_mut().map(|block| &mut block.name));
-    Ok(blocks)
+    Ok(shared::join(graph, blocks))
 }
 
 /// A graph with what is looked up in it for every addition.
@@ -161,6 +175,7 @@ impl<'g> Search<'_, 'g> {
             parameters: parameters(graph, &region),
             region: region.iter().map(|node| graph.nodes[*node].output().to_owned()).collect(),
             reason,
+            also: Vec::new(),
         })
     }
 

@@ -19,18 +19,27 @@ pub fn position(graph: &Graph, output: &str) -> Option<usize> {
 /// The name of the `index`-th input of the node at `at`, after making sure that no other node reads it: a weight that two
 /// convolutions share must change for one of them only.
 pub fn own_input(graph: &mut Graph, params: &mut Params, at: usize, index: usize) -> String {
-    let name = graph.nodes[at].inputs[index].clone();
+    own_inputs(graph, params, &[(at, index)])
+}
+
+/// The same for one weight that these nodes read in common, each given with the index of that input: they go on reading one
+/// tensor, and no other node does.
+pub fn own_inputs(graph: &mut Graph, params: &mut Params, places: &[(usize, usize)]) -> String {
+    let (first, index) = places[0];
+    let name = graph.nodes[first].inputs[index].clone();
     let readers = graph.nodes.iter().flat_map(|node| &node.inputs).filter(|input| **input == name).count();
     // What the network puts out must not change either.
-    if readers == 1 && !graph.is_output(&name) {
+    if readers == places.len() && !graph.is_output(&name) {
         return name;
     }
-    let fresh = graph.free_name(&format!("{name}/{}", graph.nodes[at].output()));
+    let fresh = graph.free_name(&format!("{name}/{}", graph.nodes[first].output()));
     let tensor = params.get(&name).expect("the weight of a node of the graph").copy();
     params.set(&fresh, tensor);
     let data = graph.initializers[&name].clone();
     graph.initializers.insert(fresh.clone(), data);
-    graph.nodes[at].inputs[index].clone_from(&fresh);
+    for (at, index) in places {
+        graph.nodes[*at].inputs[*index].clone_from(&fresh);
+    }
     fresh
 }
 
@@ -52,14 +61,19 @@ pub fn set_weight(student: &mut Student, name: &str, tensor: &Tensor) -> Result<
     Ok(())
 }
 
-/// The name of a convolution's bias, which no other node reads; zeros of the shape of `like`, (M), are made where it has none.
-pub fn own_bias(student: &mut Student, at: usize, like: &Tensor) -> Result<String, CompressError> {
-    if student.graph.nodes[at].input(2).is_some() {
-        return Ok(own_input(&mut student.graph, &mut student.params, at, 2));
+/// The name of the bias of these layers, which share it with each other and with no other node; zeros of the shape of `like`,
+/// (M), are made if they have none.
+pub fn own_bias(student: &mut Student, places: &[usize], like: &Tensor) -> Result<String, CompressError> {
+    if student.graph.nodes[places[0]].input(2).is_some() {
+        let places: Vec<(usize, usize)> = places.iter().map(|at| (*at, 2)).collect();
+        return Ok(own_inputs(&mut student.graph, &mut student.params, &places));
     }
-    let name = student.graph.free_name(&format!("{}_bias", student.graph.nodes[at].inputs[1]));
+    let name = student.graph.free_name(&format!("{}_bias", student.graph.nodes[places[0]].inputs[1]));
     set_weight(student, &name, &like.zeros_like())?;
-    student.graph.nodes[at].inputs.resize(3, String::new());
-    student.graph.nodes[at].inputs[2].clone_from(&name);
+    for at in places {
+        let inputs = &mut student.graph.nodes[*at].inputs;
+        inputs.resize(3, String::new());
+        inputs[2].clone_from(&name);
+    }
     Ok(name)
 }

@@ -75,6 +75,13 @@ pub enum CompressError {
     /// The fine-tuning or a measurement met a number that is not finite.
     #[error("{0} is not finite; are the images preprocessed as the model expects?")]
     NotFinite(String),
+    /// A recovered student whose answers carry nothing of the teacher's.
+    #[error(
+        "without {dropped}, output \"{output}\" of the recovered student is no better than always saying the same: its error is \
+         {share:.2} times that of the best constant answer; drop fewer blocks, and check that the images are preprocessed as the model \
+         expects"
+    )]
+    NoBetterThanConstant { output: String, share: f64, dropped: String },
     /// The observer asked to stop.
     #[error("cancelled")]
     Cancelled,
@@ -136,6 +143,7 @@ impl CompressError {
                 Fault::Input
             }
             Self::ModelInterface(_) | Self::UnknownBlock { .. } | Self::NotFinite(_) => Fault::Input,
+            Self::NoBetterThanConstant { .. } => Fault::Input,
             Self::HalfPrecision { .. } | Self::HugeValue { .. } => Fault::Input,
             Self::Exec(_)
             | Self::Latency(_)
@@ -210,6 +218,7 @@ impl CompressError {
             Self::ExportDiffers { .. } => "export_differs",
             Self::MergeDiffers { .. } => "merge_differs",
             Self::NotFinite(_) => "not_finite",
+            Self::NoBetterThanConstant { .. } => "no_better_than_constant",
             Self::Cancelled => "cancelled",
             Self::Tensor(_) | Self::OutOfMemory(_) => "internal",
         }

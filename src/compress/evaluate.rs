@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::graph::{InputShapes, fold};
 use crate::images::{ImageSet, Preprocess};
 use crate::onnx;
 
 use super::CompressError;
 use super::answer;
+use super::classes::{self, Evidence};
 use super::companions::{self, Given};
 use super::network::ImageInput;
 use super::quality::{agreement, top1};
+use super::relative::{constant_loss, share};
 use super::report::{Figure, Top1};
 use super::samples::to_tensor;
 
@@ -20,14 +23,21 @@ pub struct Evaluation {
     pub images: usize,
     /// How many of them have labels.
     pub labelled: usize,
-    /// Share of images where both pick the same top class; absent where the output is no classifier's.
+    /// Share of images where both pick the same top class; absent if nothing shows that the output is classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<Figure>,
+    /// What shows that the output is classes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub classes_by: Option<Evidence>,
     /// Accuracy of both on the labelled images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top1: Option<Top1>,
     /// Mean squared difference of the first output.
     pub output_mse: f64,
+    /// The same as a share of what the best constant answer has: 0 is the teacher, 1 no better than always saying the same. Absent
+    /// with a single image, and if the teacher always says the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub output_share: Option<f64>,
 }
 
 /// Runs both files on every image of the set, with `given` values for inputs beside the images.
@@ -38,8 +48,9 @@ pub fn evaluate(
     preprocess: &Preprocess,
     given: &Given,
 ) -> Result<Evaluation, CompressError> {
-    let graph = onnx::decode(teacher)?.graph;
-    let input = ImageInput::of(&graph)?;
+    let model = onnx::decode(teacher)?;
+    let graph = &model.graph;
+    let input = ImageInput::of(graph)?;
     let theirs = ImageInput::of(&onnx::decode(student)?.graph)?;
     if theirs.file_name != input.file_name || theirs.channels != input.channels {
         return Err(CompressError::ModelInterface(format!(
@@ -47,7 +58,7 @@ pub fn evaluate(
             input.file_name, input.channels, theirs.file_name, theirs.channels
         )));
     }
-    let companions = companions::find(&graph, &input, given)?;
+    let companions = companions::find(graph, &input, given)?;
     companions::check(&companions, given)?;
     let size = preprocess.check(input.wants(), set.images())?;
     let images = to_tensor(&set.tensor_data(preprocess, size)?)?;
@@ -55,12 +66,22 @@ pub fn evaluate(
     let from_teacher = answer::outputs(&input, &companions, first, teacher, &images)?.remove(0);
     let from_student = answer::outputs(&theirs, &companions, first, student, &images)?.remove(0);
     let labels: Vec<Option<u32>> = set.images().iter().map(|image| image.label).collect();
-    let right = top1(&from_teacher, &labels)?.zip(top1(&from_student, &labels)?);
+    // A graph that cannot be folded is looked at as it is.
+    let folded = fold(graph, &InputShapes::new());
+    let told = classes::told(folded.as_ref().unwrap_or(graph), &first[0].name, &model.metadata());
+    let classes_by = classes::decide(told, &from_teacher, &labels)?;
+    let right = match classes_by {
+        Some(_) => top1(&from_teacher, &labels)?.zip(top1(&from_student, &labels)?),
+        None => None,
+    };
+    let output_mse = from_student.f_mse_loss(&from_teacher, tch::Reduction::Mean)?.f_double_value(&[])?;
     Ok(Evaluation {
         images: set.len(),
         labelled: set.labelled(),
-        agreement: agreement(&from_student, &from_teacher)?,
+        agreement: classes_by.map_or(Ok(None), |_| agreement(&from_student, &from_teacher))?,
+        classes_by,
         top1: right.map(|(teacher, student)| Top1 { teacher, before_finetune: None, student }),
-        output_mse: from_student.f_mse_loss(&from_teacher, tch::Reduction::Mean)?.f_double_value(&[])?,
+        output_mse,
+        output_share: share(output_mse, constant_loss(&[from_teacher])?),
     })
 }

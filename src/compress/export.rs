@@ -1,5 +1,7 @@
 //! The student as a file: an edit of the customer's own, so that all that was not touched stays as it came (method §9).
 
+use std::collections::HashSet;
+
 use tch::{Kind, Tensor};
 
 use crate::exec::{Device, Executor, RunOptions};
@@ -35,13 +37,16 @@ pub fn to_onnx(
     Ok(onnx::encode(&network.model, &graph, metadata)?)
 }
 
-/// Weights that the student's nodes read and the teacher's graph does not have: a bias that folding made, a weight that
-/// is shared no longer.
+/// Weights that the student's nodes read and the teacher's graph does not have: a bias that folding made, a constant of several
+/// layers that is one layer's own now.
 fn new_inputs(teacher: &Graph, student: &Student, patch: &mut Patch) -> Result<(), CompressError> {
+    let mut added = HashSet::new();
     for node in &student.graph.nodes {
         for (index, name) in node.inputs.iter().enumerate() {
             if student.graph.initializers.contains_key(name) && !teacher.initializers.contains_key(name) {
-                patch.add_initializer(name, student.params.to_tensor_data(name)?);
+                if added.insert(name) {
+                    patch.add_initializer(name, student.params.to_tensor_data(name)?);
+                }
                 patch.set_input(node.output(), index, name);
             }
         }
@@ -49,13 +54,26 @@ fn new_inputs(teacher: &Graph, student: &Student, patch: &mut Patch) -> Result<(
     Ok(())
 }
 
-/// Weights of the teacher's graph that have other values in the student.
+/// Weights of the teacher's graph that have other values in the student. If the file has copies of one, under other names, the
+/// nodes that read them read the one that has changed.
 fn changed_weights(network: &Network, student: &Student, patch: &mut Patch) -> Result<(), CompressError> {
+    let mut changed = HashSet::new();
     for (name, old) in &network.graph.initializers {
         if old.dtype.is_float() && student.graph.initializers.contains_key(name) {
             let new = student.params.to_tensor_data(name)?;
             if new != **old {
                 patch.set_tensor(name, new);
+                changed.insert(name);
+            }
+        }
+    }
+    let file = &network.model.graph;
+    let in_file = file.producers();
+    for node in &student.graph.nodes {
+        let Some(original) = in_file.get(node.output()).map(|at| &file.nodes[*at]) else { continue };
+        for (index, name) in node.inputs.iter().enumerate().filter(|(_, name)| changed.contains(name)) {
+            if original.input(index).is_some_and(|read| read != name) {
+                patch.set_input(node.output(), index, name);
             }
         }
     }

@@ -36,7 +36,9 @@ struct Inner {
 /// The teacher with the share `keep` of the channels inside every residual branch, those with the largest filters (L1 norm).
 pub fn pruned(network: &Network, keep: f64, device: Device) -> Result<Student, CompressError> {
     let mut student = Student::teacher(network, device)?;
-    let inner = network.blocks.iter().flat_map(|block| inner_channels(&network.graph, &block.region));
+    // Each place of a shared block would get a kernel of its own.
+    let blocks = network.blocks.iter().filter(|block| block.also.is_empty());
+    let inner = blocks.flat_map(|block| inner_channels(&network.graph, &block.region));
     for channels in inner.collect::<Vec<_>>() {
         channels.prune(&mut student, keep)?;
     }

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use tch::{Kind, Reduction, Tensor};
 
 use super::CompressError;
+use super::block::Block;
 use super::network::Network;
 use super::student::Student;
 
@@ -20,7 +21,7 @@ const WEIGHT: f64 = 30.0;
 /// the features.
 pub fn of(network: &Network, student: &Student, first: usize) -> Vec<String> {
     let behind: HashSet<&str> = student.graph.nodes[first..].iter().map(|node| node.output()).collect();
-    let exits = network.blocks.iter().map(|block| &block.exit);
+    let exits = network.blocks.iter().flat_map(Block::places).map(|place| &place.exit);
     exits.filter(|exit| behind.contains(exit.as_str()) && !student.taps.contains(exit)).cloned().collect()
 }
 

@@ -13,8 +13,8 @@ use super::layer::Layer;
 use super::sites::Side;
 use super::student::Student;
 
-/// The student without the adapters, computing what it computed with them: `plain` is the student before they came. A weight
-/// that other nodes read too is copied first, so that it changes for one layer only.
+/// The student without the adapters, computing what it computed with them: `plain` is the student before they came. A bias
+/// that other nodes read too is copied first, so that it changes for one layer only; kernels of which that is true get no adapter.
 pub fn merge(plain: &Student, adapted: &Student, adapters: &[Adapter]) -> Result<Student, CompressError> {
     let (graph, taps) = (plain.graph.clone(), plain.taps.clone());
     let mut merged = Student { graph, params: adapted.params.deep_copy()?, taps };

@@ -15,7 +15,7 @@ use super::block::{self, Block};
 use super::companions::{self, Companion, Given};
 use super::dominators::Dominators;
 use super::tap::{self, Tap};
-use super::{CompressError, macs, nominal};
+use super::{CompressError, macs, nominal, shared};
 
 /// A loaded teacher.
 pub struct Network {
@@ -134,7 +134,8 @@ impl Network {
 
     /// The block with this name, or an error with the nearest name.
     pub fn block(&self, name: &str) -> Result<&Block, CompressError> {
-        self.blocks.iter().find(|block| block.name == name).ok_or_else(|| CompressError::UnknownBlock {
+        let named = |block: &&Block| block.places().any(|place| place.name == name);
+        self.blocks.iter().find(named).ok_or_else(|| CompressError::UnknownBlock {
             name: name.to_owned(),
             nearest: super::config::nearest(name, self.blocks.iter().map(|b| b.name.as_str())).map(str::to_owned),
         })
@@ -168,9 +169,9 @@ impl Network {
         prepared(file, &self.input, &self.companions, self.size)
     }
 
-    /// Elements of the floating-point weights; values that inputs are fed are none.
+    /// Elements of the floating-point weights as the file stores them; values that inputs are fed are none.
     fn parameters(&self) -> usize {
-        self.graph.parameter_count()
+        shared::stored(&self.model.graph, &self.graph)
             - self.companions.iter().map(|companion| companion.floats_in(&self.graph)).sum::<usize>()
     }
 
@@ -282,7 +283,9 @@ fn prepared(
             input.file_name
         )));
     }
-    Ok(fold(&companions::bind(&free, input, companions), &shapes(input, size))?)
+    let mut folded = fold(&companions::bind(&free, input, companions), &shapes(input, size))?;
+    shared::tie(&mut folded);
+    Ok(folded)
 }
 
 /// The batch that a network still has after it was to be freed.

@@ -4,16 +4,22 @@ use tch::{Kind, Tensor};
 
 use super::CompressError;
 use super::distill::{Answers, feature_loss};
+use super::relative::{constant_loss, share};
 use super::report::{Figure, Quality};
 
-/// Agreement and feature loss of two networks' answers about the same images.
-pub fn compare(student: &Answers, teacher: &Answers) -> Result<Quality, CompressError> {
+/// Feature loss of two networks' answers about the same images, and their agreement if the output is `classes`.
+pub fn compare(student: &Answers, teacher: &Answers, classes: bool) -> Result<Quality, CompressError> {
     let feature_loss = feature_loss(&student.features, &teacher.features)?.f_double_value(&[])?;
     let feature_loss = super::distill::finite(feature_loss)?;
-    Ok(Quality { agreement: agreement(&student.output, &teacher.output)?, feature_loss })
+    Ok(Quality {
+        agreement: if classes { agreement(&student.output, &teacher.output)? } else { None },
+        feature_loss,
+        feature_share: share(feature_loss, constant_loss(&teacher.features)?),
+    })
 }
 
-/// Share of images where both pick the same top class; `None` where the output, (N, classes), is no classifier's.
+/// Share of images where both pick the same top class; `None` if the output does not have the shape of classes, (N, k). Whether it
+/// is classes, [`super::classes`] tells.
 pub fn agreement(student: &Tensor, teacher: &Tensor) -> Result<Option<Figure>, CompressError> {
     let (Some(a), Some(b)) = (top_classes(student)?, top_classes(teacher)?) else { return Ok(None) };
     let same = a.iter().zip(&b).filter(|(a, b)| a == b).count();

@@ -19,6 +19,7 @@ use super::pair::Pair;
 use super::precision::Precision;
 use super::random::stream;
 use super::refit::{Frontier, start};
+use super::relative::{constant_loss, share};
 use super::report::{Interval, Loss};
 use super::samples::{Batches, Samples};
 use super::sgd::{Sgd, learning_rate};
@@ -73,7 +74,12 @@ pub fn by_adapters(
     let dropped = with(gone, block);
     let plain = Student::dropped(setting.network, &dropped, setting.device)?;
     let plain_loss = setting.loss(&plain)?;
-    let sites = sites::find(&plain, stream_of(&dropped, block));
+    let mut sites = Vec::new();
+    for site in block.places().flat_map(|place| sites::find(&plain, stream_of(&dropped, place))) {
+        if !sites.contains(&site) {
+            sites.push(site);
+        }
+    }
     let (mut adapted, adapters) = adapter::insert(&plain, &sites)?;
     let mut fitted = Fitted { recovered: plain_loss, plain: plain_loss, adapters: adapters.len(), teacher_forwards: 0 };
     if !adapters.is_empty() && iterations > 0 {
@@ -115,10 +121,15 @@ impl Setting<'_> {
         let shown = &self.samples.fit[..self.samples.fit.len().min(FIT_SHOWN)];
         let fit = distill::evaluate(self.network, student, self.fit, self.samples, shown)?;
         let held_out = self.held_out.map(|_| self.losses_deciding(student)).transpose()?;
+        let deciding = held_out.as_ref().unwrap_or(&fit);
+        // Of images that are fitted on, no more than the shown ones were asked about.
+        let asked = |tap: &Tensor| tap.f_narrow(0, 0, deciding.len() as i64);
+        let features = self.deciding().features.iter().map(asked).collect::<Result<Vec<_>, _>>()?;
         Ok(Loss {
             fit: mean(&fit),
             held_out: held_out.as_deref().map(mean),
-            interval: Interval::of_mean(held_out.as_ref().unwrap_or(&fit)),
+            interval: Interval::of_mean(deciding),
+            share: share(mean(deciding), constant_loss(&features)?),
         })
     }
 

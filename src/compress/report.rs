@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::analyse::BlockInfo;
+use super::classes::Evidence;
 use super::config::{JobConfig, Recipe, RecoverabilityMethod};
 use super::latency::{Basis, Engine, Reduction, Timing};
 use super::observer::Phase;
@@ -98,6 +99,10 @@ pub struct Loss {
     /// 95 % interval of the one that choices go by, over images; absent with a single image.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub interval: Option<Interval>,
+    /// The one that choices go by as a share of what the best constant answer has: 0 is the teacher, 1 no better than always saying
+    /// the same. Absent with a single image, and if the teacher itself always says the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub share: Option<f64>,
 }
 
 /// Both ends of a 95 % interval.
@@ -151,7 +156,7 @@ pub struct BlockRow {
     /// Measured latency reduction of dropping this block alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_reduction: Option<Figure>,
-    /// Recoverability ÷ latency reduction; absent where the gain is not measurable.
+    /// Recoverability ÷ latency reduction, with `"finetune": null` that of the plain drop; absent where the gain is not measurable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
     /// Whether it went.
@@ -208,6 +213,18 @@ pub struct QualityReport {
     pub after: Quality,
     /// The student as dropped, before fine-tuning.
     pub before_finetune: Quality,
+    /// The refitted student, before any training; absent if nothing was refitted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refit: Option<Quality>,
+    /// Feature loss of the best constant answer, on the same images.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub constant_loss: Option<f64>,
+    /// Every output by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub outputs: Vec<OutputQuality>,
+    /// What shows that the first output is classes; without it there is no agreement.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub classes_by: Option<Evidence>,
     /// Accuracy on the labelled images, where labels were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top1: Option<Top1>,
@@ -227,11 +244,36 @@ pub struct ImageCounts {
 /// A student against its teacher on the held-out images (on the fitted ones where none were held out).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
-    /// Share of images where both pick the same top class; absent where the output is no classifier's.
+    /// Share of images where both pick the same top class; absent if nothing shows that the output is classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<Figure>,
     /// Mean squared error of the features.
     pub feature_loss: f64,
+    /// The same as a share of what the best constant answer has: 0 is the teacher, 1 no better than always saying the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub feature_share: Option<f64>,
+}
+
+/// How well a student's output stands in for its teacher's, on the images that quality is measured on. Errors are mean squared
+/// errors (of labels, the share of elements that differ) as a share of what the best constant answer has: 0 is the teacher, 1 no
+/// better than always saying the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputQuality {
+    /// Name of the output.
+    pub name: String,
+    /// Mean squared error of the best constant answer, in the output's own unit (of labels, the share of elements that differ);
+    /// absent with a single image.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub constant: Option<f64>,
+    /// Error of the student as dropped; absent if the teacher always says the same, and with a single image.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error_before_finetune: Option<f64>,
+    /// Error of the refitted student, before any training; absent if nothing was refitted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error_refit: Option<f64>,
+    /// Error of the delivered student.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<f64>,
 }
 
 /// Share of images whose top class is the label.
@@ -305,6 +347,10 @@ pub struct RefitReport {
     pub refitted: Vec<String>,
     /// Refits that did not lower the loss on the images that decide, and were undone.
     pub undone: usize,
+    /// First outputs of layers that were not refitted because their kernel also stands elsewhere, where nothing tells what to fit it
+    /// to.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub left_shared: Vec<String>,
     /// That loss with nothing refitted.
     pub loss_before: f64,
     /// That loss with what was refitted.
@@ -335,6 +381,9 @@ pub struct CurvePoint {
     pub latency_ms: f64,
     /// Feature loss on the held-out images before fine-tuning.
     pub feature_loss: f64,
+    /// The same as a share of what the best constant answer has.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub feature_share: Option<f64>,
     /// Agreement on the held-out images before fine-tuning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<Figure>,
@@ -352,7 +401,7 @@ pub struct SizeReport {
 /// Size of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
-    /// Elements of its floating-point weights.
+    /// Elements of its floating-point weights, as the file stores them: shared ones count once.
     pub parameters: u64,
     /// Multiply-accumulates for one image.
     pub macs: u64,

@@ -14,8 +14,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::graph::{Graph, Node};
 
+use super::edit::position;
 use super::layer::Layer;
 use super::refit::{carried, changes_nothing, rolled};
+use super::shared::is_shared;
 use super::student::Student;
 use super::trainable::ahead_of;
 
@@ -64,7 +66,9 @@ fn site(graph: &Graph, node: &Node, side: Side) -> Option<Site> {
         Side::Pre => true,
         Side::Post => !graph.is_output(node.output()) && node.input(2).is_none_or(own),
     };
-    let weight = node.input(1).filter(|name| absorbs && own(name))?;
+    // A shared kernel must not change for one place alone.
+    let alone = || position(graph, node.output()).is_some_and(|at| !is_shared(graph, at));
+    let weight = node.input(1).filter(|name| absorbs && own(name) && alone())?;
     let [out, into] = layer.channels_of(&graph.initializers[weight].dims);
     let channels = if side == Side::Post { out } else { into };
     Some(Site { layer, side, channels })

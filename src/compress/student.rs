@@ -67,7 +67,7 @@ pub fn stream_of<'b>(dropped: &[&'b Block], block: &'b Block) -> &'b str {
     replacements(dropped).get(block.exit.as_str()).copied().unwrap_or(&block.entry)
 }
 
-/// Replaces each block by its shortcut. Applies to the folded graph and to the file's own alike.
+/// Replaces each block by its shortcut, in all of its places. Applies to the folded graph and to the file's own alike.
 pub fn drop_patch(blocks: &[&Block]) -> Patch {
     let mut patch = Patch::default();
     for (exit, entry) in replacements(blocks) {
@@ -79,7 +79,8 @@ pub fn drop_patch(blocks: &[&Block]) -> Patch {
 /// What each dropped block's exit is replaced by: its entry or, where the entry is itself the exit of a dropped block,
 /// what stood ahead of the first of them.
 fn replacements<'b>(blocks: &[&'b Block]) -> BTreeMap<&'b str, &'b str> {
-    let ahead: BTreeMap<&str, &str> = blocks.iter().map(|block| (block.exit.as_str(), block.entry.as_str())).collect();
+    let places = blocks.iter().flat_map(|block| block.places());
+    let ahead: BTreeMap<&str, &str> = places.map(|place| (place.exit.as_str(), place.entry.as_str())).collect();
     let first = |mut entry: &'b str| {
         while let Some(earlier) = ahead.get(entry) {
             entry = earlier;

@@ -16,6 +16,7 @@ use crate::exec::{Executor, RunOptions};
 
 use super::CompressError;
 use super::adam::Adam;
+use super::classes;
 use super::network::Network;
 use super::observer::{Observer, Phase};
 use super::quality;
@@ -91,7 +92,7 @@ impl<'a> Synthesis<'a> {
         let device = teacher.params.device();
         let few = pictures.f_narrow(0, 0, 1)?.f_to_device(device)?;
         let answer = tch::no_grad(|| executor.run(&teacher.params, &[(input, &few)], &RunOptions::INFERENCE))?;
-        let classes = quality::top_classes(&answer[0])?.map(|_| answer[0].size()[1]);
+        let classes = classes::decide(classes::of(network), &answer[0], &[])?.map(|_| answer[0].size()[1]);
         if classes.is_none() && norms.is_empty() {
             return Ok(None);
         }

@@ -26,7 +26,8 @@ const MOST_BEHIND: usize = 1 << 20;
 
 /// Finds the tap of a folded, sorted graph with this tree and these blocks for the outputs that images change.
 pub fn find(graph: &Graph, tree: &Dominators, answers: &[ValueInfo], blocks: &[Block]) -> Tap {
-    let droppable = blocks.iter().filter(|block| block.droppable()).map(|block| block.sum.as_str());
+    let droppable = blocks.iter().filter(|block| block.droppable()).flat_map(Block::places);
+    let droppable = droppable.map(|place| place.sum.as_str());
     let mut search =
         Search { graph, tree, producers: graph.producers(), droppable: droppable.collect(), left: MOST_BEHIND };
     let mut values = Vec::new();

@@ -43,7 +43,8 @@ pub fn weights_from(graph: &Graph, taps: &[String], first: usize) -> Vec<String>
     names
 }
 
-fn weights_of(node: &Node) -> impl Iterator<Item = &str> {
+/// The inputs of a node that training moves: kernels, biases, and scales and shifts of normalisations.
+pub(super) fn weights_of(node: &Node) -> impl Iterator<Item = &str> {
     let which: &[usize] = match node.op.as_str() {
         "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => &[1, 2],
         "BatchNormalization" | "InstanceNormalization" | "LayerNormalization" | "GroupNormalization" => &[1, 2],

@@ -188,6 +188,8 @@ codes! {
         "No student is delivered that was not verified. Report it with the job's id.";
     NotFinite = "not_finite", 422, false, "A computation met a number that is not finite",
         "The images usually lack the preprocessing the model was trained with: set `preprocess`.";
+    NoBetterThanConstant = "no_better_than_constant", 422, false, "The recovered student is no better than a constant answer",
+        "Set `preprocess` as in training, send more images, or ask for fewer blocks; `\"finetune\": null` delivers the student as dropped.";
 
     // This service.
     DatabaseUnavailable = "database_unavailable", 503, true, "The database does not answer",

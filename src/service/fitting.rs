@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::submission::Submission;
 use super::{ServiceError, faults, models};
-use crate::compress::analyse::Analysis;
+use crate::compress::analyse::{Analysis, BlockInfo};
 use crate::compress::companions::{self, InputFault};
 use crate::compress::config::{self, JobConfig, Target};
 use crate::db::image_sets::ImageRow;
@@ -77,7 +77,7 @@ fn candidates(model: &ModelRow, analysis: &Analysis, config: &JobConfig) -> Resu
     let excluded: HashSet<&str> = config.exclude_blocks.iter().map(String::as_str).collect();
     let droppable = || analysis.blocks.iter().filter(|block| block.droppable);
     let left: Vec<String> =
-        droppable().filter(|block| !excluded.contains(block.name.as_str())).map(|block| block.name.clone()).collect();
+        droppable().filter(|block| !block.names().any(|name| excluded.contains(name))).map(|block| block.name.clone()).collect();
     match droppable().count() {
         0 => Err(nothing_droppable(model, analysis)),
         count if left.is_empty() => {
@@ -90,7 +90,7 @@ fn candidates(model: &ModelRow, analysis: &Analysis, config: &JobConfig) -> Resu
 
 /// Names are compared by hash; a near name is looked for a few times only, as that compares with all of them.
 fn check_excluded(analysis: &Analysis, config: &JobConfig) -> Result<(), Problem> {
-    let known: HashSet<&str> = analysis.blocks.iter().map(|block| block.name.as_str()).collect();
+    let known: HashSet<&str> = analysis.blocks.iter().flat_map(BlockInfo::names).collect();
     let excluded = config.exclude_blocks.iter().enumerate();
     let unknown: Vec<(usize, &String)> = excluded.filter(|(_, name)| !known.contains(name.as_str())).collect();
     let fault = |(order, (index, name)): (usize, &(usize, &String))| Fault {

@@ -32,7 +32,8 @@ pub struct JobConfig {
     pub quality_floor: Option<QualityFloor>,
     /// Blocks that must stay, by name.
     pub exclude_blocks: Vec<String>,
-    /// How the student recovers; `null` leaves it as dropped.
+    /// How the student recovers; `null` leaves it as dropped, and blocks are ranked by that. With 0 steps it is refitted in closed form
+    /// and not trained.
     #[serde(deserialize_with = "finetune::explicit_null")]
     pub finetune: Finetuning,
     /// What latency means in this job.
@@ -41,11 +42,15 @@ pub struct JobConfig {
     pub seed: u64,
 }
 
+/// Raised whenever a block's score comes out differently: scores that an older program has left are not reused.
+const SCORING: u32 = 2;
+
 impl JobConfig {
     /// All that a block's score depends on beside the network and the images, as text: equal texts, equal scores.
     pub fn scoring(&self) -> String {
         let Self { preprocess, inputs, recoverability, seed, .. } = self;
-        let wishes = (env!("CARGO_PKG_VERSION"), preprocess, inputs, recoverability, seed);
+        let version = (env!("CARGO_PKG_VERSION"), SCORING);
+        let wishes = (version, preprocess, inputs, recoverability, seed);
         serde_json::to_string(&wishes).unwrap_or_default()
     }
 }

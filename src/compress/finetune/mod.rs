@@ -23,6 +23,8 @@ pub struct Recovered {
     pub student: Student,
     /// What the quality figures are taken from, where that is another one: the run that had not seen the held-out images.
     pub measured: Option<Student>,
+    /// As refitted, before the first step; `None` if nothing was refitted.
+    pub refitted: Option<Student>,
     /// What happened.
     pub report: FinetuneReport,
     /// Images that the teacher was asked about.

@@ -195,7 +195,7 @@ impl Run {
             history: self.history,
             ..FinetuneReport::default()
         };
-        Ok(Recovered { student, measured: None, report, teacher_forwards: self.asked })
+        Ok(Recovered { student, measured: None, refitted: None, report, teacher_forwards: self.asked })
     }
 }
 

@@ -116,10 +116,13 @@ fn recovered(
     }
     let loss_before = Gate::at(setting, plain, 0)?.loss(plain)?;
     let reached = best.as_ref().map_or(start.loss, |run| run.best.loss.min(start.loss));
-    match setting.samples.made && reached > CONVINCING * loss_before {
-        true => recovery.doubt(plain, best, loss_before),
-        false => recovery.finish(best, loss_before),
-    }
+    let recovered = match setting.samples.made && reached > CONVINCING * loss_before {
+        true => recovery.doubt(plain, best, loss_before)?,
+        false => recovery.finish(best, loss_before)?,
+    };
+    let Refitted { student, refitted, .. } = &start.refitted;
+    let refitted = (!refitted.is_empty()).then(|| student.copy()).transpose()?;
+    Ok(Recovered { refitted, ..recovered })
 }
 
 /// The learning rates to try, the highest first, where made pictures are among the images or not, of so many pixels each.
@@ -320,7 +323,7 @@ impl Recovery<'_> {
             report.recovery_rolled_back = self.steps > 0;
             report.learning_rates_undone = self.undone;
             let student = self.start.refitted.student.copy()?;
-            return Ok(Recovered { student, measured: None, report, teacher_forwards: self.asked });
+            return Ok(Recovered { student, measured: None, refitted: None, report, teacher_forwards: self.asked });
         };
         report.steps_run = run.step;
         report.learning_rate = Some(run.rate);
@@ -337,7 +340,7 @@ impl Recovery<'_> {
         };
         report.fitted_on_all_images = again;
         report.learning_rates_undone = self.undone;
-        Ok(Recovered { student, measured, report, teacher_forwards: self.asked })
+        Ok(Recovered { student, measured, refitted: None, report, teacher_forwards: self.asked })
     }
 
     /// The plain drop, with what was tried: pictures alone speak for more.
@@ -354,7 +357,8 @@ impl Recovery<'_> {
         }
         report.learning_rates_undone = self.undone;
         report.batch_norms_made = 0;
-        Ok(Recovered { student: plain.copy()?, measured: None, report, teacher_forwards: self.asked })
+        let student = plain.copy()?;
+        Ok(Recovered { student, measured: None, refitted: None, report, teacher_forwards: self.asked })
     }
 
     /// What there is to say before it is known what a run has brought.
@@ -368,6 +372,7 @@ impl Recovery<'_> {
             refit: Some(RefitReport {
                 refitted: self.start.refitted.refitted.clone(),
                 undone: self.start.refitted.undone,
+                left_shared: self.start.refitted.left_shared.clone(),
                 loss_before,
                 loss_after: self.start.loss,
             }),

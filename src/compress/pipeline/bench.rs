@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 
 use crate::compress::CompressError;
 use crate::compress::block::Block;
+use crate::compress::classes::{self, Evidence};
 use crate::compress::companions;
 use crate::compress::config::JobConfig;
 use crate::compress::distill::{Answers, Forward};
@@ -46,6 +47,7 @@ pub struct Bench {
     pub(super) shortcoming: Option<Shortcoming>,
     size: Chw,
     answers: OnceCell<(Answers, Option<Answers>)>,
+    classes: OnceCell<Option<Evidence>>,
     /// With pictures beside them, where the images do not do by themselves.
     mixed: OnceCell<Samples>,
     mixed_answers: OnceCell<(Answers, Option<Answers>)>,
@@ -104,12 +106,15 @@ impl Bench {
             None => studio.made(&Yielding::new(observer)?)?,
         };
         apart::check(&network, &teacher, &samples)?;
-        let answers = OnceCell::new();
+        let (answers, classes) = (OnceCell::new(), OnceCell::new());
+        let labels: Vec<Option<u32>> = tiny.images.images().iter().map(|image| image.label).collect();
         let mut rung = tiny.rung;
         let mut shortcoming = None;
         if images.is_some() {
             let known = asked(&network, &teacher, &samples, &answers)?;
-            shortcoming = Shortcoming::of(&samples, &tiny.preprocess, &known.0)?;
+            let found = evidence(&network, &samples, &labels, known)?;
+            let evidence = *classes.get_or_init(|| found);
+            shortcoming = Shortcoming::of(&samples, &tiny.preprocess, &known.0, evidence.is_some())?;
             if samples.held_out.is_empty() || shortcoming.is_some() {
                 rung = Rung::GivenAndProcedural;
             }
@@ -123,7 +128,8 @@ impl Bench {
             shortcoming,
             size,
             samples,
-            labels: tiny.images.images().iter().map(|image| image.label).collect(),
+            labels,
+            classes,
             names: tiny.images.images().iter().map(|image| image.name.clone()).collect(),
             teacher,
             network,
@@ -139,6 +145,16 @@ impl Bench {
     /// The blocks that may be dropped, in graph order: droppable and not excluded.
     pub fn candidates(&self) -> Result<Vec<&Block>, CompressError> {
         candidates(&self.network, &self.config)
+    }
+
+    /// What shows that the network's first output is classes; `None` if nothing does.
+    pub(super) fn classes(&self) -> Result<Option<Evidence>, CompressError> {
+        if let Some(known) = self.classes.get() {
+            return Ok(*known);
+        }
+        let known = asked(&self.network, &self.teacher, &self.samples, &self.answers)?;
+        let found = evidence(&self.network, &self.samples, &self.labels, known)?;
+        Ok(*self.classes.get_or_init(|| found))
     }
 
     /// The teacher, the images as they are, and what the teacher answers about them: what quality is measured on, and what
@@ -291,12 +307,25 @@ fn asked<'a>(
     Ok(known.get_or_init(|| (fit, held_out)))
 }
 
+/// What shows that the first output is classes, with what the teacher has answered about the images and their labels.
+fn evidence(
+    network: &Network,
+    samples: &Samples,
+    labels: &[Option<u32>],
+    (fit, held_out): &(Answers, Option<Answers>),
+) -> Result<Option<Evidence>, CompressError> {
+    let all: Vec<&Tensor> = std::iter::once(&fit.output).chain(held_out.as_ref().map(|held| &held.output)).collect();
+    let indices = samples.fit.iter().chain(held_out.iter().flat_map(|_| &samples.held_out));
+    let labels: Vec<Option<u32>> = indices.map(|index| labels.get(*index as usize).copied().flatten()).collect();
+    classes::decide(classes::of(network), &Tensor::f_cat(&all, 0)?, &labels)
+}
+
 fn candidates<'n>(network: &'n Network, config: &JobConfig) -> Result<Vec<&'n Block>, CompressError> {
     for name in &config.exclude_blocks {
         network.block(name)?;
     }
     let mut candidates = network.droppable()?;
-    candidates.retain(|block| !config.exclude_blocks.contains(&block.name));
+    candidates.retain(|block| !block.places().any(|place| config.exclude_blocks.contains(&place.name)));
     if candidates.is_empty() {
         return Err(CompressError::NoDroppableBlock("all droppable blocks are in exclude_blocks".into()));
     }

@@ -7,6 +7,7 @@ use crate::compress::config::{JobConfig, Target};
 use crate::compress::latency::{self, Basis, Reduction};
 use crate::compress::network::Network;
 use crate::compress::observer::{Observer, Phase};
+use crate::compress::relative::constant_loss;
 use crate::compress::report::{
     BlockRow, CostReport, ImageCounts, LatencyReport, Outcome, QualityReport, Report, Reproduce, Size, SizeReport,
 };
@@ -54,6 +55,17 @@ struct Found<'a> {
     summary: &'a FinetuneSummary,
 }
 
+/// The students of a job, as ONNX.
+#[derive(Debug, Clone, Copy)]
+pub struct Students<'a> {
+    /// What is delivered.
+    pub student: &'a [u8],
+    /// As dropped.
+    pub before_finetune: &'a [u8],
+    /// As refitted, before any training; `None` if nothing was refitted.
+    pub refit: Option<&'a [u8]>,
+}
+
 /// Checks and measures the student, and writes the report.
 #[allow(clippy::too_many_arguments)]
 pub fn export(
@@ -62,12 +74,12 @@ pub fn export(
     scores: &[BlockScore],
     selection: &Selection,
     summary: &FinetuneSummary,
-    student: &[u8],
-    before_finetune: &[u8],
+    students: Students,
     costs: &Costs,
     observer: &dyn Observer,
 ) -> Result<Exported, CompressError> {
     let began = Instant::now();
+    let student = students.student;
     let selection = &selection.with(&summary.dropped);
     let found = Found { measured, scores, selection, summary };
     observer.progress(Phase::Verify, 0, 2);
@@ -78,7 +90,7 @@ pub fn export(
     observer.progress(Phase::Verify, 2, 2);
     let mut report = report(bench, &found, &samples, student)?;
     report.cost = cost(bench, &found, costs, began.elapsed().as_secs_f64());
-    let artifacts = artifacts(&report, &samples, student, before_finetune)?;
+    let artifacts = artifacts(&report, &samples, students)?;
     Ok(Exported { report, artifacts })
 }
 
@@ -99,6 +111,7 @@ fn final_samples(
 
 fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u8]) -> Result<Report, CompressError> {
     let reduction = reduction(samples, STUDENT, bench.config.seed)?;
+    let size = SizeReport { teacher: size(&bench.network, &bench.model), student: student_size(bench, student)? };
     let outcome = match found.summary.given_up.is_empty() {
         true => outcome(&bench.config, found.selection, samples, &reduction),
         false => Outcome::QualityFloorHit,
@@ -113,15 +126,19 @@ fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u
             images_from: bench.rung,
             after: found.summary.after,
             before_finetune: found.summary.before,
+            refit: found.summary.refit,
+            constant_loss: constant_loss(&bench.setting()?.deciding().features)?,
+            outputs: found.summary.outputs.clone(),
+            classes_by: bench.classes()?,
             top1: found.summary.top1,
         },
         finetune: found.summary.report.clone(),
         curve: found.selection.curve.clone(),
         ties: found.selection.ties.clone(),
         given_up: found.summary.given_up.clone(),
-        size: SizeReport { teacher: size(&bench.network, &bench.model), student: student_size(bench, student)? },
+        size,
         cost: CostReport::default(),
-        warnings: warnings(bench, found.measured, found.selection, found.summary, outcome, &reduction)?,
+        warnings: warnings(bench, found.measured, found.selection, found.summary, outcome, &reduction, &size)?,
         reproduce: reproduce(bench, student, onnxruntime::version()),
     })
 }
@@ -200,7 +217,8 @@ fn cost(bench: &Bench, found: &Found, costs: &Costs, verify: f64) -> CostReport 
     ]);
     phases.extend(costs.phases.iter().map(|(phase, seconds)| (*phase, *seconds)));
     let scoring: u64 = found.scores.iter().map(|score| score.teacher_forwards).sum();
-    let measuring = (bench.samples.fit.len() + bench.samples.held_out.len()) as u64;
+    // For the features, and once more for all outputs.
+    let measuring = (bench.samples.fit.len() + bench.samples.held_out.len() + bench.samples.deciding().len()) as u64;
     CostReport {
         wall_seconds: phases.values().sum(),
         teacher_forwards: scoring + found.summary.teacher_forwards + measuring,
@@ -223,24 +241,22 @@ fn reproduce(bench: &Bench, student: &[u8], onnxruntime: Option<String>) -> Repr
     }
 }
 
-fn artifacts(
-    report: &Report,
-    samples: &latency::Samples,
-    student: &[u8],
-    before: &[u8],
-) -> Result<Vec<Artifact>, CompressError> {
+fn artifacts(report: &Report, samples: &latency::Samples, students: Students) -> Result<Vec<Artifact>, CompressError> {
     let artifact = |name: &str, media_type: &str, bytes: Vec<u8>| Artifact {
         name: name.into(),
         media_type: media_type.into(),
         bytes,
     };
     let json = serde_json::to_vec_pretty(report).map_err(|error| CompressError::NotFinite(error.to_string()))?;
-    Ok(vec![
-        artifact("student.onnx", "application/octet-stream", student.to_vec()),
-        artifact("student_before_finetune.onnx", "application/octet-stream", before.to_vec()),
+    let onnx = |name: &str, bytes: &[u8]| artifact(name, "application/octet-stream", bytes.to_vec());
+    let mut all = vec![
+        onnx("student.onnx", students.student),
+        onnx("student_before_finetune.onnx", students.before_finetune),
         artifact("report.json", "application/json", json),
         artifact("latency_samples.csv", "text/csv", samples.to_csv().into_bytes()),
-    ])
+    ];
+    all.extend(students.refit.map(|refit| onnx("student_refit.onnx", refit)));
+    Ok(all)
 }
 
 fn image_counts(bench: &Bench) -> ImageCounts {

@@ -13,12 +13,13 @@ use crate::compress::export;
 use crate::compress::finetune::{by_paper, by_practised};
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::quality;
-use crate::compress::report::{Figure, FinetuneReport, GivenUp, Quality, Top1};
+use crate::compress::relative::{self, OutputErrors};
+use crate::compress::report::{Figure, FinetuneReport, GivenUp, OutputQuality, Quality, Top1};
 use crate::compress::student::Student;
 use crate::exec::memory;
 
 use super::yielding::Yielding;
-use super::{Bench, Selection};
+use super::{Bench, Selection, Students, alive};
 
 /// Images on which the exported file and the student in memory are compared.
 const COMPARED: usize = 8;
@@ -35,6 +36,12 @@ pub struct FinetuneSummary {
     pub before: Quality,
     /// The recovered student, as it was when it had not seen the images that this is measured on.
     pub after: Quality,
+    /// The refitted student, before any training; `None` if nothing was refitted.
+    #[serde(default)]
+    pub refit: Option<Quality>,
+    /// Every output by itself.
+    #[serde(default)]
+    pub outputs: Vec<OutputQuality>,
     /// Accuracy on the labelled images among those that decide.
     pub top1: Option<Top1>,
     /// What the recipe did; `None` where none was asked for, or nothing was dropped.
@@ -55,6 +62,16 @@ pub struct Finetuned {
     pub student: Vec<u8>,
     /// The student as dropped, as ONNX.
     pub before_finetune: Vec<u8>,
+    /// The refitted student before any training, as ONNX; `None` if nothing was refitted.
+    pub refit: Option<Vec<u8>>,
+}
+
+impl Finetuned {
+    /// The files alone.
+    pub fn students(&self) -> Students<'_> {
+        let Self { student, before_finetune, refit, .. } = self;
+        Students { student, before_finetune, refit: refit.as_deref() }
+    }
 }
 
 /// Recovers the chosen student as the job wishes, and writes it out. Where a quality is asked for and not reached, the set
@@ -67,6 +84,7 @@ pub fn finetune(bench: &Bench, selection: &Selection, observer: &dyn Observer) -
     // Nothing is scored any more, and the room is needed.
     bench.frontier.take();
     let mut tuned = bench.fitting(observer, || good_enough(bench, selection, observer))?;
+    alive::check(bench, &tuned.summary)?;
     tuned.summary.seconds = began.elapsed().as_secs_f64();
     Ok(tuned)
 }
@@ -96,7 +114,7 @@ fn nth_set(selection: &Selection, given_up: usize) -> &[String] {
 }
 
 /// The agreement of a student that is not as good as the job asks for; `None` where it is, where nothing is asked for, where
-/// nothing was dropped, and where the output is no classifier's.
+/// nothing was dropped, and where the output is not classes.
 fn below_floor(bench: &Bench, summary: &FinetuneSummary) -> Option<Figure> {
     let floor = bench.config.quality_floor?;
     let agreement = summary.after.agreement?;
@@ -124,19 +142,24 @@ fn recover(
         _ => None,
     };
     let student = recovered.as_ref().map_or(&start, |recovered| &recovered.student);
-    let files = Files::write(bench, &blocks, &start, student)?;
+    let refitted = recovered.as_ref().and_then(|recovered| recovered.refitted.as_ref());
+    let files = Files::write(bench, &blocks, &start, student, refitted)?;
     observer.progress(Phase::Export, 1, 1);
     let measured = recovered.as_ref().map_or(&start, |recovered| recovered.measured());
     let (before, after) = (answers(bench, &start)?, answers(bench, measured)?);
     let setting = bench.setting()?;
     let teacher = setting.deciding();
+    let classes = bench.classes()?.is_some();
+    let compare = |answers: &Answers| quality::compare(answers, teacher, classes);
     Ok(Finetuned {
         summary: FinetuneSummary {
             dropped: dropped.to_vec(),
             given_up: Vec::new(),
-            before: quality::compare(&before, teacher)?,
-            after: quality::compare(&after, teacher)?,
-            top1: top1(bench, teacher, &before, &after)?,
+            before: compare(&before)?,
+            after: compare(&after)?,
+            refit: refitted.map(|refitted| compare(&answers(bench, refitted)?)).transpose()?,
+            outputs: outputs(bench, &start, refitted, measured)?,
+            top1: if classes { top1(bench, teacher, &before, &after)? } else { None },
             export_difference: files.difference,
             teacher_forwards: recovered.as_ref().map_or(0, |recovered| recovered.teacher_forwards),
             report: recovered.map(|recovered| recovered.report),
@@ -144,17 +167,25 @@ fn recover(
         },
         student: files.student,
         before_finetune: files.before,
+        refit: files.refit,
     })
 }
 
 struct Files {
     student: Vec<u8>,
     before: Vec<u8>,
+    refit: Option<Vec<u8>>,
     difference: f64,
 }
 
 impl Files {
-    fn write(bench: &Bench, blocks: &[&Block], start: &Student, student: &Student) -> Result<Self, CompressError> {
+    fn write(
+        bench: &Bench,
+        blocks: &[&Block],
+        start: &Student,
+        student: &Student,
+        refitted: Option<&Student>,
+    ) -> Result<Self, CompressError> {
         let network = &bench.network;
         let metadata = |recovery: &str| {
             let dropped: Vec<&str> = blocks.iter().map(|block| block.name.as_str()).collect();
@@ -166,17 +197,37 @@ impl Files {
             pairs.map(|(key, value)| (format!("practised.{key}"), value.to_owned())).to_vec()
         };
         let before = export::to_onnx(network, blocks, start, &metadata("none"))?;
+        let refit = refitted.map(|refitted| export::to_onnx(network, blocks, refitted, &metadata("refit")));
         let file = export::to_onnx(network, blocks, student, &metadata("feature distillation"))?;
         let few = &bench.samples.deciding()[..bench.samples.deciding().len().min(memory::part_of(COMPARED))];
         let images = bench.samples.select(few)?;
         let reference = export::outputs(network, student, &images)?;
         let difference = export::verify(network, &file, &images, Some(&reference), bench.device)?;
-        Ok(Self { student: file, before, difference })
+        Ok(Self { student: file, before, refit: refit.transpose()?, difference })
     }
 }
 
 fn answers(bench: &Bench, student: &Student) -> Result<Answers, CompressError> {
     Forward::answers(&bench.network, student)?.all(&student.params, &bench.samples, bench.samples.deciding())
+}
+
+/// Every output of the student as dropped, as refitted and as delivered.
+fn outputs(
+    bench: &Bench,
+    start: &Student,
+    refitted: Option<&Student>,
+    student: &Student,
+) -> Result<Vec<OutputQuality>, CompressError> {
+    let students: Vec<&Student> = [start, student].into_iter().chain(refitted).collect();
+    let of = relative::of_outputs(&bench.network, &bench.teacher, &students, &bench.samples, bench.samples.deciding())?;
+    let quality = |output: OutputErrors| OutputQuality {
+        error_before_finetune: output.share(0),
+        error: output.share(1),
+        error_refit: output.share(2),
+        constant: output.constant,
+        name: output.name,
+    };
+    Ok(of.into_iter().map(quality).collect())
 }
 
 fn top1(bench: &Bench, teacher: &Answers, before: &Answers, after: &Answers) -> Result<Option<Top1>, CompressError> {

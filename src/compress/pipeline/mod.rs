@@ -10,6 +10,7 @@
 //!
 //! Each step's result is plain data, so that the steps of one job can run in different processes.
 
+mod alive;
 mod apart;
 mod bench;
 mod export;
@@ -24,7 +25,7 @@ mod warnings;
 mod yielding;
 
 pub use bench::Bench;
-pub use export::{Artifact, Costs, Exported, export};
+pub use export::{Artifact, Costs, Exported, Students, export};
 pub use finetune::{FinetuneSummary, Finetuned, finetune};
 pub use measure::{Measured, measure};
 pub use narrow::narrow;

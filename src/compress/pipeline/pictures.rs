@@ -100,16 +100,18 @@ pub(super) enum Shortcoming {
 }
 
 impl Shortcoming {
-    /// Of given images that the teacher has answered about.
+    /// Of given images that the teacher has answered about, with `classes` or something else.
     pub(super) fn of(
         samples: &Samples,
         preprocess: &Preprocess,
         answers: &Answers,
+        classes: bool,
     ) -> Result<Option<Self>, CompressError> {
         let white = range(preprocess, samples.black.len()).white;
         let foreign = |sight: Sight| TOLD_APART.contains(&sight.told_apart) && sight.unsure >= UNSURE;
         Ok(match samples.colourless(&white)? {
             true => Some(Self::Colourless),
+            false if !classes => None,
             false => quality::sight(&answers.output)?.is_some_and(foreign).then_some(Self::NotToldApart),
         })
     }

@@ -1,21 +1,17 @@
 //! What the customer should know beside the figures.
 
-use tch::Kind;
-
 use crate::compress::CompressError;
 use crate::compress::companions::Companion;
 use crate::compress::config::Target;
 use crate::compress::latency::Reduction;
 use crate::compress::quality;
-use crate::compress::report::{Outcome, Warning};
+use crate::compress::relative::constant_loss;
+use crate::compress::report::{Outcome, SizeReport, Warning};
 use crate::compress::tiny_set::Rung;
 
 use super::flat;
 use super::pictures::Shortcoming;
-use super::{Bench, FinetuneSummary, Measured, Selection};
-
-/// Variance of features over images, as a share of their mean square, that is no more than rounding.
-const CONSTANT: f64 = 1e-10;
+use super::{Bench, FinetuneSummary, Measured, Selection, alive};
 
 /// So many images of one class may be chance.
 const FEWEST_OF_A_CLASS: usize = 4;
@@ -31,7 +27,9 @@ pub(super) fn warnings(
     summary: &FinetuneSummary,
     outcome: Outcome,
     reduction: &Reduction,
+    size: &SizeReport,
 ) -> Result<Vec<Warning>, CompressError> {
+    let far = alive::warnings(bench, summary)?;
     let checks = [
         no_gain(measured),
         nothing_dropped(selection, summary),
@@ -48,8 +46,11 @@ pub(super) fn warnings(
         nearly_constant(bench)?,
         few_images(bench),
         fitted_on_all(bench, summary),
+        labels_unused(bench)?,
+        left_shared(summary),
+        larger(&summary.dropped, size),
     ];
-    Ok(checks.into_iter().flatten().collect())
+    Ok(far.into_iter().chain(checks.into_iter().flatten()).collect())
 }
 
 fn warning(code: &str, detail: String) -> Option<Warning> {
@@ -113,7 +114,8 @@ fn reduction_is_noise(selection: &Selection, reduction: &Reduction) -> Option<Wa
 fn floor_hit(bench: &Bench, summary: &FinetuneSummary) -> Option<Warning> {
     let floor = bench.config.quality_floor?.agreement;
     if summary.after.agreement.is_none() {
-        let detail = "the model's output is no classifier's, so there is no agreement to hold against quality_floor";
+        let detail = "nothing shows that the network's output is classes, so there is no agreement and quality_floor could not be \
+                      checked; upload labels with the images, or name the output `logits`";
         return warning("quality_floor_not_measured", detail.into());
     }
     let best = summary.given_up.last()?;
@@ -149,16 +151,8 @@ fn rolled_back(summary: &FinetuneSummary) -> Option<Warning> {
 /// Features that are the same for every image make every loss 0 and every figure empty.
 fn constant_features(bench: &Bench) -> Result<Option<Warning>, CompressError> {
     let setting = bench.setting()?;
-    let features = &setting.deciding().features;
-    if features.iter().any(|tap| tap.size()[0] < 2) {
+    if constant_loss(&setting.deciding().features)? != Some(0.0) {
         return Ok(None);
-    }
-    for tap in features {
-        let spread = tap.f_var_dim([0].as_slice(), false, false)?.f_mean(Kind::Double)?.f_double_value(&[])?;
-        let size = tap.f_square()?.f_mean(Kind::Double)?.f_double_value(&[])?;
-        if spread > CONSTANT * size {
-            return Ok(None);
-        }
     }
     let detail = "the network's features are the same for all images: what is measured on them says nothing; check the \
                   preprocessing, and that the model is the trained one";
@@ -168,6 +162,9 @@ fn constant_features(bench: &Bench) -> Result<Option<Warning>, CompressError> {
 /// A student that always says the same agrees with a teacher that does, on such images.
 fn one_class(bench: &Bench) -> Result<Option<Warning>, CompressError> {
     let setting = bench.setting()?;
+    if bench.classes()?.is_none() {
+        return Ok(None);
+    }
     let Some(classes) = quality::top_classes(&setting.deciding().output)? else { return Ok(None) };
     let Some(only) = only_class(&classes) else { return Ok(None) };
     let detail = format!(
@@ -257,9 +254,58 @@ fn fitted_on_all(bench: &Bench, summary: &FinetuneSummary) -> Option<Warning> {
     warning("fitted_on_all_images", detail)
 }
 
+/// Labels that nothing is reported of.
+fn labels_unused(bench: &Bench) -> Result<Option<Warning>, CompressError> {
+    if bench.classes()?.is_some() || bench.labels.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let detail = "the images have labels, but nothing shows that the network's output is classes: it gets the labels right no more often \
+                  than by chance, so no accuracy is reported; check the labels' numbers and the preprocessing";
+    Ok(warning("labels_unused", detail.into()))
+}
+
+fn left_shared(summary: &FinetuneSummary) -> Option<Warning> {
+    let left = &summary.report.as_ref()?.refit.as_ref()?.left_shared;
+    if left.is_empty() {
+        return None;
+    }
+    let detail = format!(
+        "these layers share their kernel with others that it could not be fitted to as well, so they were not refitted: {}",
+        left.join(", ")
+    );
+    warning("shared_not_refitted", detail)
+}
+
+/// Dropping is to make a network smaller.
+fn larger(dropped: &[String], size: &SizeReport) -> Option<Warning> {
+    let SizeReport { teacher, student } = size;
+    let grown = student.parameters > teacher.parameters || student.bytes > teacher.bytes;
+    if dropped.is_empty() || !grown {
+        return None;
+    }
+    let detail = format!(
+        "the student is larger than the network: {} parameters and {} bytes, not {} and {}",
+        student.parameters, student.bytes, teacher.parameters, teacher.bytes
+    );
+    warning("larger_student", detail)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compress::report::Size;
+
+    #[test]
+    fn a_student_that_is_larger_says_so() {
+        let size = |parameters, bytes| Size { parameters, macs: 9, bytes };
+        let said = |student, dropped: &[String]| larger(dropped, &SizeReport { teacher: size(100, 500), student });
+        let dropped = ["layer1.1".to_owned()];
+        assert!(said(size(90, 450), &dropped).is_none());
+        for grown in [size(101, 450), size(90, 501)] {
+            assert_eq!(said(grown, &dropped).expect("it is said").code, "larger_student");
+        }
+        assert!(said(size(100, 700), &[]).is_none(), "nothing was dropped, and that is said");
+    }
 
     #[test]
     fn one_class_is_one_only_where_it_cannot_be_chance() {

@@ -14,7 +14,7 @@ use crate::exec::{Executor, RunOptions};
 use super::frontier::{Asked, Frontier, Known};
 use super::problem::Problem;
 use super::rows::Rows;
-use super::solve::{RIDGES, Solution, Start, normal, prepared};
+use super::solve::{Normal, RIDGES, Solution, Start, normal, prepared};
 
 /// Parts of the best solution that are tried. On networks trained with stochastic depth a part is better than the whole.
 const PARTS: [f64; 2] = [0.5, 0.25];
@@ -93,10 +93,23 @@ pub fn refit(
     observer: &dyn Observer,
 ) -> Result<Option<(Student, f64)>, CompressError> {
     let student = &prepared(student, problem)?;
-    let Some(rows) = Rows::plan(setting, student, problem, refitted)? else { return Ok(None) };
     let start = Start::of(student, problem)?;
-    let normal = normal(setting, student, problem, &rows, &start, known, observer)?;
-    let first = problem.layer.position(&student.graph);
+    let mut equations: Option<Normal> = None;
+    for place in problem.places() {
+        let Some(rows) = Rows::plan(setting, student, place, refitted)? else { return Ok(None) };
+        let more = normal(setting, student, place, &rows, &start, known, observer)?;
+        equations = Some(match equations.take() {
+            Some(so_far) => so_far.with(more),
+            None => more,
+        });
+    }
+    let Some(normal) = equations else { return Ok(None) };
+    if !problem.also.is_empty() {
+        // It has come further than the first place, and what is kept there follows from it.
+        known.student = Frontier::default();
+    }
+    let places = problem.places().map(|place| place.layer.position(&student.graph));
+    let first = places.min().unwrap_or(0);
     let gate = Gate::going_on(setting, student, first, &mut known.deciding)?;
     let tries = Tries { start: &start, student, problem, gate };
     let mut best: Option<(Solution, Student, f64)> = None;

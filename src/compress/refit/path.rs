@@ -10,10 +10,9 @@
 use tch::Tensor;
 
 use crate::compress::CompressError;
-use crate::compress::edit::{own_input, position, set_weight, wide};
+use crate::compress::edit::{position, set_weight, wide};
 use crate::compress::layer::{Kind, Layer, has_constant_parameters};
 use crate::compress::student::Student;
-use crate::exec::Params;
 use crate::graph::{Dim, Graph, Node};
 
 use super::moves::{Move, carried};
@@ -105,12 +104,20 @@ impl Path {
         Ok(true)
     }
 
-    /// Makes sure that no other node reads the constant that [`add_shift`](Self::add_shift) changes.
-    pub(super) fn own_shift(&self, graph: &mut Graph, params: &mut Params) {
-        if let Some((_, node, index)) = self.last_shift() {
-            let at = position(graph, node).expect("a node of this graph");
-            own_input(graph, params, at, index);
-        }
+    /// Index of the node, and of its input, that reads the constant that [`add_shift`](Self::add_shift) changes.
+    pub(super) fn shifting(&self, graph: &Graph) -> Option<(usize, usize)> {
+        self.last_shift().map(|(_, node, index)| (position(graph, node).expect("a node of this graph"), index))
+    }
+
+    /// Names of the constants that it works on channels with, in the order of computation.
+    pub(super) fn constants<'g>(&self, graph: &'g Graph) -> Vec<&'g [String]> {
+        let of_step = |step: &PerChannel| match step {
+            PerChannel::Norm(norm) => &node_at(graph, norm).inputs[1..],
+            PerChannel::Scale(operand) | PerChannel::Shift(operand) => {
+                std::slice::from_ref(&node_at(graph, &operand.node).inputs[operand.index])
+            }
+        };
+        self.channels.iter().map(of_step).collect()
     }
 
     /// The last place that takes a shift: which of the operators, its first output, and which of its inputs.

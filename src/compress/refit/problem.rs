@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::compress::block::Block;
 use crate::compress::edit::position;
 use crate::compress::layer::{Layer, passes};
+use crate::compress::shared::readers;
 use crate::graph::{Attribute, Graph, Node};
 
 use super::moves::Move;
@@ -29,9 +30,39 @@ pub struct Problem {
     pub target: String,
     /// What the activation behind the target lets through.
     pub range: Range,
+    /// The same for the other places in which the layer stands with the same weights: one solution has to do for all.
+    pub also: Vec<Problem>,
 }
 
 impl Problem {
+    /// Itself and the other places of the layer.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.also)
+    }
+
+    /// Together with those of `others` that are about other places of its layer; `None` if there is none about some place, or one
+    /// that is of another form.
+    pub(super) fn in_all_places(mut self, graph: &Graph, others: &[Self]) -> Option<Self> {
+        let places = readers(graph, self.layer.position(graph));
+        for at in places {
+            let output = graph.nodes[at].output();
+            if output != self.layer.output && !self.also.iter().any(|known| known.layer.output == output) {
+                let other = others.iter().find(|other| other.layer.output == output && other.is_like(&self, graph))?;
+                self.also.push(other.clone());
+            }
+        }
+        Some(self)
+    }
+
+    /// Whether a solution of one is written into the same tensors as a solution of the other.
+    fn is_like(&self, other: &Self, graph: &Graph) -> bool {
+        let weights = |problem: &Self| graph.nodes[problem.layer.position(graph)].inputs[1..].to_vec();
+        weights(self) == weights(other)
+            && self.layer.kind == other.layer.kind
+            && self.path.constants(graph) == other.path.constants(graph)
+            && self.path.excitation.is_some() == other.path.excitation.is_some()
+    }
+
     /// True where a bias can be written: into the layer, or behind it.
     pub(super) fn takes_bias(&self) -> bool {
         self.layer.takes_bias() || self.path.takes_shift()
@@ -67,7 +98,7 @@ pub fn ahead_of_gap(student: &Graph, teacher: &Graph, first: &Block, last: &Bloc
 
 /// The convolutions that read the stream first behind a run of dropped blocks, each towards its own output in the teacher.
 pub fn behind_gap(student: &Graph, first: &Block) -> Vec<Problem> {
-    let readers = readers(student, &first.entry).into_iter().map(|at| &student.nodes[at]);
+    let readers = stream_readers(student, &first.entry).into_iter().map(|at| &student.nodes[at]);
     let own_output = |layer: Layer| Problem {
         target: layer.output.clone(),
         layer,
@@ -75,12 +106,13 @@ pub fn behind_gap(student: &Graph, first: &Block) -> Vec<Problem> {
         shortcut: None,
         moves: Vec::new(),
         range: Range::default(),
+        also: Vec::new(),
     };
     readers.filter_map(|conv| Layer::of(student, conv)).map(own_output).collect()
 }
 
 /// Convolutions that the stream reaches through additions, normalisations and activations.
-fn readers(graph: &Graph, stream: &str) -> BTreeSet<usize> {
+fn stream_readers(graph: &Graph, stream: &str) -> BTreeSet<usize> {
     let consumers = graph.consumers();
     let mut found = BTreeSet::new();
     let mut seen = BTreeSet::new();
@@ -131,6 +163,7 @@ fn problem(written: Written, target: &str, range: Range) -> Problem {
         moves: written.moves,
         target: target.to_owned(),
         range,
+        also: Vec::new(),
     }
 }
 

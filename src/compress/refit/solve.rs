@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use crate::compress::CompressError;
-use crate::compress::edit::{own_bias, own_input, set_weight, wide};
+use crate::compress::edit::{own_bias, own_inputs, set_weight, wide};
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
@@ -72,17 +72,19 @@ impl Start {
     }
 }
 
-/// A copy of the student in which no other node reads what a solution changes, and in which the layer has a bias where it can
+/// A copy of the student in which no node but the layer's places reads what a solution changes, and in which the layer has a bias where it can
 /// have one and nothing behind it shifts. All tries are students of this graph, which the gate has planned once.
 pub(super) fn prepared(student: &Student, problem: &Problem) -> Result<Student, CompressError> {
     let mut prepared = student.copy()?;
     let Student { graph, params, .. } = &mut prepared;
-    let at = problem.layer.position(graph);
-    own_input(graph, params, at, 1);
-    problem.path.own_shift(graph, params);
-    if problem.layer.takes_bias() && !problem.path.takes_shift() {
+    let places: Vec<usize> = problem.places().map(|place| place.layer.position(graph)).collect();
+    own_inputs(graph, params, &places.iter().map(|at| (*at, 1)).collect::<Vec<_>>());
+    let shifts: Vec<(usize, usize)> = problem.places().filter_map(|place| place.path.shifting(graph)).collect();
+    if !shifts.is_empty() {
+        own_inputs(graph, params, &shifts);
+    } else if problem.layer.takes_bias() {
         let one_per_channel = problem.layer.kernel(&prepared)?.f_select(1, 0)?;
-        own_bias(&mut prepared, at, &one_per_channel)?;
+        own_bias(&mut prepared, &places, &one_per_channel)?;
     }
     Ok(prepared)
 }
@@ -94,7 +96,7 @@ impl Solution {
     }
 }
 
-/// `XᵀX` and `XᵀT`, summed over all rows.
+/// `XᵀX` and `XᵀT`, summed over all rows of all places.
 pub(super) struct Normal {
     gram: Tensor,
     with_target: Tensor,
@@ -191,6 +193,11 @@ fn relaxed(target: &Tensor, said: &Tensor, range: Range) -> Result<Tensor, Compr
 }
 
 impl Normal {
+    /// The equations of two places of one layer, for a solution that does for both.
+    pub(super) fn with(self, other: Self) -> Self {
+        Self { gram: self.gram + other.gram, with_target: self.with_target + other.with_target }
+    }
+
     /// `W = argmin ‖XWᵀ − T‖² + λ·d·‖W − W₀‖²`, `d` the mean of diag(XᵀX); the bias is free. `None` where the equations have
     /// no solution in f64 (inputs that are not finite).
     pub(super) fn solve(&self, start: &Solution, ridge: f64) -> Result<Option<Solution>, CompressError> {

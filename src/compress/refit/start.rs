@@ -5,6 +5,7 @@ use crate::compress::CompressError;
 use crate::compress::block::Block;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
+use crate::compress::shared::is_shared;
 use crate::compress::student::Student;
 
 use super::problem::{Problem, ahead_of_gap, behind_gap, of_sum};
@@ -18,6 +19,9 @@ pub struct Refitted {
     pub refitted: Vec<String>,
     /// How many refits were tried and undone.
     pub undone: usize,
+    /// First outputs of layers that were left as they are, because their kernel also stands in places that nothing is known of to
+    /// fit it to.
+    pub left_shared: Vec<String>,
 }
 
 /// Readers behind a gap without a writer that are refitted, at most.
@@ -32,7 +36,7 @@ pub fn around_gaps(
     observer: &dyn Observer,
 ) -> Result<Refitted, CompressError> {
     let mut course = Course::new(setting, student, teacher, observer);
-    runs(setting, dropped).iter().try_for_each(|run| course.close(run))?;
+    course.close(&runs(setting, dropped))?;
     Ok(course.so_far)
 }
 
@@ -46,9 +50,9 @@ pub fn refitted(
     let mut teacher = Frontier::default();
     let mut course = Course::new(setting, student, &mut teacher, observer);
     let runs = runs(setting, dropped);
-    runs.iter().try_for_each(|run| course.close(run))?;
+    course.close(&runs)?;
     if let Some(first) = runs.first().map(|run| run[0]) {
-        course.writers(behind(setting, first).filter(|block| !dropped.contains(block)))?;
+        course.writers(&behind(setting, first, dropped))?;
     }
     Ok(course.so_far)
 }
@@ -57,14 +61,14 @@ pub fn refitted(
 pub fn every_writer(setting: &Setting, student: Student, observer: &dyn Observer) -> Result<Refitted, CompressError> {
     let mut teacher = Frontier::default();
     let mut course = Course::new(setting, student, &mut teacher, observer);
-    course.writers(setting.network.blocks.iter())?;
+    course.writers(&in_depth_order(setting, setting.network.blocks.iter().flat_map(Block::places)))?;
     Ok(course.so_far)
 }
 
 impl Refitted {
     /// A student of which nothing is refitted yet.
     pub fn nothing(student: Student) -> Self {
-        Self { student, refitted: Vec::new(), undone: 0 }
+        Self { student, refitted: Vec::new(), undone: 0, left_shared: Vec::new() }
     }
 }
 
@@ -74,38 +78,91 @@ struct Course<'a> {
     observer: &'a dyn Observer,
     known: Known<'a>,
     so_far: Refitted,
+    /// First outputs of shared layers that were seen to already, in this round.
+    solved: Vec<String>,
 }
 
 impl<'a> Course<'a> {
     fn new(setting: &'a Setting<'a>, student: Student, teacher: &'a mut Frontier, observer: &'a dyn Observer) -> Self {
-        Self { setting, observer, known: Known::of_teacher(teacher), so_far: Refitted::nothing(student) }
+        let (known, so_far) = (Known::of_teacher(teacher), Refitted::nothing(student));
+        Self { setting, observer, known, so_far, solved: Vec::new() }
     }
 
-    /// Refits around one run of dropped blocks: the writer ahead of it or, where there is none, the readers behind it.
-    fn close(&mut self, run: &[&Block]) -> Result<(), CompressError> {
+    /// Refits around runs of dropped blocks: the writer ahead of each or, if there is none, the readers behind it.
+    fn close(&mut self, runs: &[Vec<&Block>]) -> Result<(), CompressError> {
+        for run in runs {
+            for problem in self.around(run) {
+                self.take_in_all_places(problem, |course| {
+                    let gaps = runs.iter().flat_map(|run| course.around(run));
+                    gaps.chain(course.sums()).collect()
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn around(&self, run: &[&Block]) -> Vec<Problem> {
         let (first, last) = (run[0], run[run.len() - 1]);
         let student = &self.so_far.student.graph;
-        let problems = match ahead_of_gap(student, &self.setting.network.graph, first, last) {
+        match ahead_of_gap(student, &self.setting.network.graph, first, last) {
             Some(problem) => vec![problem],
             None => behind_gap(student, first).into_iter().take(MOST_READERS).collect(),
-        };
-        problems.iter().try_for_each(|problem| self.take(problem))
+        }
     }
 
-    /// Refits the writers of these blocks' additions.
-    fn writers<'b>(&mut self, mut blocks: impl Iterator<Item = &'b Block>) -> Result<(), CompressError> {
-        blocks.try_for_each(|block| match of_sum(&self.so_far.student.graph, block) {
-            Some(problem) => self.take(&problem),
-            None => Ok(()),
-        })
+    /// Refits the writers of the additions in these places.
+    fn writers(&mut self, places: &[&Block]) -> Result<(), CompressError> {
+        self.solved.clear();
+        for place in places {
+            if let Some(problem) = of_sum(&self.so_far.student.graph, place) {
+                self.take_in_all_places(problem, |course| course.sums().collect())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The writers of all residual additions that the student still has, each towards the teacher's sum.
+    fn sums(&self) -> impl Iterator<Item = Problem> {
+        let places = self.setting.network.blocks.iter().flat_map(Block::places);
+        places.filter_map(|place| of_sum(&self.so_far.student.graph, place))
+    }
+
+    /// Refits a layer; one whose kernel is shared for all of its places at once, with what is known of them in `others`, or not
+    /// at all.
+    fn take_in_all_places(
+        &mut self,
+        problem: Problem,
+        others: impl Fn(&Self) -> Vec<Problem>,
+    ) -> Result<(), CompressError> {
+        let graph = &self.so_far.student.graph;
+        if !is_shared(graph, problem.layer.position(graph)) {
+            return self.take(&problem);
+        }
+        let output = problem.layer.output.clone();
+        if self.solved.contains(&output) {
+            return Ok(());
+        }
+        match problem.in_all_places(graph, &others(self)) {
+            Some(problem) => {
+                self.solved.extend(problem.places().map(|place| place.layer.output.clone()));
+                self.take(&problem)
+            }
+            None => {
+                self.solved.push(output.clone());
+                if !self.so_far.left_shared.contains(&output) {
+                    self.so_far.left_shared.push(output);
+                }
+                Ok(())
+            }
+        }
     }
 
     fn take(&mut self, problem: &Problem) -> Result<(), CompressError> {
-        let Refitted { student, refitted, undone } = &mut self.so_far;
+        let Refitted { student, refitted, undone, .. } = &mut self.so_far;
         match refit(self.setting, student, problem, refitted, &mut self.known, self.observer)? {
             Some((with, _)) => {
                 *student = with;
-                refitted.push(problem.layer.output.clone());
+                refitted.extend(problem.places().map(|place| place.layer.output.clone()));
             }
             None => *undone += 1,
         }
@@ -113,23 +170,30 @@ impl<'a> Course<'a> {
     }
 }
 
-/// The dropped blocks in depth order, those that follow each other directly together.
+/// All places of the dropped blocks in depth order, those that follow each other directly together.
 fn runs<'b>(setting: &Setting, dropped: &[&'b Block]) -> Vec<Vec<&'b Block>> {
-    let mut ordered = dropped.to_vec();
-    ordered.sort_by_key(|block| setting.network.depth(block));
     let mut runs: Vec<Vec<&Block>> = Vec::new();
-    for block in ordered {
+    for place in in_depth_order(setting, dropped.iter().flat_map(|block| block.places())) {
         match runs.last_mut() {
-            Some(run) if run[run.len() - 1].exit == block.entry => run.push(block),
-            _ => runs.push(vec![block]),
+            Some(run) if run[run.len() - 1].exit == place.entry => run.push(place),
+            _ => runs.push(vec![place]),
         }
     }
     runs
 }
 
-/// Residual additions behind a block.
-fn behind<'n>(setting: &Setting<'n>, first: &Block) -> impl Iterator<Item = &'n Block> {
-    let network = setting.network;
-    let at = network.depth(first).map_or(0, |at| at + 1);
-    network.blocks[at..].iter()
+fn in_depth_order<'b>(setting: &Setting, places: impl Iterator<Item = &'b Block>) -> Vec<&'b Block> {
+    let depths = setting.network.graph.producers();
+    let mut places: Vec<&Block> = places.collect();
+    places.sort_by_key(|place| depths.get(place.sum.as_str()));
+    places
+}
+
+/// Places of the residual additions behind one, without those of `dropped`, in depth order.
+fn behind<'n>(setting: &Setting<'n>, first: &Block, dropped: &[&Block]) -> Vec<&'n Block> {
+    let depths = setting.network.graph.producers();
+    let depth = |place: &Block| depths.get(place.sum.as_str()).copied();
+    let left = setting.network.blocks.iter().filter(|block| !dropped.contains(block));
+    let places = left.flat_map(Block::places).filter(|place| depth(place) > depth(first));
+    in_depth_order(setting, places)
 }

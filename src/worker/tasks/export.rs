@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::finetune::{BEFORE, STUDENT};
+use super::finetune::{BEFORE, REFIT, STUDENT};
 use super::{Failure, select};
 use crate::compress::observer::{Observer, Phase};
-use crate::compress::pipeline::{self, Bench, Costs, Exported, FinetuneSummary, Finetuned, Selection};
+use crate::compress::pipeline::{self, Bench, Costs, Exported, Finetuned, Selection};
 use crate::compress::report::Outcome;
 use crate::db::tasks::TaskRow;
 use crate::db::{Db, JobOutcome, TaskKind, tasks};
@@ -17,14 +17,19 @@ use crate::jobs::{self, JobsError, store};
 pub(in crate::worker) struct Input {
     found: select::Input,
     selection: Selection,
-    finetuned: Option<(FinetuneSummary, Vec<u8>, Vec<u8>)>,
+    finetuned: Option<Finetuned>,
     costs: Costs,
 }
 
 impl Input {
     pub(super) async fn fetch(db: &Db, claim: &Claim, before: &[TaskRow]) -> Result<Self, JobsError> {
         let finetuned = match super::results(before, TaskKind::Finetune)?.pop() {
-            Some(summary) => Some((summary, blob(db, claim, STUDENT).await?, blob(db, claim, BEFORE).await?)),
+            Some(summary) => Some(Finetuned {
+                summary,
+                student: needed(db, claim, STUDENT).await?,
+                before_finetune: needed(db, claim, BEFORE).await?,
+                refit: blob(db, claim, REFIT).await?,
+            }),
             None => None,
         };
         let (found, selection) = (select::Input::from(before)?, super::result(before, TaskKind::Select)?);
@@ -32,12 +37,20 @@ impl Input {
     }
 }
 
-async fn blob(db: &Db, claim: &Claim, name: &str) -> Result<Vec<u8>, JobsError> {
+async fn needed(db: &Db, claim: &Claim, name: &str) -> Result<Vec<u8>, JobsError> {
+    blob(db, claim, name).await?.ok_or_else(|| super::missing(name))
+}
+
+/// Bytes that fine-tuning has left; `None` if it left none under this name.
+async fn blob(db: &Db, claim: &Claim, name: &str) -> Result<Option<Vec<u8>>, JobsError> {
     let mut conn = db.connection().await?;
     let sha256 = tasks::blob(&mut conn, claim.job, TaskKind::Finetune, name).await?;
     let owner = jobs::tenant(&mut conn, claim.job).await?;
     drop(conn);
-    store::read(db, &owner, &sha256.ok_or_else(|| super::missing(name))?).await
+    match sha256 {
+        Some(sha256) => Ok(Some(store::read(db, &owner, &sha256).await?)),
+        None => Ok(None),
+    }
 }
 
 /// Seconds that the tasks before this one took; scores may have run side by side.
@@ -54,18 +67,18 @@ fn costs(before: &[TaskRow]) -> Costs {
 
 pub(super) fn run(bench: &Bench, input: &Input, obs: &dyn Observer) -> Result<Done, Failure> {
     let made;
-    let (summary, student, before) = match &input.finetuned {
-        Some((summary, student, before)) => (summary, student, before),
+    let finetuned = match &input.finetuned {
+        Some(finetuned) => finetuned,
         // No fine-tuning was wanted: the student is what is left after dropping.
         None => {
-            let Finetuned { summary, student, before_finetune } = pipeline::finetune(bench, &input.selection, obs)?;
-            made = (summary, student, before_finetune);
-            (&made.0, &made.1, &made.2)
+            made = pipeline::finetune(bench, &input.selection, obs)?;
+            &made
         }
     };
     let select::Input { measured, scores } = &input.found;
+    let (summary, students) = (&finetuned.summary, finetuned.students());
     let Exported { report, artifacts } =
-        pipeline::export(bench, measured, scores, &input.selection, summary, student, before, &input.costs, obs)?;
+        pipeline::export(bench, measured, scores, &input.selection, summary, students, &input.costs, obs)?;
     let outcome = match report.outcome {
         Outcome::TargetMet => JobOutcome::TargetMet,
         Outcome::TargetUnreachable => JobOutcome::TargetUnreachable,

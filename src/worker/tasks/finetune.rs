@@ -14,6 +14,9 @@ pub(super) const STUDENT: &str = "student";
 /// Blob: the student as dropped, as ONNX.
 pub(super) const BEFORE: &str = "before_finetune";
 
+/// Blob: the refitted student before any training, as ONNX; not there if nothing was refitted.
+pub(super) const REFIT: &str = "refit";
+
 /// What was chosen before.
 pub(in crate::worker) struct Input {
     selection: Selection,
@@ -27,6 +30,7 @@ impl Input {
 
 pub(super) fn run(bench: &Bench, input: &Input, obs: &dyn Observer) -> Result<Done, Failure> {
     let finetuned = pipeline::finetune(bench, &input.selection, obs)?;
-    let blobs = vec![(STUDENT, finetuned.student), (BEFORE, finetuned.before_finetune)];
+    let mut blobs = vec![(STUDENT, finetuned.student), (BEFORE, finetuned.before_finetune)];
+    blobs.extend(finetuned.refit.map(|refit| (REFIT, refit)));
     Ok(Done { blobs, ..super::done(&finetuned.summary)? })
 }

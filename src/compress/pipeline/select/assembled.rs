@@ -93,13 +93,14 @@ pub(super) fn curve_point(bench: &Bench, set: &Assembled) -> Result<CurvePoint, 
     let student = Student::dropped(&bench.network, &set.blocks, bench.device)?;
     let forward = Forward::answers(&bench.network, &student)?;
     let answers = forward.all(&student.params, &bench.samples, bench.samples.deciding())?;
-    let quality = quality::compare(&answers, setting.deciding())?;
+    let quality = quality::compare(&answers, setting.deciding(), bench.classes()?.is_some())?;
     Ok(CurvePoint {
         blocks: set.blocks.len(),
         dropped: set.names(),
         latency_reduction: set.reduction.into(),
         latency_ms: median_ms(&set.samples),
         feature_loss: quality.feature_loss,
+        feature_share: quality.feature_share,
         agreement: quality.agreement,
     })
 }

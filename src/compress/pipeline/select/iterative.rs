@@ -10,7 +10,7 @@ use crate::compress::pipeline::{Bench, BlockScore, Measured};
 
 use super::Path;
 use super::assembled::{Assembled, measured as measured_sets};
-use super::rank::{overlap, rank, without_overlaps};
+use super::rank::{By, overlap, rank, without_overlaps};
 
 pub(super) fn path<'b>(
     bench: &'b Bench,
@@ -18,7 +18,8 @@ pub(super) fn path<'b>(
     scores: &[BlockScore],
     observer: &dyn Observer,
 ) -> Result<Path<'b>, CompressError> {
-    let ranking = rank(measured, scores);
+    let by = By::of(&bench.config);
+    let ranking = rank(measured, scores, by);
     let all = without_overlaps(bench, &ranking)?.len();
     let most = if let Target::Blocks(count) = bench.config.target { count.min(all) } else { all };
     let mut gone: Vec<&Block> = Vec::new();
@@ -27,7 +28,7 @@ pub(super) fn path<'b>(
     let mut scores = scores.to_vec();
     while met.is_none() && sets.len() < most {
         observer.progress(Phase::Select, sets.len() as u64, most as u64);
-        let Some(next) = rank(measured, &scores).into_iter().next() else { break };
+        let Some(next) = rank(measured, &scores, by).into_iter().next() else { break };
         gone.push(bench.network.block(&next.block)?);
         sets.extend(measured_sets(bench, std::slice::from_ref(&gone), Occasion::Full, observer)?);
         met = sets.last().filter(|set| set.meets(bench.config.target)).map(|_| sets.len() - 1);

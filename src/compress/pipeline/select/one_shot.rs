@@ -9,8 +9,8 @@ use crate::compress::pipeline::bench::Occasion;
 use crate::compress::pipeline::{Bench, BlockScore, Measured};
 
 use super::Path;
-use super::assembled::{Assembled, measured as measured_sets};
-use super::rank::{Ranked, Standing, TIE, Uncertain, noise_of, rank, tie, tied, without_overlaps};
+use super::assembled::{Assembled, curve_point, measured as measured_sets};
+use super::rank::{By, Ranked, Standing, TIE, Uncertain, noise_of, rank, tie, tied, without_overlaps};
 
 /// Sets that are measured at once on the way to the target.
 const AT_ONCE: usize = 4;
@@ -21,7 +21,8 @@ pub(super) fn path<'b>(
     scores: &[BlockScore],
     observer: &dyn Observer,
 ) -> Result<Path<'b>, CompressError> {
-    let ranking = rank(measured, scores);
+    let by = By::of(&bench.config);
+    let ranking = rank(measured, scores, by);
     let ranked = without_overlaps(bench, &ranking)?;
     let blocks: Vec<&Block> = ranked.iter().map(|(block, _)| *block).collect();
     let first = |count: usize| blocks[..count].to_vec();
@@ -56,6 +57,10 @@ pub(super) fn path<'b>(
     Ok(Path { ranking, sets, met, ties })
 }
 
+fn plain_loss(bench: &Bench, set: &Assembled, observer: &dyn Observer) -> Result<f64, CompressError> {
+    Ok(bench.fitting(observer, || curve_point(bench, set))?.feature_loss)
+}
+
 fn standing(bench: &Bench, measured: &Measured, (block, ranked): &(&Block, &Ranked)) -> Standing {
     let gain = &measured.reductions[&block.name].reduction;
     Standing {
@@ -66,8 +71,8 @@ fn standing(bench: &Bench, measured: &Measured, (block, ranked): &(&Block, &Rank
 }
 
 /// Measures the level sets of the size that meets the target and of one block less. The smaller one is taken where it meets
-/// the target too, then the one nearer to the input unless it gains clearly less. Gives the index of the set that is taken,
-/// and the ties.
+/// the target too, then the one nearer to the input unless it gains clearly less. If nothing recovers afterwards, its plain drop has
+/// to be the better one, too. Gives the index of the set that is taken, and the ties.
 fn settle<'b>(
     bench: &Bench,
     sets: &mut [Assembled<'b>],
@@ -87,7 +92,11 @@ fn settle<'b>(
         let at = set.blocks.len() - 1;
         // A set smaller than the one taken has only to meet the target; one of its size has to gain about as much.
         let better = set.meets(target) && (at < taken || set.reduction.value * TIE >= sets[at].reduction.value);
-        if better && at <= taken {
+        let loses_less = || match By::of(&bench.config) {
+            By::Recovered => Ok::<_, CompressError>(true),
+            By::Plain => Ok(plain_loss(bench, &set, observer)? < plain_loss(bench, &sets[taken], observer)?),
+        };
+        if better && at <= taken && loses_less()? {
             std::mem::swap(&mut sets[at], &mut set);
             taken = at;
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
 use crate::compress::block::Block;
-use crate::compress::config::LARGE;
+use crate::compress::config::{JobConfig, LARGE};
 use crate::compress::pipeline::{Bench, BlockScore, Measured};
 use crate::compress::report::Figure;
 use crate::compress::tiny_set::Rung;
@@ -35,11 +35,30 @@ pub struct Ranked {
     pub noise: f64,
 }
 
-/// Score = recoverability ÷ latency reduction, lowest first; blocks without measurable gain are left out.
-pub(super) fn rank(measured: &Measured, scores: &[BlockScore]) -> Vec<Ranked> {
+/// Which loss blocks are ranked by: the one that the student will have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// What is left after recovery.
+    Recovered,
+    /// What the plain drop has: nothing is refitted or trained.
+    Plain,
+}
+
+impl By {
+    /// As the job recovers its student, or not.
+    pub(super) fn of(config: &JobConfig) -> Self {
+        if config.finetune.0.is_some() { Self::Recovered } else { Self::Plain }
+    }
+}
+
+/// Score = loss ÷ latency reduction, lowest first; blocks without measurable gain are left out.
+pub(super) fn rank(measured: &Measured, scores: &[BlockScore], by: By) -> Vec<Ranked> {
     let score = |score: &BlockScore| {
         let single = measured.reductions.get(&score.block).filter(|single| single.measurable)?;
-        let loss = &score.recoverability.loss;
+        let loss = match by {
+            By::Recovered => &score.recoverability.loss,
+            By::Plain => &score.recoverability.plain,
+        };
         let of_loss = loss.interval.map_or(0.0, |interval| half_width(interval.low, interval.high, loss.deciding()));
         let noise = of_loss.hypot(noise_of(&single.reduction));
         Some(Ranked { block: score.block.clone(), score: loss.deciding() / single.reduction.value, noise })
@@ -74,10 +93,12 @@ pub(super) fn without_overlaps<'b, 'r>(
     Ok(kept)
 }
 
-/// Whether one block is inside the other.
+/// Whether one block is inside the other, or they are one and the same.
 pub(super) fn overlap(a: &Block, b: &Block) -> bool {
-    let inside = |inner: &Block, outer: &Block| outer.region.contains(&inner.sum);
-    inside(a, b) || inside(b, a)
+    let inside = |inner: &Block, outer: &Block| {
+        inner.places().any(|inner| outer.places().any(|outer| outer.region.contains(&inner.sum)))
+    };
+    a.name == b.name || inside(a, b) || inside(b, a)
 }
 
 /// What is known of a candidate ahead of any training.
@@ -127,14 +148,16 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::compress::config::RecoverabilityMethod;
+    use crate::compress::config::{Finetuning, RecoverabilityMethod};
     use crate::compress::latency::Basis;
     use crate::compress::pipeline::measure::SingleReduction;
     use crate::compress::report::{Interval, Loss, Recoverability};
 
     fn scored(block: &str, loss: f64) -> BlockScore {
-        let loss = Loss { fit: 9.0, held_out: Some(loss), interval: None };
-        let recoverability = Recoverability { loss, plain: loss, method: RecoverabilityMethod::Adapters };
+        let of = |loss| Loss { fit: 9.0, held_out: Some(loss), interval: None, share: None };
+        // What recovers best is what is missed most at first.
+        let recoverability =
+            Recoverability { loss: of(loss), plain: of(1.0 - loss), method: RecoverabilityMethod::Adapters };
         BlockScore { block: block.into(), recoverability, adapters: 1, teacher_forwards: 0, seconds: 0.0 }
     }
 
@@ -147,10 +170,22 @@ mod tests {
         let reductions = [("a", gain(0.1, true)), ("b", gain(0.2, true)), ("c", gain(0.01, false))];
         let reductions: BTreeMap<_, _> = reductions.into_iter().map(|(name, gain)| (name.to_owned(), gain)).collect();
         let measured = Measured { reductions, seconds: 0.0 };
-        let ranking = rank(&measured, &[scored("a", 0.15), scored("b", 0.2), scored("c", 0.0)]);
+        let ranking = rank(&measured, &[scored("a", 0.15), scored("b", 0.2), scored("c", 0.0)], By::Recovered);
         let names: Vec<&str> = ranking.iter().map(|ranked| ranked.block.as_str()).collect();
         assert_eq!(names, ["b", "a"], "b loses more than a but gains twice as much");
         assert!((ranking[0].score - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn where_nothing_recovers_blocks_are_ranked_by_the_plain_drop() {
+        let reductions = ["a", "b"].map(|name| (name.to_owned(), gain(0.1, true)));
+        let measured = Measured { reductions: reductions.into_iter().collect(), seconds: 0.0 };
+        let scores = [scored("a", 0.1), scored("b", 0.3)];
+        let first = |config: &JobConfig| rank(&measured, &scores, By::of(config))[0].clone();
+        let (trained, plain) = (JobConfig::default(), JobConfig { finetune: Finetuning(None), ..JobConfig::default() });
+        assert_eq!(first(&trained).block, "a");
+        assert_eq!(first(&plain).block, "b");
+        assert!((first(&plain).score - 7.0).abs() < 1e-9, "0.7 is left of it");
     }
 
     #[test]
@@ -183,7 +218,7 @@ mod tests {
         let mut single = gain(0.2, true);
         single.reduction = Figure { value: 0.2, low: Some(0.17), high: Some(0.23) };
         let measured = Measured { reductions: BTreeMap::from([("a".to_owned(), single)]), seconds: 0.0 };
-        let noise = rank(&measured, &[score])[0].noise;
+        let noise = rank(&measured, &[score], By::Recovered)[0].noise;
         assert!((noise - 0.25).abs() < 1e-12, "20 % and 15 % are 25 % together: {noise}");
     }
 
