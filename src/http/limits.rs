@@ -42,10 +42,10 @@ struct Images {
     free_bytes: u64,
     unpacked_per_byte: u64,
     pixels: u64,
-    /// Likewise in pixels, up to `set_pixels`.
-    free_pixels: u64,
-    pixels_per_byte: u64,
     set_pixels: u64,
+    /// Likewise, what it may decode to.
+    free_decoded_bytes: u64,
+    decoded_per_byte: u64,
     labels_bytes: u64,
 }
 
@@ -59,9 +59,9 @@ impl From<&images::Limits> for Images {
             free_bytes,
             unpacked_per_byte,
             pixels,
-            free_pixels,
-            pixels_per_byte,
             set_pixels,
+            free_decoded_bytes,
+            decoded_per_byte,
             labels_bytes,
             tensor_bytes: _,
         } = *limits;
@@ -73,9 +73,9 @@ impl From<&images::Limits> for Images {
             free_bytes,
             unpacked_per_byte,
             pixels,
-            free_pixels,
-            pixels_per_byte,
             set_pixels,
+            free_decoded_bytes,
+            decoded_per_byte,
             labels_bytes,
         }
     }
