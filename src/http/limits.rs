@@ -28,7 +28,8 @@ struct Shown {
     /// Bytes of a model, and of a JSON body.
     model_bytes: u64,
     json_bytes: usize,
-    images: Images,
+    /// Of one image set.
+    images: images::Limits,
     connections: Connections,
 }
 
@@ -58,56 +59,6 @@ impl From<&listener::Limits> for Connections {
     }
 }
 
-/// Of one image set.
-#[derive(Debug, Serialize)]
-struct Images {
-    entries: usize,
-    archive_bytes: u64,
-    entry_bytes: u64,
-    total_bytes: u64,
-    /// What a set may unpack to: so many bytes, and so many more for each byte sent, up to `total_bytes`.
-    free_bytes: u64,
-    unpacked_per_byte: u64,
-    pixels: u64,
-    /// Likewise in pixels, up to `set_pixels`.
-    free_pixels: u64,
-    pixels_per_byte: u64,
-    set_pixels: u64,
-    labels_bytes: u64,
-}
-
-impl From<&images::Limits> for Images {
-    fn from(limits: &images::Limits) -> Self {
-        let images::Limits {
-            entries,
-            archive_bytes,
-            entry_bytes,
-            total_bytes,
-            free_bytes,
-            unpacked_per_byte,
-            pixels,
-            free_pixels,
-            pixels_per_byte,
-            set_pixels,
-            labels_bytes,
-            tensor_bytes: _,
-        } = *limits;
-        Self {
-            entries,
-            archive_bytes,
-            entry_bytes,
-            total_bytes,
-            free_bytes,
-            unpacked_per_byte,
-            pixels,
-            free_pixels,
-            pixels_per_byte,
-            set_pixels,
-            labels_bytes,
-        }
-    }
-}
-
 async fn show(State(app): State<App>, caller: Caller) -> Result<Json<Shown>, HttpError> {
     let mut conn = app.context.db.connection().await?;
     let tenant = caller.tenant;
@@ -121,7 +72,7 @@ async fn show(State(app): State<App>, caller: Caller) -> Result<Json<Shown>, Htt
         queued_jobs: tenants::queued(&mut conn, &tenant).await?,
         model_bytes: limits.model_bytes,
         json_bytes: limits.json_bytes,
-        images: Images::from(&limits.images),
+        images: limits.images.clone(),
         connections: Connections::from(&app.connections),
         tenant,
     }))

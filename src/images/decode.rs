@@ -93,10 +93,14 @@ pub(super) fn size(bytes: &[u8], max_pixels: u64) -> Result<(u32, u32), String> 
     caught(|| decode_upright(bytes, max_pixels).map(|image| (image.width(), image.height())))
 }
 
-/// Width × height by the header alone; 0 if [`decode`] refuses the file for what stands there.
-pub(super) fn pixels(bytes: &[u8], max_pixels: u64) -> u64 {
-    let dimensions = caught(|| open(bytes, max_pixels).map(|decoder| decoder.dimensions()));
-    dimensions.map_or(0, |(width, height)| u64::from(width) * u64::from(height))
+/// Width × height, and the bytes that they are decoded to, by the header alone; 0 if [`decode`] refuses the file for what stands
+/// there.
+pub(super) fn cost(bytes: &[u8], max_pixels: u64) -> (u64, u64) {
+    let header = caught(|| open(bytes, max_pixels).map(|decoder| (decoder.dimensions(), decoder.color_type())));
+    header.map_or((0, 0), |((width, height), colour)| {
+        let pixels = u64::from(width) * u64::from(height);
+        (pixels, pixels * u64::from(colour.bytes_per_pixel().max(3)))
+    })
 }
 
 /// The decoders are meant not to panic; a hostile file that finds a way shall cost only itself.

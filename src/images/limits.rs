@@ -24,11 +24,11 @@ pub struct Limits {
     pub pixels: u64,
     /// Width × height of all images together, according to their headers.
     pub set_pixels: u64,
-    /// Pixels that every set may have. Decoding so many takes seconds.
-    pub free_pixels: u64,
-    /// Pixels that a set may have in addition, for each byte sent. Photographs have 2 to 50, JPEG ends at some 200 for images that
-    /// are not of one colour.
-    pub pixels_per_byte: u64,
+    /// Bytes that every set may decode to. Decoding so many takes seconds.
+    pub free_decoded_bytes: u64,
+    /// Bytes that a set may decode to in addition, for each byte sent. Photographs take 5 to 100; JPEG and PNG end near 1,000, for
+    /// images of one colour.
+    pub decoded_per_byte: u64,
     /// Bytes of a labels file.
     pub labels_bytes: u64,
     /// Bytes of the float tensor that a set may become.
@@ -41,9 +41,9 @@ impl Limits {
         self.free_bytes.saturating_add(self.unpacked_per_byte.saturating_mul(sent)).min(self.total_bytes)
     }
 
-    /// Pixels that a set of `sent` bytes may have.
+    /// Bytes that a set of `sent` bytes may decode to.
     pub fn decoded(&self, sent: u64) -> u64 {
-        self.free_pixels.saturating_add(self.pixels_per_byte.saturating_mul(sent)).min(self.set_pixels)
+        self.free_decoded_bytes.saturating_add(self.decoded_per_byte.saturating_mul(sent))
     }
 }
 
@@ -58,8 +58,8 @@ impl Default for Limits {
             unpacked_per_byte: 100,
             pixels: 50_000_000,
             set_pixels: 10_000_000_000,
-            free_pixels: 500_000_000,
-            pixels_per_byte: 200,
+            free_decoded_bytes: 512 << 20,
+            decoded_per_byte: 600,
             labels_bytes: 8 << 20,
             tensor_bytes: 4 << 30,
         }
@@ -73,8 +73,8 @@ mod tests {
     #[test]
     fn budgets_grow_with_the_bytes_sent_up_to_a_limit() {
         let limits = Limits::default();
-        assert_eq!((limits.unpacked(0), limits.decoded(0)), (limits.free_bytes, limits.free_pixels));
-        assert_eq!(limits.decoded(1_000_000), limits.free_pixels + 200_000_000);
-        assert_eq!((limits.unpacked(u64::MAX), limits.decoded(u64::MAX)), (limits.total_bytes, limits.set_pixels));
+        assert_eq!((limits.unpacked(0), limits.decoded(0)), (limits.free_bytes, limits.free_decoded_bytes));
+        assert_eq!(limits.decoded(1_000_000), limits.free_decoded_bytes + 600_000_000);
+        assert_eq!((limits.unpacked(u64::MAX), limits.decoded(u64::MAX)), (limits.total_bytes, u64::MAX));
     }
 }

@@ -123,7 +123,7 @@ impl ImageSet {
         if let Some(pair) = files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(ImageError::DuplicateName(pair[0].0.clone()));
         }
-        check_pixels(&files, sent, limits)?;
+        check_cost(&files, sent, limits)?;
         let mut images = Vec::new();
         for (name, bytes) in files {
             // Decoded once here, so that a set that was accepted is known to be usable.
@@ -216,18 +216,15 @@ impl Image {
 }
 
 /// Before one of them is decoded, by their headers: a file of a few kilobytes may hold as many pixels as one image may have.
-fn check_pixels(files: &[(String, Vec<u8>)], sent: u64, limits: &Limits) -> Result<(), ImageError> {
-    let pixels = files.iter().map(|(_, bytes)| decode::pixels(bytes, limits.pixels)).sum();
-    let limit = limits.decoded(sent);
-    if pixels <= limit {
-        return Ok(());
-    }
-    Err(ImageError::TooLarge {
-        what: format!("pixels of all images together, in {sent} bytes:"),
-        found: pixels,
-        limit,
-        way_out: "scale them down to what the network takes, or send fewer",
-    })
+fn check_cost(files: &[(String, Vec<u8>)], sent: u64, limits: &Limits) -> Result<(), ImageError> {
+    let costs = files.iter().map(|(_, bytes)| decode::cost(bytes, limits.pixels));
+    let (pixels, decoded) = costs.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+    let over = |what, found, limit| {
+        let way_out = "scale the images down to what the network takes, or send fewer";
+        if found > limit { Err(ImageError::TooLarge { what, found, limit, way_out }) } else { Ok(()) }
+    };
+    over("pixels of all images together:".to_owned(), pixels, limits.set_pixels)?;
+    over(format!("bytes of all images together, decoded from {sent}:"), decoded, limits.decoded(sent))
 }
 
 fn first_reasons(refused: &[Refused]) -> String {

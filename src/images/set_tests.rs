@@ -184,13 +184,15 @@ fn limits_hold() {
 fn more_pixels_in_all_than_a_set_may_have_are_refused_before_any_is_decoded() {
     // The header is whole, the pixels are not: what is decoded says that it is broken.
     let three = zip(|z| (0..3).for_each(|i| put(z, &format!("{i}.png"), &png(16, 16, i)[..50])));
-    let error = |free_pixels| {
-        let limits = Limits { free_pixels, pixels_per_byte: 0, ..Limits::default() };
-        ImageSet::from_zip_bytes(&three, &limits).expect_err("no set").to_string()
-    };
-    assert!(error(3 * 256).contains("no usable image"), "{}", error(3 * 256));
-    let said = error(3 * 256 - 1);
-    assert!(said.contains("768 and the limit is 767") && said.contains("send fewer"), "{said}");
+    let error = |limits| ImageSet::from_zip_bytes(&three, &limits).expect_err("no set").to_string();
+    let free = |free_decoded_bytes| Limits { free_decoded_bytes, decoded_per_byte: 0, ..Limits::default() };
+    let bytes = 3 * 256 * 3;
+    assert!(error(free(bytes)).contains("no usable image"), "{}", error(free(bytes)));
+    let said = error(free(bytes - 1));
+    assert!(said.contains(&format!("decoded from {}: 2304 and the limit is 2303", three.len())), "{said}");
+    assert!(said.contains("send fewer"), "{said}");
+    let said = error(Limits { set_pixels: 767, ..Limits::default() });
+    assert!(said.contains("all images together: 768 and the limit is 767"), "{said}");
 }
 
 #[test]

@@ -53,19 +53,24 @@ async fn files_of_many_pixels_in_few_bytes_are_refused_before_they_are_decoded()
     let answers = tokio::join!(post(&app, attack.clone()), post(&app, attack.clone()), post(&app, image_zip(20, 32)));
     for refused in [answers.0, answers.1] {
         let detail = refused.problem(413, "image_set_too_large")["detail"].to_string();
-        assert!(detail.contains("9950029559 and the limit is") && detail.contains("scale them down"), "{detail}");
+        assert!(
+            detail.contains("29849427477 and the limit is") && detail.contains("scale the images down"),
+            "{detail}"
+        );
     }
     assert_eq!(answers.2.status, 201, "{:?}", answers.2);
     let limits = app.get("/v1/limits").await.json();
-    assert!(limits["images"]["free_pixels"].as_u64() < limits["images"]["set_pixels"].as_u64(), "{limits}");
+    assert_eq!(limits["images"]["free_decoded_bytes"], 512 << 20, "{limits}");
+    // Fewer of 16 bits are as costly.
+    post(&app, copies(4, &flat_png(5000, 5000, 16, 6))).await.problem(413, "image_set_too_large");
 }
 
 #[tokio::test]
 async fn what_is_large_once_decoded_takes_no_memory_of_the_service() {
     let app = TestApp::without_workers().await;
     let before = most_memory(&app);
-    // 16 bits, red, green, blue, alpha: 50 MB become 400.
-    let taken = post(&app, copies(2, &flat_png(7071, 7071, 16, 6))).await;
+    // 16 bits, red, green, blue, alpha: 200 MB each.
+    let taken = post(&app, copies(2, &flat_png(5000, 5000, 16, 6))).await;
     assert_eq!((taken.status, &taken.json()["images"]), (201, &json!(2)), "{taken:?}");
     let grown = most_memory(&app) - before;
     assert!(grown < 100, "{grown} MiB more");
