@@ -139,10 +139,7 @@ impl Raw {
 
     /// True if the other end has not closed.
     pub async fn is_open(&mut self) -> bool {
-        match tokio::time::timeout(Duration::from_millis(100), self.fill_now()).await {
-            Err(_) => true,
-            Ok(open) => open,
-        }
+        tokio::time::timeout(Duration::from_millis(100), self.fill_now()).await.unwrap_or(true)
     }
 
     async fn fill(&mut self) -> bool {
