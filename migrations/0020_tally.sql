@@ -15,6 +15,10 @@ create table tally_change (
     change double precision not null
 );
 
+-- It keeps its pages when it is empty, so that jobs can be cancelled while the disk is full.
+alter table tally_change set (vacuum_truncate = false);
+insert into tally_change (name, label, change) values ('task_crashed', '', 0);
+
 create view tallied as
     select name, label, sum(value) as value
     from (select name, label, value from tally union all select name, label, change from tally_change) as parts

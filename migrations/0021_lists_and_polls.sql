@@ -10,9 +10,9 @@ create index job_by_model_and_status on job (tenant, model, status, id nulls fir
 drop index job_queued;
 create index job_queued on job (tenant, priority, created_at, id) where status = 'queued';
 
--- Jobs that are to be ended, among all that wait or run.
-create index job_by_deadline on job (deadline) where finished_at is null;
-create index job_by_cancel_request on job (cancel_requested_at) where finished_at is null and cancel_requested_at is not null;
+-- Jobs that are to be ended, among all that wait or run. One index for both reasons: one of cancelled jobs alone would be empty, and
+-- the first cancellation would need a page for it, which a full disk does not have.
+create index job_by_end on job (least(deadline, cancel_requested_at)) where finished_at is null;
 
 -- Whether a worker has finished a task.
 create index task_done_by on task (worker) where state = 'done';

@@ -253,13 +253,11 @@ pub async fn request_cancel(conn: &mut Connection, id: JobId) -> Result<bool, Db
 /// # Errors
 /// As [`DbError`].
 pub async fn overdue(conn: &mut Connection, patience: f64) -> Result<Vec<JobId>, DbError> {
-    // Two ranges of two indexes: what waits in time is not looked at.
+    // The first condition is a range of `job_by_end`: what waits in time is not looked at.
     let overdue = sqlx::query_scalar(
-        "select id from job where finished_at is null and deadline <= now()
-         union
-         select id from job
-         where finished_at is null and cancel_requested_at is not null
-           and cancel_requested_at <= now() - make_interval(secs => $1)",
+        "select id from job
+         where finished_at is null and least(deadline, cancel_requested_at) <= now()
+           and (deadline <= now() or cancel_requested_at <= now() - make_interval(secs => $1))",
     );
     Ok(overdue.bind(patience).fetch_all(conn).await?)
 }
