@@ -105,6 +105,22 @@ impl IntoResponse for HttpError {
     }
 }
 
+/// Longest id of a request that a client may give.
+const LONGEST_ID: usize = 128;
+
+/// Takes a client's id of its request away if nobody could look it up in a log: an empty or endless one, or one that is not
+/// printable. The request then gets one of ours.
+pub(super) async fn with_usable_id(mut request: Request) -> Request {
+    let usable = |id: &HeaderValue| {
+        let bytes = id.as_bytes();
+        (1..=LONGEST_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+    };
+    if !request.headers().get_all(super::REQUEST_ID).iter().all(usable) {
+        request.headers_mut().remove(super::REQUEST_ID);
+    }
+    request
+}
+
 /// Writes the body of every answer that is an error: ours, and those of the libraries below, which know nothing of
 /// problem documents.
 pub(super) async fn finish(request: Request, next: Next) -> Response {

@@ -114,6 +114,7 @@ pub fn router(app: App) -> Router {
         .layer(middleware::from_fn(error::finish))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
+        .layer(middleware::map_request(error::with_usable_id))
 }
 
 /// What a key opens: `read` to look, `write` to change.

@@ -25,6 +25,13 @@ pub enum Wrong {
         /// What belongs there.
         wanted: String,
     },
+    /// A name where an object belongs, or an object where a name belongs.
+    Form {
+        /// What is there.
+        found: &'static str,
+        /// What belongs there.
+        wanted: String,
+    },
     /// A number beyond what fits, or a value of the right type that is none of those allowed.
     Range {
         /// What is there.
@@ -62,6 +69,7 @@ impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Type { found, wanted } => write!(f, "expected {wanted}, got {found}"),
+            Self::Form { found, wanted } => write!(f, "expected {wanted}, got {found}"),
             Self::Range { found, wanted } => write!(f, "{found} is out of range: expected {wanted}"),
             Self::UnknownField { name, .. } => write!(f, "unknown field \"{}\"", shortened(name)),
             Self::UnknownName { name, known } => write!(f, "\"{}\" is not {}", shortened(name), one_of(known)),
@@ -109,11 +117,16 @@ impl serde::de::Error for Wrong {
 
 impl From<serde_path_to_error::Error<Wrong>> for Mistake {
     fn from(error: serde_path_to_error::Error<Wrong>) -> Self {
+        // A choice in the wrong form is wrong as a whole.
+        let choices = !matches!(error.inner(), Wrong::Form { .. });
         let mut pointer = String::new();
         for segment in error.path().iter() {
             match segment {
                 serde_path_to_error::Segment::Seq { index } => pointer += &format!("/{index}"),
                 serde_path_to_error::Segment::Map { key } => pointer += &format!("/{}", escape(key)),
+                serde_path_to_error::Segment::Enum { variant } if choices => {
+                    pointer += &format!("/{}", escape(variant))
+                }
                 _ => {}
             }
         }

@@ -132,7 +132,13 @@ mod tests {
             (json!({"colour": "green"}), "/colour", "\"green\" is not one of \"red\", \"blue\""),
             (json!({"colour": {"red": null}}), "/colour", "expected one of \"red\", \"blue\", got an object"),
             (json!({"colour": 3}), "/colour", "expected one of \"red\", \"blue\", got 3"),
-            (json!({"kind": "side"}), "/kind", "expected an object, got \"side\""),
+            (json!({"kind": "side"}), "/kind", "expected an object, got a string"),
+            (
+                json!({"kind": {"side": [1]}}),
+                "/kind/side",
+                "expected a whole number from 0 to 4294967295, got an array",
+            ),
+            (json!({"kind": {"edge": 1}}), "/kind", "\"edge\" is not one of \"side\""),
             (json!({"inner": {"a": 1, "b": 2}}), "/inner/b", "unknown field \"b\""),
         ];
         for (value, at, words) in cases {

@@ -137,14 +137,14 @@ impl<'de> VariantAccess<'de> for Choice<'de> {
     fn unit_variant(self) -> Result<(), Wrong> {
         match self.with {
             None => Ok(()),
-            Some(_) => Err(Wrong::invalid_type(self.all.found(), &one_of(self.names).as_str())),
+            Some(_) => Err(Wrong::Form { found: "an object", wanted: one_of(self.names) }),
         }
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Wrong> {
         match self.with {
             Some(value) => seed.deserialize(value),
-            None => Err(Wrong::invalid_type(self.all.found(), &"an object")),
+            None => Err(Wrong::Form { found: "a string", wanted: "an object".to_owned() }),
         }
     }
 

@@ -177,6 +177,17 @@ async fn a_wrong_query_is_told_in_plain_words() {
     }
 }
 
+#[tokio::test]
+async fn an_id_that_no_log_could_be_searched_for_is_replaced() {
+    let app = TestApp::without_workers().await;
+    for (given, kept) in [("mine-42", true), ("", false), ("a b", false), ("\u{e4}", false), (&*"x".repeat(129), false)]
+    {
+        let answer = app.send(app.http.get(app.path("/v1/nothing")).header("x-request-id", given)).await;
+        let id = answer.problem(404, "unknown_route")["request_id"].as_str().expect("an id").to_owned();
+        assert_eq!((id == given, answer.header("x-request-id")), (kept, id.as_str()), "{given:?}");
+    }
+}
+
 fn run(args: &[&str], url: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_practised"));
     command.args(args).env("DATABASE_URL", url).output().expect("runs")
