@@ -8,6 +8,7 @@ use rand::rngs::OsRng;
 use super::idempotency::Idempotency;
 use super::{ServiceError, refuse};
 use crate::db::api_keys::{self, KeyRow};
+use crate::db::keys::AnswerRow;
 use crate::db::{CommitPoint, Db, Page, Scope, commit};
 use crate::ids::{KeyId, Tenant};
 use crate::jobs::store::{hex, sha256_hex};
@@ -65,17 +66,24 @@ pub async fn create_once(
     once: &Idempotency,
     answer: impl Fn(&KeyRow) -> Result<String, ServiceError>,
 ) -> Result<(KeyRow, Secret), ServiceError> {
+    // Looked up before the key is claimed: a refusal would hold the claim until its transaction is rolled back.
+    if let Some(before) = once.look(db).await? {
+        return made_before(&before);
+    }
     let secret = Secret::draw()?;
     let mut tx = db.begin().await?;
     if let Some(before) = once.begin(&mut tx).await? {
-        let id = before.location.as_deref().and_then(|location| location.rsplit('/').next()).unwrap_or_default();
-        let detail = format!("this request was answered before: it made the API key {id}, which is shown once");
-        return refuse(Code::KeyMade, detail);
+        return made_before(&before);
     }
     let row = api_keys::insert(&mut tx, KeyId::new(), tenant, scopes, &sha256_hex(secret.0.as_bytes())).await?;
     once.remember(&mut tx, 201, Some(&format!("/v1/api-keys/{}", row.id)), &answer(&row)?).await?;
     commit(tx, CommitPoint::ApiKey).await?;
     Ok((row, secret))
+}
+
+fn made_before<T>(answer: &AnswerRow) -> Result<T, ServiceError> {
+    let id = answer.location.as_deref().and_then(|location| location.rsplit('/').next()).unwrap_or_default();
+    refuse(Code::KeyMade, format!("this request was answered before: it made the API key {id}, which is shown once"))
 }
 
 /// A page of the keys of all tenants.

@@ -25,7 +25,7 @@ fn compress_leaves_a_smaller_network_that_evaluate_and_the_report_agree_about() 
     for (bn, method, recipe) in
         [(BatchNorm::Kept, "closed_form", "practised"), (BatchNorm::Folded, "adapters", "paper")]
     {
-        let net = TinyResNet { bn, ..TinyResNet::default() };
+        let net = TinyResNet { bn, branch: 0.3, ..TinyResNet::default() };
         let desk = Desk::new(&net);
         let mut job = desk.job();
         if method == "adapters" {

@@ -36,6 +36,8 @@ pub struct TinyResNet {
     pub shortcut: Shortcut,
     pub head: Head,
     pub opset: i64,
+    /// Factor on what each block's branch adds: the smaller, the less a network loses without a block.
+    pub branch: f32,
     pub seed: u64,
 }
 
@@ -106,6 +108,7 @@ impl Default for TinyResNet {
             shortcut: Shortcut::Conv,
             head: Head::GapFlattenGemm,
             opset: 18,
+            branch: 1.0,
             seed: 7,
         }
     }
@@ -312,8 +315,11 @@ impl<'a> Builder<'a> {
         let dims = [to, from / group, kernel, kernel];
         let bound = (3.0 / (dims[1] * kernel * kernel) as f32).sqrt();
         let weight = self.random(dims.iter().product(), -bound, bound);
-        let [gamma, var] = [(0.8, 1.2), (0.5, 1.5)].map(|(low, high)| self.random(to, low, high));
-        let [beta, mean] = [0.2, 0.2].map(|bound| self.random(to, -bound, bound));
+        let [mut gamma, var] = [(0.8, 1.2), (0.5, 1.5)].map(|(low, high)| self.random(to, low, high));
+        let [mut beta, mean] = [0.2, 0.2].map(|bound| self.random(to, -bound, bound));
+        if name.ends_with(".conv2") || name.ends_with(".project") {
+            gamma.iter_mut().chain(&mut beta).for_each(|value| *value *= self.net.branch);
+        }
         const EPSILON: f32 = 1e-5;
         let attrs = [
             ("dilations", Attribute::Ints(vec![1, 1])),

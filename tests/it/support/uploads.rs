@@ -8,9 +8,10 @@ use rand_chacha::ChaCha8Rng;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-/// A square PNG of random colours.
+/// A square PNG of random colours around one of its own: networks answer differently to images that differ as wholes.
 pub fn png(side: u32, seed: u64) -> Vec<u8> {
-    png_of(side, seed, |random| image::Rgb(random.random()))
+    let base: [u8; 3] = ChaCha8Rng::seed_from_u64(!seed).random();
+    png_of(side, seed, |random| image::Rgb(base.map(|base| base / 2 + random.random_range(0..128))))
 }
 
 /// A square PNG of random greys, with three channels.
