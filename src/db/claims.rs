@@ -159,9 +159,9 @@ const CLAIM: &str = concat!(
          from job
          where ",
     claimable_job!(),
-    "      and exists (select from me where ",
+    "      and (job.device is null or exists (select from me where ",
     fits!("job.device", "me"),
-    ")
+    "))
      ),
      running as (
          -- Leases that ran out are counted out here and not by `where`: PostgreSQL then knows how few rows these are.

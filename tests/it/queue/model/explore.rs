@@ -50,11 +50,12 @@ impl Model for LeaseModel {
     }
 }
 
-/// Three workers and three tasks at once. The real limit of attempts is three: `MODEL_ATTEMPTS=3` explores that too. Three crashes show
-/// all that eight do: the first, which waits for nothing, one that waits, and the last.
+/// Three workers, and two tasks at once: `MODEL_TASKS=3` explores three. The real limit of attempts is three: `MODEL_ATTEMPTS=3` explores
+/// that too. As many crashes show all that eight do: the first, which waits for nothing, one that waits, and the last.
 fn bounds() -> Bounds {
-    let attempts = std::env::var("MODEL_ATTEMPTS").map_or(2, |attempts| attempts.parse().expect("a number"));
-    Bounds { workers: 3, first_tasks: 3, attempts, crashes: attempts, finetunes: true }
+    let asked = |name: &str| std::env::var(name).map_or(2, |number| number.parse().expect("a number"));
+    let attempts = asked("MODEL_ATTEMPTS");
+    Bounds { workers: 3, first_tasks: asked("MODEL_TASKS").into(), attempts, crashes: attempts, finetunes: true }
 }
 
 /// What all states together have shown, each looked at once however many tests ask.

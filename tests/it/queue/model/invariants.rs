@@ -174,8 +174,9 @@ fn somewhere() -> [Property<LeaseModel>; 8] {
         Property::sometimes("a job fails", |_: &LeaseModel, state: &State| ends_as(state, Status::Failed)),
         Property::sometimes("a job is cancelled", |_: &LeaseModel, state: &State| ends_as(state, Status::Cancelled)),
         Property::sometimes("a job expires", |_: &LeaseModel, state: &State| ends_as(state, Status::Expired)),
-        Property::sometimes("all workers hold a task at once", |model: &LeaseModel, state: &State| {
-            model.rules.workers().all(|worker| state.holds(worker))
+        Property::sometimes("as many workers as can hold a task at once", |model: &LeaseModel, state: &State| {
+            let Bounds { workers, first_tasks, .. } = model.rules.bounds;
+            model.rules.workers().filter(|&worker| state.holds(worker)).count() == workers.min(first_tasks)
         }),
         Property::sometimes("a zombie computes beside its heir", |model: &LeaseModel, state: &State| {
             let computing = |worker: &usize| state.workers[*worker].role == Role::Working;

@@ -82,10 +82,9 @@ impl<'a> Walk<'a> {
         cancel::request(&self.base.db, self.job).await.expect("asked");
         rows::end_patience(&self.base.db, self.job).await;
         rescue::sweep(&self.base.db).await.expect("swept");
-        let mut conn = self.base.db.connection().await.expect("a connection");
-        for id in self.workers.into_iter().chain([self.slot]) {
-            workers::stopped(&mut conn, id).await.expect("stopped");
-        }
+        // Those that were replaced without a word, too: the next trace's workers are to be alone.
+        let stop = sqlx::query("update worker set stopped_at = now() where stopped_at is null");
+        stop.execute(self.base.db.pool()).await.expect("stopped");
     }
 
     /// What is asked with a lease in hand.
