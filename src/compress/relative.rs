@@ -19,6 +19,9 @@ use super::student::Student;
 /// Variance over images, as a share of the mean square, that is no more than rounding.
 pub const CONSTANT: f64 = 1e-10;
 
+/// Variance of a student's answers, as a share of its teacher's, below which they are taken for always the same.
+const FLAT: f64 = 1e-4;
+
 /// An error as a share of that of the best constant answer; `None` if that is not known, or as good as 0.
 pub fn share(error: f64, constant: Option<f64>) -> Option<f64> {
     constant.filter(|constant| *constant > 0.0).map(|constant| error / constant)
@@ -48,6 +51,9 @@ pub struct OutputErrors {
     pub constant: Option<f64>,
     /// Error of each student, in their order.
     pub errors: Vec<f64>,
+    /// How far the answers of each student follow the teacher's over the images, every element about its mean: 1 in step with them, 0
+    /// not at all or always the same, below 0 the other way round. Of labels, 1 less the share of the best constant's error.
+    pub correlations: Vec<f64>,
 }
 
 impl OutputErrors {
@@ -148,8 +154,9 @@ impl Labels {
         let (most_frequent, _) = all.f_mode(0, true)?;
         let of_constant = differing(&most_frequent.f_expand_as(&all)?, &all)? / count;
         let constant = (all.size()[0] > 1).then_some(of_constant);
-        let errors = self.differing.iter().map(|sum| sum / count).collect();
-        Ok(OutputErrors { name: name.to_owned(), constant, errors })
+        let errors: Vec<f64> = self.differing.iter().map(|sum| sum / count).collect();
+        let correlations = errors.iter().map(|error| 1.0 - share(*error, constant).unwrap_or(1.0)).collect();
+        Ok(OutputErrors { name: name.to_owned(), constant, errors, correlations })
     }
 }
 
@@ -162,45 +169,92 @@ fn differing(a: &Tensor, b: &Tensor) -> Result<f64, CompressError> {
 struct Sums {
     /// The first answer, which all are taken relative to: sums of squares of what hardly varies would cancel out.
     first: Tensor,
-    sum: Tensor,
-    squares: f64,
+    teacher: Moments,
+    students: Vec<OfStudent>,
+    /// Sum of the teacher's squares, as they are.
     size: f64,
-    errors: Vec<f64>,
     images: i64,
     finite: f64,
 }
 
+/// Of values over images: the sum of each element, and the sum of all squares.
+struct Moments {
+    sum: Tensor,
+    squares: f64,
+}
+
+/// Of one student's answers.
+struct OfStudent {
+    own: Moments,
+    /// Sum of the products with the teacher's.
+    products: f64,
+    /// Sum of the squared differences.
+    error: f64,
+}
+
+impl Moments {
+    fn new(like: &Tensor) -> Self {
+        Self { sum: like.zeros_like(), squares: 0.0 }
+    }
+
+    fn add(&mut self, values: &Tensor) -> Result<(), CompressError> {
+        self.sum += values.f_sum_dim_intlist([0].as_slice(), true, Kind::Double)?;
+        self.squares += total(&values.f_square()?)?;
+        Ok(())
+    }
+
+    /// The sum of products about the means, of `products` about nothing.
+    fn about_mean(&self, other: &Self, products: f64, images: f64) -> Result<f64, CompressError> {
+        Ok(products - total(&self.sum.f_mul(&other.sum)?)? / images)
+    }
+}
+
+fn total(value: &Tensor) -> Result<f64, CompressError> {
+    Ok(value.f_sum(Kind::Double)?.f_double_value(&[])?)
+}
+
 impl Sums {
     fn new(answers: &Tensor, students: usize) -> Result<Self, CompressError> {
-        let first = finite_only(answers, &answers.f_narrow(0, 0, 1)?)?.f_narrow(0, 0, 1)?;
-        let (sum, errors) = (first.zeros_like(), vec![0.0; students]);
-        Ok(Self { first, sum, squares: 0.0, size: 0.0, errors, images: 0, finite: 0.0 })
+        let first = finite_only(answers, &answers.f_narrow(0, 0, 1)?)?;
+        let student = |_| OfStudent { own: Moments::new(&first), products: 0.0, error: 0.0 };
+        let (teacher, students) = (Moments::new(&first), (0..students).map(student).collect());
+        Ok(Self { first, teacher, students, size: 0.0, images: 0, finite: 0.0 })
     }
 
     fn add(&mut self, teacher: &Tensor, students: &[&Tensor]) -> Result<(), CompressError> {
-        let total = |value: &Tensor| value.f_sum(Kind::Double)?.f_double_value(&[]);
         let apart = finite_only(teacher, &teacher.f_sub(&self.first)?)?;
-        self.sum += apart.f_sum_dim_intlist([0].as_slice(), true, Kind::Double)?;
-        self.squares += total(&apart.f_square()?)?;
+        self.teacher.add(&apart)?;
         self.size += total(&finite_only(teacher, teacher)?.f_square()?)?;
         self.finite += total(&teacher.f_isfinite()?)?;
         self.images += teacher.size()[0];
-        for (sum, student) in self.errors.iter_mut().zip(students) {
-            *sum += total(&finite_only(teacher, &student.f_sub(teacher)?)?.f_square()?)?;
+        for (sums, student) in self.students.iter_mut().zip(students) {
+            let own = finite_only(teacher, &student.f_sub(&self.first)?)?;
+            sums.own.add(&own)?;
+            sums.products += total(&own.f_mul(&apart)?)?;
+            sums.error += total(&own.f_sub(&apart)?.f_square()?)?;
         }
         Ok(())
     }
 
     fn errors(self, name: &str) -> Result<OutputErrors, CompressError> {
-        let count = self.finite.max(1.0);
-        let about_mean =
-            self.squares - self.sum.f_square()?.f_sum(Kind::Double)?.f_double_value(&[])? / self.images as f64;
-        let varies = about_mean > CONSTANT * self.size;
-        let constant = (self.images > 1).then_some(if varies { about_mean / count } else { 0.0 });
+        let (count, images) = (self.finite.max(1.0), self.images as f64);
+        let variance = |of: &Moments| of.about_mean(of, of.squares, images);
+        let of_teacher = variance(&self.teacher)?;
+        let varies = of_teacher > CONSTANT * self.size;
+        let constant = (self.images > 1).then_some(if varies { of_teacher / count } else { 0.0 });
+        let correlation = |student: &OfStudent| -> Result<f64, CompressError> {
+            let of_student = variance(&student.own)?;
+            if !varies || of_student < FLAT * of_teacher {
+                return Ok(0.0);
+            }
+            let both = self.teacher.about_mean(&student.own, student.products, images)?;
+            Ok(both / (of_teacher * of_student).sqrt())
+        };
         Ok(OutputErrors {
             name: name.to_owned(),
             constant,
-            errors: self.errors.iter().map(|sum| sum / count).collect(),
+            errors: self.students.iter().map(|student| student.error / count).collect(),
+            correlations: self.students.iter().map(correlation).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -237,6 +291,17 @@ mod tests {
         assert_eq!(found.share(0), Some(0.0));
         assert!((found.share(1).expect("a share") - 1.0).abs() < 1e-6, "{found:?}");
         assert!(found.share(2).expect("a share") > 1e6, "{found:?}");
+        assert!((found.correlations[0] - 1.0).abs() < 1e-6, "{found:?}");
+        assert_eq!(found.correlations[1..], [0.0, 0.0], "always the same follows nothing");
+    }
+
+    #[test]
+    fn answers_that_are_off_may_still_follow_the_teachers() {
+        tch::manual_seed(2);
+        let teacher = Tensor::randn([9, 5], (Kind::Double, tch::Device::Cpu));
+        let found = sums(&teacher, &[&(&teacher * 0.5 + 7.0), &(&teacher * -2.0)]);
+        assert!(found.share(0).expect("a share") > 1.0 && (found.correlations[0] - 1.0).abs() < 1e-9, "{found:?}");
+        assert!((found.correlations[1] + 1.0).abs() < 1e-9, "the other way round: {found:?}");
     }
 
     #[test]

@@ -274,6 +274,10 @@ pub struct OutputQuality {
     /// Error of the delivered student.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<f64>,
+    /// How far the delivered student's answers follow the teacher's over the images, every element about its mean: 1 in step with
+    /// them, 0 not at all or always the same. Absent as `error` is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub correlation: Option<f64>,
 }
 
 /// Share of images whose top class is the label.

@@ -364,7 +364,10 @@ fn a_kernel_of_two_layers_changes_for_none_of_them() {
     let dropped = [block];
     let it = Adapted::new(&network, &dropped, 8).moved();
     let with_adapters: Vec<&str> = it.adapters.iter().map(|adapter| adapter.site.layer.output.as_str()).collect();
-    assert!(!with_adapters.is_empty() && with_adapters.iter().all(|layer| !layer.starts_with("x.")), "{with_adapters:?}");
+    assert!(
+        !with_adapters.is_empty() && with_adapters.iter().all(|layer| !layer.starts_with("x.")),
+        "{with_adapters:?}"
+    );
     let merged = merge(&it.plain, &it.adapted, &it.adapters).expect("merges");
     let kernels = ["x.fc1", "x.fc2"].map(|layer| {
         let node = merged.graph.nodes.iter().find(|node| node.output() == layer).expect("a layer");

@@ -9,6 +9,9 @@ use super::{Bench, FinetuneSummary};
 /// Share of the best constant answer's error from which a student is close to one.
 const NEAR: f64 = 0.5;
 
+/// Correlation with the teacher's from which numbers for classes tell something.
+const FOLLOWS: f64 = 0.25;
+
 /// Agreement below which a student is no stand-in for its teacher.
 const LOW_AGREEMENT: f64 = 0.8;
 
@@ -33,9 +36,11 @@ pub(super) fn check(bench: &Bench, summary: &FinetuneSummary) -> Result<(), Comp
 fn dead<'s>(bench: &Bench, summary: &'s FinetuneSummary) -> Result<Option<&'s OutputQuality>, CompressError> {
     let is_dead = |output: &&OutputQuality| output.error.is_some_and(|share| share.is_nan() || share >= 1.0);
     let Some(dead) = summary.outputs.iter().find(is_dead) else { return Ok(None) };
-    // Of classes, the top one may still be right though the numbers are far off.
-    let tells_classes = dead.name == bench.network.answers[0].name && tells_classes(bench, summary)?;
-    Ok(if tells_classes { summary.outputs.iter().skip(1).find(is_dead) } else { Some(dead) })
+    // Of classes, the top one may still be right though the numbers are far off: what counts is which are larger than others.
+    let follows = dead.correlation.is_some_and(|correlation| correlation >= FOLLOWS);
+    let of_classes = dead.name == bench.network.answers[0].name && bench.classes()?.is_some();
+    let alive = of_classes && (follows || tells_classes(bench, summary)?);
+    Ok(if alive { summary.outputs.iter().skip(1).find(is_dead) } else { Some(dead) })
 }
 
 /// Whether a student agrees with its teacher on more images than one that always says the teacher's favourite class.
@@ -47,17 +52,13 @@ fn tells_classes(bench: &Bench, summary: &FinetuneSummary) -> Result<bool, Compr
 }
 
 /// What is to be said of a student whose answers are far from its teacher's.
-pub(super) fn warnings(bench: &Bench, summary: &FinetuneSummary) -> Result<Vec<Warning>, CompressError> {
+pub(super) fn warnings(summary: &FinetuneSummary) -> Vec<Warning> {
     let constant = summary.outputs.iter().filter(|output| output.constant == Some(0.0)).map(constant_output);
     if summary.dropped.is_empty() {
-        return Ok(constant.collect());
+        return constant.collect();
     }
-    let is_classes = bench.classes()?.is_some();
-    let outputs = summary.outputs.iter().enumerate();
-    // What agreement tells of classes, it tells better.
-    let far = outputs.filter(|(at, _)| *at > 0 || !is_classes || summary.after.agreement.is_none());
-    let far = far.filter_map(|(_, output)| far_from_teacher(output));
-    Ok(low_agreement(summary).into_iter().chain(far).chain(constant).collect())
+    let far = summary.outputs.iter().filter_map(far_from_teacher);
+    low_agreement(summary).into_iter().chain(far).chain(constant).collect()
 }
 
 /// Of an output that says the same of all images, no error tells anything.
@@ -86,7 +87,7 @@ fn far_from_teacher(output: &OutputQuality) -> Option<Warning> {
             "no_better_than_constant",
             format!(
                 "output \"{name}\" of the student is no better than always saying the same: its error is {share:.2} times that of \
-                 the best constant answer; it is of use only to train it further"
+                 the best constant answer; drop fewer blocks, or train it further"
             ),
         ),
     };
@@ -114,7 +115,14 @@ mod tests {
     use super::*;
 
     fn output(error: Option<f64>) -> OutputQuality {
-        OutputQuality { name: "y".into(), constant: Some(1.0), error_before_finetune: None, error_refit: None, error }
+        OutputQuality {
+            name: "y".into(),
+            constant: Some(1.0),
+            error_before_finetune: None,
+            error_refit: None,
+            error,
+            correlation: None,
+        }
     }
 
     #[test]

@@ -224,6 +224,7 @@ fn outputs(
         error_before_finetune: output.share(0),
         error: output.share(1),
         error_refit: output.share(2),
+        correlation: output.share(1).map(|_| output.correlations[1]),
         constant: output.constant,
         name: output.name,
     };

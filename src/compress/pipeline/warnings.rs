@@ -29,7 +29,7 @@ pub(super) fn warnings(
     reduction: &Reduction,
     size: &SizeReport,
 ) -> Result<Vec<Warning>, CompressError> {
-    let far = alive::warnings(bench, summary)?;
+    let far = alive::warnings(summary);
     let checks = [
         no_gain(measured),
         nothing_dropped(selection, summary),
