@@ -276,11 +276,10 @@ mod tests {
         let mut nodes = vec![gemm];
         nodes.extend(ops.iter().map(|op| Node { op: (*op).into(), ..Node::default() }));
         let last = nodes.len() - 1;
-        for at in 0..=last {
-            let name = if at == last { output.to_owned() } else { format!("v{at}") };
-            nodes[at].outputs = vec![name];
+        for (at, node) in nodes.iter_mut().enumerate() {
+            node.outputs = vec![if at == last { output.to_owned() } else { format!("v{at}") }];
             if at > 0 {
-                nodes[at].inputs = vec![format!("v{}", at - 1)];
+                node.inputs = vec![format!("v{}", at - 1)];
             }
         }
         let values = nodes.iter().map(|node| (node.outputs[0].clone(), ty())).collect();

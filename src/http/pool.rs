@@ -118,8 +118,14 @@ fn classes(rows: Vec<DeviceRow>, caller: &Caller) -> Vec<DeviceClass> {
         *unhealthy += usize::from(row.unhealthy_since.is_some());
         *yours += usize::from(row.tenant.as_ref() == Some(&caller.tenant));
     }
-    let class =
-        |((device, name), (workers, unhealthy, yours))| DeviceClass { object: "device_class", device, name, workers, unhealthy, yours };
+    let class = |((device, name), (workers, unhealthy, yours))| DeviceClass {
+        object: "device_class",
+        device,
+        name,
+        workers,
+        unhealthy,
+        yours,
+    };
     classes.into_iter().map(class).collect()
 }
 

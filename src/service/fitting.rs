@@ -56,7 +56,7 @@ impl Subject {
     }
 
     /// Every image must have the size that the model takes, once preprocessed.
-    fn check_images(&self, analysis: &Analysis, config: &JobConfig) -> Result<(), Problem> {
+    fn check_images(&self, analysis: &Analysis, config: &JobConfig) -> Result<(), ServiceError> {
         let (preprocess, input) = (&config.preprocess, input(analysis));
         let fits = match &self.images {
             Some(images) => {
@@ -67,29 +67,31 @@ impl Subject {
             }
             None => preprocess.size_without_images(input),
         };
-        fits.map(|_| ()).map_err(|error| faults::problem(&error.into()))
+        fits.map(|_| ()).map_err(|error| faults::problem(&error.into()).into())
     }
 }
 
 /// The blocks that may be dropped: droppable and not excluded.
-fn candidates(model: &ModelRow, analysis: &Analysis, config: &JobConfig) -> Result<Vec<String>, Problem> {
+fn candidates(model: &ModelRow, analysis: &Analysis, config: &JobConfig) -> Result<Vec<String>, ServiceError> {
     check_excluded(analysis, config)?;
     let excluded: HashSet<&str> = config.exclude_blocks.iter().map(String::as_str).collect();
     let droppable = || analysis.blocks.iter().filter(|block| block.droppable);
-    let left: Vec<String> =
-        droppable().filter(|block| !block.names().any(|name| excluded.contains(name))).map(|block| block.name.clone()).collect();
+    let left: Vec<String> = droppable()
+        .filter(|block| !block.names().any(|name| excluded.contains(name)))
+        .map(|block| block.name.clone())
+        .collect();
     match droppable().count() {
-        0 => Err(nothing_droppable(model, analysis)),
+        0 => Err(nothing_droppable(model, analysis).into()),
         count if left.is_empty() => {
             let detail = format!("exclude_blocks leaves none of the {count} droppable blocks");
-            Err(Problem::new(Code::NoDroppableBlock, detail).at("/exclude_blocks", "take at least one name out"))
+            Err(Problem::new(Code::NoDroppableBlock, detail).at("/exclude_blocks", "take at least one name out").into())
         }
         _ => Ok(left),
     }
 }
 
 /// Names are compared by hash; a near name is looked for a few times only, as that compares with all of them.
-fn check_excluded(analysis: &Analysis, config: &JobConfig) -> Result<(), Problem> {
+fn check_excluded(analysis: &Analysis, config: &JobConfig) -> Result<(), ServiceError> {
     let known: HashSet<&str> = analysis.blocks.iter().flat_map(BlockInfo::names).collect();
     let excluded = config.exclude_blocks.iter().enumerate();
     let unknown: Vec<(usize, &String)> = excluded.filter(|(_, name)| !known.contains(name.as_str())).collect();
@@ -107,43 +109,46 @@ fn check_excluded(analysis: &Analysis, config: &JobConfig) -> Result<(), Problem
         None => Ok(()),
         Some(first) => {
             let problem = Problem::new(Code::UnknownBlock, first.detail.clone());
-            Err(problem.with_errors(faults).omitting(unknown.len().saturating_sub(MOST_ERRORS)))
+            Err(problem.with_errors(faults).omitting(unknown.len().saturating_sub(MOST_ERRORS)).into())
         }
     }
 }
 
 /// More blocks than there are can never go, however fast the network is.
-fn check_target(config: &JobConfig, candidates: usize) -> Result<(), Problem> {
+fn check_target(config: &JobConfig, candidates: usize) -> Result<(), ServiceError> {
     let Target::Blocks(wanted) = config.target else { return Ok(()) };
     if wanted <= candidates {
         return Ok(());
     }
     let detail = format!("{wanted} blocks are to go, and {candidates} of the model's blocks may be dropped");
-    Err(Problem::new(Code::InvalidJob, detail).at("/target/blocks", format!("give a number from 1 to {candidates}")))
+    Err(Problem::new(Code::InvalidJob, detail)
+        .at("/target/blocks", format!("give a number from 1 to {candidates}"))
+        .into())
 }
 
 /// Every input beside the images needs a value, unless it takes images too.
-fn check_inputs(analysis: &Analysis, config: &JobConfig) -> Result<(), Problem> {
+fn check_inputs(analysis: &Analysis, config: &JobConfig) -> Result<(), ServiceError> {
     let faults = companions::faults(&analysis.other_inputs, &config.inputs);
     let Some(first) = faults.first() else { return Ok(()) };
     let problem = Problem::new(Code::ModelInterfaceUnsupported, first.detail.clone());
-    Err(problem.with_errors(faults.into_iter().map(|InputFault { name, detail, hint }| Fault {
+    let problem = problem.with_errors(faults.into_iter().map(|InputFault { name, detail, hint }| Fault {
         pointer: Some(format!("/inputs/{}", escape(&name))),
         detail,
         hint: Some(hint),
         ..Fault::default()
-    })))
+    }));
+    Err(problem.into())
 }
 
 /// A network with a fixed batch runs with no other.
-fn check_batch(analysis: &Analysis, config: &JobConfig) -> Result<(), Problem> {
+fn check_batch(analysis: &Analysis, config: &JobConfig) -> Result<(), ServiceError> {
     let asked = config.latency.batch;
     match size(analysis, 0).filter(|fixed| *fixed != asked) {
         None => Ok(()),
         Some(fixed) => {
             let detail = format!("the model's batch is fixed at {fixed}, and latency is to be measured at {asked}");
             let hint = format!("set it to {fixed}, or export the model with a dynamic batch");
-            Err(Problem::new(Code::ModelInterfaceUnsupported, detail).at("/latency/batch", hint))
+            Err(Problem::new(Code::ModelInterfaceUnsupported, detail).at("/latency/batch", hint).into())
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Submission {
 
 impl Submission {
     /// Reads a body, on a thread that may block; all that is wrong with it comes in one refusal.
-    pub(super) fn read(body: &Map<String, Value>) -> Result<Self, Problem> {
+    pub(super) fn read(body: &Map<String, Value>) -> Result<Self, ServiceError> {
         let mut faults = Vec::new();
         let model = id(body, "model", "the id that POST /v1/models answered", &mut faults);
         let images = match body.get("images") {
@@ -74,7 +74,7 @@ impl Submission {
                 device,
                 priority,
             }),
-            _ => Err(invalid(faults)),
+            _ => Err(invalid(faults).into()),
         }
     }
 
@@ -83,7 +83,7 @@ impl Submission {
     /// # Errors
     /// All that is wrong with it, as one refusal.
     pub(super) async fn read_apart(body: Map<String, Value>) -> Result<Self, ServiceError> {
-        Ok(tokio::task::spawn_blocking(move || Self::read(&body)).await??)
+        tokio::task::spawn_blocking(move || Self::read(&body)).await?
     }
 }
 
@@ -175,7 +175,10 @@ mod tests {
         body.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
         match Submission::read(body.as_object().expect("an object")) {
             Ok(_) => Vec::new(),
-            Err(problem) => problem.errors.into_iter().filter_map(|fault| fault.pointer).collect(),
+            Err(ServiceError::Refused(problem)) => {
+                problem.errors.into_iter().filter_map(|fault| fault.pointer).collect()
+            }
+            Err(other) => panic!("no refusal: {other}"),
         }
     }
 

@@ -72,7 +72,7 @@ fn constant_output(output: &OutputQuality) -> Warning {
 }
 
 fn far_from_teacher(output: &OutputQuality) -> Option<Warning> {
-    let share = output.error.filter(|share| !(*share < NEAR))?;
+    let share = output.error.filter(|share| share.is_nan() || *share >= NEAR)?;
     let name = &output.name;
     let (code, detail) = match share < 1.0 {
         true => (
