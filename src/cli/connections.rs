@@ -14,7 +14,7 @@ use crate::shutdown;
 #[command(next_help_heading = "Connections")]
 pub struct ConnectionArgs {
     /// Answer to this host name too if requests need no key, and trust the web pages of that host; repeatable. Without it, requests
-    /// have to be for localhost, 127.0.0.1, [::1] or the address in --listen.
+    /// have to be for localhost, 127.0.0.1, `[::1]` or the address in --listen.
     #[arg(long = "allow-host", value_name = "NAME")]
     allow_hosts: Vec<Name>,
     /// Most connections at once. A new one replaces the one that has waited longest for a request; if all are in use, it gets a 503.

@@ -131,9 +131,9 @@ async fn cancel_and_complete_at_the_same_moment_leave_one_end() {
 async fn a_job_past_its_deadline_expires() {
     let base = Database::start().await;
     let (db, worker) = (&base.db, base.worker().await);
-    let id = base.job_with_deadline(json!({ "finetune": null }), &["a"], 0.3).await;
+    let id = base.job_with_deadline(json!({ "finetune": null }), &["a"], 2.0).await;
     let claimed = take(db, worker).await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
     assert!(nothing_to_take(db, worker).await, "nobody begins with what is too late");
     assert_eq!(rescue::sweep(db).await.expect("swept"), 1);
     let ended = job(db, id).await;
