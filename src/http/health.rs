@@ -34,7 +34,12 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, HttpError> {
     }
     if app.has_workers && workers.iter().all(|worker| worker.unhealthy_since.is_some()) {
         let reason = workers.iter().find_map(|worker| worker.unhealthy_reason.as_deref()).unwrap_or_default();
-        return Err(Problem::new(Code::NotReady, format!("every worker is unhealthy: {reason}")).into());
+        let detail = match app.access {
+            Access::Open => format!("every worker is unhealthy: {reason}"),
+            // The reason may name a device.
+            Access::Keys => "every worker is unhealthy; GET /v1/devices has the reasons, for admins".to_owned(),
+        };
+        return Err(Problem::new(Code::NotReady, detail).into());
     }
     let mut answer = json!({ "status": "ready", "database": "ok", "spool": "ok" });
     // Everyone who reaches the service may ask this. If they need a key for the rest, hosts and devices are part of the rest.

@@ -128,8 +128,8 @@ async fn hosts_are_named_to_admins_and_the_pool_is_shown_by_class_to_others() {
         app.show(Some(key));
         let listed = app.get("/v1/devices").await;
         let classes = json!([
-            { "object": "device_class", "device": "cpu", "workers": 1, "yours": yours },
-            { "object": "device_class", "device": "cuda", "name": "H100", "workers": 2, "yours": 0 },
+            { "object": "device_class", "device": "cpu", "workers": 1, "unhealthy": 0, "yours": yours },
+            { "object": "device_class", "device": "cuda", "name": "H100", "workers": 2, "unhealthy": 0, "yours": 0 },
         ]);
         assert_eq!(listed.json()["data"], classes);
         assert!(!String::from_utf8_lossy(&listed.bytes).contains("host-17"), "{listed:?}");
