@@ -40,7 +40,7 @@ async fn a_network_goes_in_and_comes_back_smaller_with_a_report() {
     let artifacts = app.get(&format!("/v1/jobs/{id}/artifacts")).await.json();
     let names: Vec<&str> =
         artifacts["data"].as_array().expect("a list").iter().filter_map(|file| file["name"].as_str()).collect();
-    for wanted in ["student.onnx", "student_refit.onnx", "report.json"] {
+    for wanted in ["student.onnx", "student_before_finetune.onnx", "report.json"] {
         assert!(names.contains(&wanted), "{names:?}");
     }
     for file in artifacts["data"].as_array().expect("a list") {
