@@ -161,8 +161,7 @@ impl Parts {
                 self.labels = Some(read_part(part, limits.labels_bytes, "labels file").await?);
             }
             "image" => {
-                let name =
-                    part.file_name().map_or_else(|| format!("image-{:05}", self.images.len() + 1), str::to_owned);
+                let name = image_name(part.file_name(), self.images.len())?;
                 let image = spool_part(part, app, limits.entry_bytes, "image").await?;
                 self.image_bytes += image.size;
                 if self.image_bytes > limit || self.images.len() >= limits.entries {
@@ -186,6 +185,21 @@ impl Parts {
             }
         };
         Ok(Upload { archive, labels })
+    }
+}
+
+/// Longest name of an image's file, in bytes: a zip takes no name without end.
+const LONGEST_NAME: usize = 512;
+
+/// The name of an image that comes by itself, or a number of ours if it has none.
+fn image_name(given: Option<&str>, before: usize) -> Result<String, HttpError> {
+    match given.filter(|name| !name.ends_with(['/', '\\'])) {
+        None => Ok(format!("image-{:05}", before + 1)),
+        Some(name) if name.len() <= LONGEST_NAME => Ok(name.to_owned()),
+        Some(name) => {
+            let detail = format!("the file name of an image has {} bytes; at most {LONGEST_NAME} are kept", name.len());
+            Err(Problem::new(Code::InvalidName, detail).into())
+        }
     }
 }
 

@@ -104,7 +104,7 @@ codes! {
 
     // Text.
     InvalidName = "invalid_name", 422, false, "The name cannot be kept",
-        "A model's name has at most 255 characters, none of them a control character.";
+        "A model's name has at most 255 characters, the file name of an image 512 bytes; neither holds a control character.";
     InvalidText = "invalid_text", 422, false, "A text holds a character that cannot be stored",
         "Leave out NUL characters (\\u0000 in JSON, %00 in a URL).";
 

@@ -88,6 +88,15 @@ async fn names_that_cannot_be_kept_are_refused() {
     let zip = uploads::zip(&[("a.png", uploads::png(8, 1)), ("b\0.png", uploads::png(8, 2))]);
     let answer = app.post_bytes("/v1/image-sets", "application/zip", zip).await;
     answer.problem(422, "unsafe_archive_entry");
+    let named = async |name: &str| {
+        let image = Part::bytes(uploads::png(8, 1)).file_name(name.to_owned());
+        app.send(app.post("/v1/image-sets").multipart(Form::new().part("image", image))).await
+    };
+    for long in [513, 10_000, 70_000] {
+        named(&"x".repeat(long)).await.problem(422, "invalid_name");
+    }
+    let folder = named("photos/").await;
+    assert_eq!((folder.status, &folder.json()["image_list"][0]["name"]), (201, &json!("image-00001")), "{folder:?}");
 }
 
 #[tokio::test]
