@@ -2,12 +2,12 @@
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::{drain, listener};
+use super::listener;
 use crate::db::DbError;
 use crate::jobs::JobsError;
 use crate::problem::{Code, Problem};
@@ -126,20 +126,15 @@ pub(super) async fn with_usable_id(mut request: Request) -> Request {
 pub(super) async fn finish(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let id = request.headers().get(super::REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let waits_for_our_word = request.headers().contains_key(EXPECT);
     let late = request.extensions().get::<listener::LateBody>().cloned().unwrap_or_default();
-    let (parts, body) = request.into_parts();
-    let (body, lender) = drain::lend(body);
-    let mut response = next.run(Request::from_parts(parts, body)).await;
+    let mut response = next.run(request).await;
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
-    // Before the rest is read: only what its reader has missed is of weight.
     if late.get() {
         response = too_slow().into_response();
     }
-    lender.drain(waits_for_our_word).await;
     let status = response.status();
     let problem = response.extensions_mut().remove::<Problem>();
     let problem = problem.unwrap_or_else(|| by_status(status, response.headers()));

@@ -21,7 +21,6 @@
 mod api_keys;
 mod auth;
 mod download;
-mod drain;
 mod error;
 mod error_pages;
 mod events;

@@ -4,13 +4,16 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::http::header::{CONNECTION, HeaderValue};
 use axum::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -23,6 +26,10 @@ use crate::problem::{Code, Problem};
 
 /// Most bytes of a request's head; hyper answers more with 431.
 const HEAD: usize = 64 << 10;
+
+/// How long a client may go on sending after its last response, and how long a pause ends that earlier.
+const LINGER: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What reaches all connections.
 pub(super) struct Signals {
@@ -47,7 +54,7 @@ pub(super) async fn attend(stream: TcpStream, router: Router, seat: Seat, limits
     let crowded = seat.crowded;
     let service = service_fn({
         let watch = Arc::clone(&watch);
-        move |request| respond(router.clone(), Arc::clone(&watch), crowded, limits, request)
+        move |request| Box::pin(respond(router.clone(), Arc::clone(&watch), crowded, limits, request))
     });
     let mut connection =
         http1::Builder::new().keep_alive(crowded.is_none()).max_header_size(HEAD).serve_connection(socket, service);
@@ -57,11 +64,11 @@ pub(super) async fn attend(stream: TcpStream, router: Router, seat: Seat, limits
         // The connection first: the alarm is about what it has just done.
         tokio::select! {
             biased;
-            result = &mut connection => {
-                if let Err(error) = result {
-                    tracing::debug!("a connection broke: {error}");
-                }
-                return;
+            result = poll_fn(|context| connection.poll_without_shutdown(context)) => {
+                return match result {
+                    Ok(()) => hang_up(connection.into_parts().io.into_inner(), &signals.cut).await,
+                    Err(error) => tracing::debug!("a connection broke: {error}"),
+                };
             }
             why = poll_fn(|context| alarm.poll(context)) => break End::Overdue(why),
             () = signals.cut.cancelled() => break End::Cut,
@@ -90,12 +97,33 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<Answered>, Infallible> {
     watch.requested();
-    let mut request = Awaited::wrap(request, limits.body);
+    let (mut request, unread) = Awaited::wrap(request, limits.body);
     if let Some(crowded) = crowded {
         request.extensions_mut().insert(crowded);
     }
-    let response = router.oneshot(request).await?;
+    let mut response = router.oneshot(request).await?;
+    if unread.get() {
+        // What is left of the body stands where the next request would: no further one can come on this connection, and a
+        // client that is not told so sends one.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response.map(|body| Answered::new(body, watch)))
+}
+
+/// Closes a connection whose last response has gone. A client that still sends is read for a while first: a socket that is
+/// closed with bytes unread is reset, and the reset takes the response away from the client that has not read it yet.
+async fn hang_up(mut socket: Socket, cut: &CancellationToken) {
+    if socket.shutdown().await.is_err() {
+        return;
+    }
+    let read = async {
+        let mut dropped = vec![0; 64 << 10];
+        while let Ok(Ok(1..)) = tokio::time::timeout(QUIET, socket.read(&mut dropped)).await {}
+    };
+    tokio::select! {
+        () = cut.cancelled() => {}
+        _ = tokio::time::timeout(LINGER, read) => {}
+    }
 }
 
 /// The last word to a client whose connection is ended by us. One that has sent nothing is told nothing: it would take the word

@@ -70,8 +70,7 @@ async fn half_a_body_is_answered_with_408_and_a_slow_one_is_waited_for() {
         assert!(late.rest().await.is_empty());
     });
     futures::future::join_all(late).await;
-    let left: Vec<_> = std::fs::read_dir(app.data().join("spool")).expect("listed").flatten().collect();
-    assert!(left.iter().all(|entry| entry.path().is_dir()), "nothing of them stays: {left:?}");
+    assert_eq!(app.spooled(), Vec::<std::path::PathBuf>::new(), "nothing of them stays");
 
     let mut refused = Raw::connect(&app).await;
     refused.send(post("/v1/nothing-is-here", "content-length: 1000", "half of it")).await;
@@ -89,6 +88,35 @@ async fn half_a_body_is_answered_with_408_and_a_slow_one_is_waited_for() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     assert_eq!(slow.response().await.code(), "not_onnx", "it was read to its end");
+}
+
+#[tokio::test]
+async fn a_request_that_is_answered_before_its_body_is_read_gets_its_whole_answer() {
+    let app = TestApp::without_workers().await;
+    for size in [20, 300 << 10, 16 << 20] {
+        let mut connection = Raw::connect(&app).await;
+        connection
+            .send(format!("PUT /v1/nothing-is-here HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n"))
+            .await;
+        // The client sends all before it reads.
+        connection.send(vec![b'x'; size]).await;
+        let response = connection.response().await;
+        assert_eq!((response.status, response.code().as_str()), (404, "unknown_route"), "{size} bytes");
+        assert_eq!(response.header("connection"), Some("close"), "no further request comes on it");
+        assert!(connection.rest().await.is_empty());
+    }
+    let mut connection = Raw::connect(&app).await;
+    connection.send("GET /healthz HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}").await;
+    let response = connection.response().await;
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")), "nobody reads a body there");
+    assert!(connection.rest().await.is_empty());
+
+    let mut connection = Raw::connect(&app).await;
+    for _ in 0..2 {
+        connection.send("POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n").await;
+        connection.send("content-length: 2\r\n\r\n{}").await;
+        assert_eq!(connection.response().await.header("connection"), None, "its body was read");
+    }
 }
 
 /// A job with an artifact of 32 MiB, more than the buffers of a connection hold.
@@ -116,7 +144,7 @@ async fn a_reader_that_does_not_read_is_closed_and_one_that_reads_slowly_is_not(
 
     // A client that asks on and on and takes none of the responses.
     let mut pipelined = Raw::connect_narrow(&app).await;
-    let many = "GET /v1/errors HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(2000);
+    let many = "GET /v1/errors HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(500_000);
     let sent = tokio::time::timeout(Duration::from_secs(30), pipelined.try_send(many.as_bytes())).await;
     assert!(sent.is_ok(), "closed, not kept for ever");
     pipelined.rest().await;
