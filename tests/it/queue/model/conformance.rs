@@ -32,7 +32,7 @@ const RULES: Rules = Rules {
 pub const CRASHES: u8 = 3;
 
 /// Steps of a trace, and how many of them it goes on when the job is done.
-const STEPS: usize = 40;
+const STEPS: usize = 60;
 const STEPS_AFTER_THE_END: usize = 8;
 
 #[tokio::test]
@@ -128,11 +128,12 @@ impl<'a> Trace<'a> {
     fn weight(&self, action: Action) -> u32 {
         let job = &self.state.job;
         match action {
-            Action::Renew(_) | Action::Look(_) if job.cancel_requested => 3,
+            Action::Renew(_) | Action::Look(_) | Action::Acknowledge(..) if job.cancel_requested => 3,
             _ if job.status.is_done() || job.cancel_requested => 1,
             Action::RequestCancel if self.state.any_held() => 12,
             Action::RequestCancel | Action::SweepOverdue | Action::DeadlinePasses => 1,
-            Action::Claim(..) | Action::Begin(_) | Action::Complete(_, Reply::Heard) => 60,
+            Action::Complete(_, Reply::Heard) => 120,
+            Action::Claim(..) | Action::Begin(_) => 60,
             Action::WaitEnds(_) | Action::WorkerDied(_) | Action::Replace(_) => 40,
             Action::Acknowledge(..) | Action::SweepExhausted(_) => 20,
             Action::Complete(..) | Action::Release(..) | Action::Fail(_, _, true) => 10,
