@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::compress::analyse::{Analysis, analyse};
-use crate::compress::companions::CompanionInfo;
+use crate::compress::given::CompanionInfo;
 
 use super::failure::{Failure, finish};
 use super::table::Table;
@@ -27,7 +27,7 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn check(args: &Args) -> Result<(), Failure> {
-    let bytes = super::files::read(&args.model)?;
+    let bytes = super::files::read_model(&args.model)?;
     let analysis = analyse(&bytes)?;
     if args.json {
         return super::files::print_json(&analysis);
@@ -43,15 +43,7 @@ fn print(analysis: &Analysis) {
         }
     }
     for companion in &analysis.other_inputs {
-        let CompanionInfo { name, needs_value, elements, .. } = companion;
-        match needs_value {
-            true => {
-                println!("beside the images a job has to say what {name} is fed: one number, or {elements} of them")
-            }
-            false => {
-                println!("{name} takes the images of {} mirrored, unless a job says otherwise", analysis.image_input)
-            }
-        }
+        println!("{}", told(companion, &analysis.image_input));
     }
     println!("opset {}, {} parameters, {} MACs for one image", analysis.opset, analysis.parameters, analysis.macs);
     println!("feature tap {}", analysis.feature_tap);
@@ -73,4 +65,24 @@ fn print(analysis: &Analysis) {
     println!("\n{table}");
     let droppable = analysis.blocks.iter().filter(|block| block.droppable).count();
     println!("{droppable} droppable blocks of {} residual additions", analysis.blocks.len());
+}
+
+/// What an input next to the images is fed.
+fn told(companion: &CompanionInfo, image: &str) -> String {
+    let CompanionInfo { name, needs_value, elements, of_images_size, may_take_images, unused, .. } = companion;
+    let instead = if *may_take_images {
+        format!(", or give it the images: \"inputs\": {{\"{name}\": \"images\"}}")
+    } else {
+        String::new()
+    };
+    match (needs_value, of_images_size) {
+        _ if *unused => format!("{name} is read by nothing, and fed zeros"),
+        (true, true) => {
+            format!("next to the images a job has to say what {name} is fed: one number, which fills it{instead}")
+        }
+        (true, false) => format!(
+            "next to the images a job has to say what {name} is fed: one number, or {elements} of them{instead}"
+        ),
+        (false, _) => format!("{name} takes the images of {image} mirrored, unless a job says otherwise"),
+    }
 }

@@ -70,7 +70,7 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn compress(args: &Args) -> Result<(), Failure> {
-    let model = files::read(&args.model)?;
+    let model = files::read_model(&args.model)?;
     let config = config::parse(&job(args)?, &[])?;
     let images = args.images.as_deref().map(|path| files::read_images(path, None)).transpose()?;
     exec::set_threads(exec::usual_threads());

@@ -31,7 +31,7 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn drop(args: &Args) -> Result<(), Failure> {
-    let network = Network::load(&files::read(&args.model)?)?;
+    let network = Network::load(&files::read_model(&args.model)?)?;
     let blocks = args.blocks.iter().map(|name| network.block(name)).collect::<Result<Vec<_>, _>>()?;
     if let Some((block, reason)) = blocks.iter().find_map(|block| Some((block, block.reason.as_ref()?))) {
         return Err(Failure::input("block_not_droppable", format!("{}: {reason}", block.name)));

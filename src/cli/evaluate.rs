@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::compress::companions::Value;
 use crate::compress::evaluate::{Evaluation, evaluate};
+use crate::compress::given::{Value, Word};
 use crate::compress::report::Figure;
 
 use super::failure::{Failure, finish};
@@ -29,7 +29,8 @@ pub struct Args {
     /// From image files to the networks' input, as in a job.
     #[arg(long, value_name = "FILE.json")]
     preprocess: Option<PathBuf>,
-    /// What an input beside the images is fed: NAME=NUMBER, or NAME=NUMBER,NUMBER,… for one image. May be repeated.
+    /// What an input next to the images is fed: NAME=NUMBER, or NAME=NUMBER,NUMBER,… for one image; NAME=images for the input
+    /// that takes them. May be repeated.
     #[arg(long = "input", value_name = "NAME=NUMBERS", value_parser = given)]
     inputs: Vec<(String, Value)>,
     /// JSON instead of a table.
@@ -39,8 +40,11 @@ pub struct Args {
 
 /// `age=0.5`, or `size=224,224`.
 fn given(text: &str) -> Result<(String, Value), String> {
-    let wrong = || format!("`{text}` is not NAME=NUMBER or NAME=NUMBER,NUMBER,…");
+    let wrong = || format!("`{text}` is not NAME=NUMBER, NAME=NUMBER,NUMBER,… or NAME=images");
     let (name, numbers) = text.split_once('=').ok_or_else(wrong)?;
+    if numbers == "images" {
+        return Ok((name.to_owned(), Value::Word(Word::Images)));
+    }
     let numbers: Vec<f64> =
         numbers.split(',').map(|n| n.trim().parse().map_err(|_| wrong())).collect::<Result<_, _>>()?;
     let value = if let [all] = numbers[..] { Value::All(all) } else { Value::Each(numbers) };
@@ -53,7 +57,7 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn compare(args: &Args) -> Result<(), Failure> {
-    let (teacher, student) = (files::read(&args.teacher)?, files::read(&args.student)?);
+    let (teacher, student) = (files::read_model(&args.teacher)?, files::read_model(&args.student)?);
     let preprocess = files::read_preprocess(args.preprocess.as_deref())?;
     let images = files::read_images(&args.images, args.labels.as_deref())?;
     let evaluation = evaluate(&teacher, &student, &images, &preprocess, &args.inputs.iter().cloned().collect())?;

@@ -1,5 +1,6 @@
 //! Reading what the command line names.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -7,14 +8,28 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::compress::CompressError;
 use crate::images::{ImageSet, Limits, Preprocess};
 use crate::json;
+use crate::onnx::external;
 
 use super::failure::Failure;
 
 /// A whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::input("file_unreadable", format!("{}: {error}", path.display())))
+}
+
+/// A network in one piece: weights in files next to it, as PyTorch writes them, are put into it.
+pub fn read_model(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = read(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut open = |location: &Path| {
+        let file = folder.join(location);
+        File::open(&file).map_err(|error| format!("{}: {error}", file.display()))
+    };
+    let whole = external::in_one_piece(&bytes, &mut open).map_err(CompressError::from)?;
+    Ok(whole.unwrap_or(bytes))
 }
 
 /// A JSON file of a known shape; an error says where it does not fit.

@@ -40,7 +40,7 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn prune(args: &Args) -> Result<(), Failure> {
-    let model = files::read(&args.model)?;
+    let model = files::read_model(&args.model)?;
     let body: Map<String, Value> = files::read_json(&args.job)?;
     let config = config::parse(&body, &[])?;
     let images = files::read_images(&args.images, None)?;

@@ -41,9 +41,12 @@ pub struct Args {
     /// Runs of each network, at most
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(3..=100_000))]
     runs: u32,
-    /// Seconds of measuring, at most (three runs in each of six rounds are always taken)
+    /// Seconds of measuring, at most (three runs in each round are always taken)
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
+    /// Processes that measure one after the other; fewer give a wider interval
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(3..=24))]
+    rounds: u32,
     /// Seed of the input values and of the intervals
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -94,9 +97,13 @@ fn measured(args: &Args) -> Result<Samples, LatencyError> {
         EngineName::OnnxRuntime => Engine::OnnxRuntime,
         EngineName::Torch => Engine::Torch,
     };
-    let config = LatencyConfig { engine, batch: args.batch as usize, threads: args.threads as usize };
-    let plan =
-        Plan { pairs: args.runs as usize, max_seconds: args.seconds.max(0.0), seed: args.seed, ..Plan::default() };
+    let config = LatencyConfig {
+        engine,
+        batch: args.batch as usize,
+        threads: args.threads as usize,
+        rounds: args.rounds as usize,
+    };
+    let plan = Plan { pairs: args.runs as usize, max_seconds: args.seconds.max(0.0), seed: args.seed, ..config.plan() };
     let probe = Probe::current(args.device)?;
     alone(|| {
         let spinner = ProgressBar::new_spinner().with_message("measuring");

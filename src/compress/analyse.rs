@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::graph::Dim;
 
 use super::CompressError;
-use super::companions::CompanionInfo;
-use super::network::Layout;
+use super::given::{CompanionInfo, Given, Value, Word};
+use super::network::{Layout, Network};
 
 /// A network, looked at but not run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Analysis {
     /// Order of its dimensions.
     #[serde(default)]
     pub image_layout: Layout,
+    /// Its channels; `None` where a version of this service looked that took them from its sizes.
+    #[serde(default)]
+    pub image_channels: Option<usize>,
     /// The other inputs, and whether a job has to give values for them.
     #[serde(default)]
     pub other_inputs: Vec<CompanionInfo>,
@@ -34,6 +37,17 @@ pub struct Analysis {
     pub feature_tap: String,
     /// Every residual addition.
     pub blocks: Vec<BlockInfo>,
+    /// The same network with the images given to each other input that takes some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Analysis>,
+}
+
+impl Analysis {
+    /// The network as it is when a job feeds its inputs this.
+    pub fn fed(&self, given: &Given) -> &Self {
+        let takes_images = |analysis: &&Self| matches!(given.get(&analysis.image_input), Some(Value::Word(_)));
+        self.alternatives.iter().find(takes_images).unwrap_or(self)
+    }
 }
 
 /// An input or output.
@@ -75,9 +89,25 @@ impl BlockInfo {
     }
 }
 
+/// Inputs that are tried as the one that takes the images, at most.
+const MOST_ALTERNATIVES: usize = 4;
+
 /// Reads a network and finds its blocks. Unsupported operators are all reported at once.
 pub fn analyse(model: &[u8]) -> Result<Analysis, CompressError> {
-    super::network::Network::load(model).map(|network| network.analysis())
+    let mut analysis = Network::load(model)?.analysis();
+    let others = analysis.other_inputs.iter().filter(|input| input.may_take_images).take(MOST_ALTERNATIVES);
+    // An input with which the network does not load takes no images.
+    let looked = others.filter_map(|input| Network::load_with(model, &giving_images_to(&input.name)).ok());
+    let alternatives: Vec<Analysis> = looked.map(|network| network.analysis()).collect();
+    for input in &mut analysis.other_inputs {
+        input.may_take_images = alternatives.iter().any(|alternative| alternative.image_input == input.name);
+    }
+    Ok(Analysis { alternatives, ..analysis })
+}
+
+/// What a job says that gives the images to this input.
+fn giving_images_to(input: &str) -> Given {
+    Given::from([(input.to_owned(), Value::Word(Word::Images))])
 }
 
 /// A dimension as written in answers: its size, its name, or `?`.

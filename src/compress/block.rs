@@ -1,12 +1,13 @@
 //! Residual blocks, found on the graph (method §1).
 //!
 //! Every addition of two values that come from one common value is a residual addition. It is droppable when one of the
-//! two *is* that common value (the shortcut is the identity), and nothing inside the other (the branch) is read from
-//! outside. The names of architectures play no part.
+//! two *is* that common value (the shortcut is the identity) or is proven to have its elements ([`Proofs`]), and nothing inside
+//! the other (the branch) is read from outside. The names of architectures play no part.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use crate::graph::neutral::Proofs;
 use crate::graph::{Graph, GraphError, Node, Problem};
 
 use super::analyse::BlockInfo;
@@ -20,8 +21,11 @@ pub struct Block {
     pub name: String,
     /// What the shortcut is.
     pub shortcut: Shortcut,
-    /// The value that both inputs of the addition come from; for an identity shortcut, the shortcut itself.
+    /// The value that both inputs of the addition come from.
     pub entry: String,
+    /// The end of the shortcut, which is added to the branch: for an identity shortcut the entry itself, or what nodes that change
+    /// nothing make of it. They stay when the block goes.
+    pub past: String,
     /// What the rest of the network reads of this block: the sum, or the activation behind it where that repeats the one
     /// that made the entry.
     pub exit: String,
@@ -115,7 +119,8 @@ const MOST_IN_BRANCHES: usize = 32 << 20;
 /// # Errors
 /// Where so many additions lie within the branches of others that no network can be meant.
 pub fn find(graph: &Graph, tree: &Dominators) -> Result<Vec<Block>, GraphError> {
-    let search = Search { graph, tree, consumers: graph.consumers(), left: Cell::new(MOST_IN_BRANCHES) };
+    let (consumers, proofs) = (graph.consumers(), Proofs::new(graph));
+    let search = Search { graph, tree, consumers, proofs, left: Cell::new(MOST_IN_BRANCHES) };
     let mut blocks = Vec::new();
     for node in &graph.nodes {
         blocks.extend(search.residual_addition(node));
@@ -131,11 +136,22 @@ pub fn find(graph: &Graph, tree: &Dominators) -> Result<Vec<Block>, GraphError> 
     Ok(shared::join(graph, blocks))
 }
 
+/// How far above the common value of two sides an entry is looked for.
+const MOST_ABOVE: usize = 8;
+
+/// The two ends of a shortcut, and what it is.
+struct Ends<'g> {
+    entry: &'g str,
+    past: &'g str,
+    shortcut: Shortcut,
+}
+
 /// A graph with what is looked up in it for every addition.
 struct Search<'s, 'g> {
     graph: &'g Graph,
     tree: &'s Dominators<'g>,
     consumers: BTreeMap<&'g str, Vec<usize>>,
+    proofs: Proofs<'g>,
     /// What is left of [`MOST_IN_BRANCHES`].
     left: Cell<usize>,
 }
@@ -154,20 +170,27 @@ impl<'g> Search<'_, 'g> {
         if a == b || graph.shape(b)? != shape || graph.shape(add.output())? != shape || shape.len() < 3 {
             return None;
         }
-        let entry = self.through_identities(self.tree.common_value(a, b)?);
-        let shortcut_value = self.shortcut(entry, a, b)?;
+        let common = self.through_identities(self.tree.common_value(a, b)?);
+        let Ends { entry, past, shortcut } = self.ends(common, a, b)?;
         // With the identities at its end, which nothing else may read either.
-        let branch = if shortcut_value == a { right } else { left };
-        let region = self.region(entry, branch);
-        let shortcut = if shortcut_value == entry { Shortcut::Identity } else { self.side_kind(entry, shortcut_value) };
+        let branch = if past == a { right } else { left };
+        let mut region = self.region(entry, branch);
+        if shortcut == Shortcut::Identity && past != entry {
+            // What the shortcut needs stays.
+            region = &region - &self.region(entry, past);
+            if region.is_empty() {
+                return None;
+            }
+        }
         let reason = match shortcut {
             Shortcut::Identity => self.read_from_outside(&region, add),
-            _ => Some(self.changed(shortcut, entry, shortcut_value)),
+            _ => Some(self.changed(shortcut, entry, past)),
         };
         Some(Block {
             name: names::of_region(graph, &region),
             shortcut,
             entry: entry.to_owned(),
+            past: past.to_owned(),
             exit: self.exit(add, entry),
             branch: (*branch).to_owned(),
             sum: add.output().to_owned(),
@@ -201,11 +224,32 @@ impl<'g> Search<'_, 'g> {
         value
     }
 
-    /// Of the two sides of an addition, the shortcut: the entry itself, or the side with less work on it.
-    fn shortcut(&self, entry: &str, a: &'g str, b: &'g str) -> Option<&'g str> {
-        if let Some(side) = [a, b].into_iter().find(|side| *side == entry) {
-            return Some(side);
+    /// Where the two sides of an addition begin, and which of them is the shortcut.
+    fn ends(&self, common: &'g str, a: &'g str, b: &'g str) -> Option<Ends<'g>> {
+        let identity = |entry, past| Some(Ends { entry, past, shortcut: Shortcut::Identity });
+        if [a, b].contains(&common) {
+            let (past, branch) = if a == common { (a, b) } else { (b, a) };
+            // A value added to itself is no residual addition.
+            return identity(common, past).filter(|_| !self.proofs.unchanged(common, branch));
         }
+        let entries = std::iter::successors(Some(common), |below| {
+            // What two moves that undo each other have between them is read by the branch as well.
+            self.tree.above(below).filter(|above| self.proofs.carries(above, below))
+        });
+        for entry in entries.take(MOST_ABOVE) {
+            match [a, b].map(|side| self.proofs.unchanged(entry, side)) {
+                [true, true] => return None,
+                [true, false] => return identity(entry, a),
+                [false, true] => return identity(entry, b),
+                [false, false] => {}
+            }
+        }
+        let past = self.shortcut(common, a, b)?;
+        Some(Ends { entry: common, past, shortcut: self.side_kind(common, past) })
+    }
+
+    /// Of the two sides of an addition that both change what they come from, the one with less work on it.
+    fn shortcut(&self, entry: &str, a: &'g str, b: &'g str) -> Option<&'g str> {
         let work = |value| {
             let region = self.region(entry, value);
             let convs = region.iter().filter(|node| self.graph.nodes[**node].is("Conv")).count();
@@ -284,13 +328,27 @@ impl<'g> Search<'_, 'g> {
 
     /// Behind the addition, an activation that repeats the one that made the entry changes nothing once the branch is gone
     /// (relu(relu(x)) = relu(x)), so it goes with the block.
-    fn exit(&self, add: &Node, entry: &str) -> String {
+    fn exit(&self, add: &Node, entry: &'g str) -> String {
         let sum = add.output();
         let [only] = self.consumers.get(sum).map(Vec::as_slice).unwrap_or_default() else { return sum.to_owned() };
         let behind = &self.graph.nodes[*only];
-        let made_entry = self.tree.producer(entry).map(|index| &self.graph.nodes[index]);
-        let repeats = made_entry.is_some_and(|node| is_idempotent(node) && same_activation(node, behind));
+        let repeats = self.makers(entry).into_iter().any(|node| is_idempotent(node) && same_activation(node, behind));
         if repeats && !self.graph.is_output(sum) { behind.output().to_owned() } else { sum.to_owned() }
+    }
+
+    /// The node that writes a value, and those ahead of it as long as the ones behind change nothing.
+    fn makers(&self, value: &'g str) -> Vec<&'g Node> {
+        let mut makers = Vec::new();
+        let mut value = value;
+        while let Some(at) = self.tree.producer(value).filter(|_| makers.len() < MOST_ABOVE) {
+            let maker = &self.graph.nodes[at];
+            makers.push(maker);
+            match maker.input(0).filter(|from| self.proofs.unchanged(from, value)) {
+                Some(from) => value = from,
+                None => break,
+            }
+        }
+        makers
     }
 }
 

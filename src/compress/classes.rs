@@ -3,6 +3,7 @@
 //!
 //! Counts as evidence, the first that there is:
 //! * the network ends in a `Softmax` over all k numbers;
+//! * the network puts out the place of the largest of them (`ArgMax`, `TopK`);
 //! * the output, or the layer that makes it, is called so (`logits`, `probabilities`, `classifier` …);
 //! * the file's metadata names classes, or the task;
 //! * the rows of the last linear layer add up to nothing. The gradient of cross entropy adds up to zero over the classes, so that
@@ -41,6 +42,8 @@ pub enum Evidence {
     Distribution,
     /// The network gets the given labels right more often than by chance.
     Labels,
+    /// The network itself puts out which of them is the largest.
+    Place,
 }
 
 /// What the file alone tells.
@@ -134,7 +137,21 @@ pub fn told(graph: &Graph, output: &str, metadata: &[(String, String)]) -> Told 
 
 /// What a network's file tells about its first output.
 pub fn of(network: &Network) -> Told {
-    told(&network.graph, &network.answers[0].name, &network.model.metadata())
+    let (answer, metadata) = (network.answers[0].name.as_str(), network.model.metadata());
+    match network.outputs.iter().any(|output| output.name == answer) {
+        true => told(&network.graph, answer, &metadata),
+        false => told_of_label(&network.graph, answer, &metadata),
+    }
+}
+
+/// The same about numbers that are no output themselves, because a label is made from them.
+pub fn told_of_label(graph: &Graph, answer: &str, metadata: &[(String, String)]) -> Told {
+    let picks = |node: &Node| ["ArgMax", "TopK"].contains(&node.op.as_str()) && node.input(0) == Some(answer);
+    match told(graph, answer, metadata) {
+        Told::Classes(evidence) => Told::Classes(evidence),
+        _ if graph.nodes.iter().any(picks) => Told::Classes(Evidence::Place),
+        told => told,
+    }
 }
 
 /// What speaks for classes, of what the file tells, the teacher's answers about some images, (n, k), and the labels of those.

@@ -27,15 +27,16 @@ pub struct Answers {
 impl Forward {
     /// Features only: what training needs.
     pub fn features(network: &Network, student: &Student) -> Result<Self, CompressError> {
-        Self::plan(network, student, &[])
+        Self::plan(network, student, None)
     }
 
     /// Features and the first output: what measuring quality needs.
     pub fn answers(network: &Network, student: &Student) -> Result<Self, CompressError> {
-        Self::plan(network, student, &[&network.answers[0].name])
+        let answers = network.answers_in(&student.graph);
+        Self::plan(network, student, answers.first().map(String::as_str))
     }
 
-    fn plan(network: &Network, student: &Student, extra: &[&str]) -> Result<Self, CompressError> {
+    fn plan(network: &Network, student: &Student, extra: Option<&str>) -> Result<Self, CompressError> {
         let mut to: Vec<&str> = student.taps.iter().map(String::as_str).collect();
         let taps = to.len();
         to.extend(extra);

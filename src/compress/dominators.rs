@@ -34,8 +34,20 @@ struct Value<'g> {
 /// The inputs of a node that carry data to its output: not constants, and not the shape arithmetic that some exports
 /// feed to `Reshape`, `Expand`, `Pad`, `Slice`, `Resize` and the like.
 pub fn data_inputs<'n>(graph: &'n Graph, node: &'n Node) -> Vec<&'n str> {
-    let first_only =
-        ["Reshape", "Expand", "Pad", "Slice", "Resize", "Tile", "Unsqueeze", "Squeeze", "Gather", "Clip", "TopK"];
+    let first_only = [
+        "Reshape",
+        "Expand",
+        "Pad",
+        "Slice",
+        "Resize",
+        "Tile",
+        "Unsqueeze",
+        "Squeeze",
+        "Gather",
+        "Clip",
+        "TopK",
+        "CastLike",
+    ];
     let count = if first_only.contains(&node.op.as_str()) { 1 } else { node.inputs.len() };
     let named = node.inputs.iter().take(count).map(String::as_str);
     named.filter(|name| !name.is_empty() && !graph.initializers.contains_key(*name)).collect()
@@ -81,6 +93,17 @@ impl<'g> Dominators<'g> {
         let number = |value| self.numbers.get(value).copied();
         match self.common(number(a), number(b)) {
             Some(common) => Some(self.values[common].name),
+            None => match self.graph.inputs.as_slice() {
+                [only] => Some(&only.name),
+                _ => None,
+            },
+        }
+    }
+
+    /// The value that dominates this one and is nearest to it; at the root, the graph input if there is only one.
+    pub fn above(&self, value: &str) -> Option<&'g str> {
+        match self.values[*self.numbers.get(value)?].parent {
+            Some(parent) => Some(self.values[parent].name),
             None => match self.graph.inputs.as_slice() {
                 [only] => Some(&only.name),
                 _ => None,

@@ -2,14 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{InputShapes, fold};
+use crate::graph::{Graph, InputShapes, fold};
 use crate::images::{ImageSet, Preprocess};
 use crate::onnx;
 
 use super::CompressError;
 use super::answer;
 use super::classes::{self, Evidence};
-use super::companions::{self, Given};
+use super::companions;
+use super::given::Given;
+use super::judged::Judge;
 use super::network::ImageInput;
 use super::quality::{agreement, top1};
 use super::relative::{constant_loss, share};
@@ -50,8 +52,9 @@ pub fn evaluate(
 ) -> Result<Evaluation, CompressError> {
     let model = onnx::decode(teacher)?;
     let graph = &model.graph;
-    let input = ImageInput::of(graph)?;
-    let theirs = ImageInput::of(&onnx::decode(student)?.graph)?;
+    let input = ImageInput::of(graph, given)?;
+    let others = onnx::decode(student)?.graph;
+    let theirs = ImageInput::of(&others, given)?;
     if theirs.file_name != input.file_name || theirs.channels != input.channels {
         return Err(CompressError::ModelInterface(format!(
             "the two networks take different inputs: \"{}\" with {} channels and \"{}\" with {}",
@@ -59,16 +62,21 @@ pub fn evaluate(
         )));
     }
     let companions = companions::find(graph, &input, given)?;
-    companions::check(&companions, given)?;
+    companions::check(&input, &companions, given)?;
+    let preprocess = &input.preprocess(preprocess)?;
     let size = preprocess.check(input.wants(), set.images())?;
     let images = to_tensor(&set.tensor_data(preprocess, size)?)?;
-    let first = &graph.outputs[..1];
-    let from_teacher = answer::outputs(&input, &companions, first, teacher, &images)?.remove(0);
-    let from_student = answer::outputs(&theirs, &companions, first, student, &images)?.remove(0);
+    // A graph that cannot be folded is looked at unchanged.
+    let folded = |graph: &Graph| fold(graph, &InputShapes::new()).unwrap_or_else(|_| graph.clone());
+    let (looked_at, output) = (folded(graph), &graph.outputs[0].name);
+    let (first, theirs_first) = (stands_for(&looked_at, output), stands_for(&folded(&others), output));
+    let from_teacher = answer::outputs(&input, &companions, &[first.clone()], teacher, &images)?.remove(0);
+    let from_student = answer::outputs(&theirs, &companions, &[theirs_first], student, &images)?.remove(0);
     let labels: Vec<Option<u32>> = set.images().iter().map(|image| image.label).collect();
-    // A graph that cannot be folded is looked at as it is.
-    let folded = fold(graph, &InputShapes::new());
-    let told = classes::told(folded.as_ref().unwrap_or(graph), &first[0].name, &model.metadata());
+    let told = match first == *output {
+        true => classes::told(&looked_at, &first, &model.metadata()),
+        false => classes::told_of_label(&looked_at, &first, &model.metadata()),
+    };
     let classes_by = classes::decide(told, &from_teacher, &labels)?;
     let right = match classes_by {
         Some(_) => top1(&from_teacher, &labels)?.zip(top1(&from_student, &labels)?),
@@ -84,4 +92,9 @@ pub fn evaluate(
         output_mse,
         output_share: share(output_mse, constant_loss(&[from_teacher])?),
     })
+}
+
+/// The value that stands for an output: itself, or the scores that a label is made from.
+fn stands_for(graph: &Graph, output: &str) -> String {
+    Judge::new(graph).of(output).first().map_or(output, |value| value).to_owned()
 }

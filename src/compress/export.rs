@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use tch::{Kind, Tensor};
 
 use crate::exec::{Device, Executor, RunOptions};
-use crate::graph::Graph;
 use crate::graph::patch::Patch;
+use crate::graph::{DataType, Graph};
 use crate::onnx;
 
 use super::CompressError;
@@ -80,6 +80,26 @@ fn changed_weights(network: &Network, student: &Student, patch: &mut Patch) -> R
     Ok(())
 }
 
+/// The student as its file holds it: weights that the file stores in 16 bits and widens as it is loaded are rounded to those.
+/// `None` if the file stores none.
+pub fn as_stored(network: &Network, student: &Student) -> Result<Option<Student>, CompressError> {
+    let narrow: Vec<(&String, DataType)> = (network.graph.initializers.keys())
+        .filter_map(|name| Some((name, network.model.graph.stored_in_16_bits(name)?.1)))
+        .filter(|(name, _)| student.params.get(name).is_some())
+        .collect();
+    if narrow.is_empty() {
+        return Ok(None);
+    }
+    let mut stored = student.copy()?;
+    for (name, dtype) in narrow {
+        let kind = if dtype == DataType::BFloat16 { Kind::BFloat16 } else { Kind::Half };
+        let Some(weight) = stored.params.get(name) else { continue };
+        let rounded = weight.f_detach()?.f_to_kind(kind)?.f_to_kind(Kind::Float)?;
+        stored.params.set(name, rounded);
+    }
+    Ok(Some(stored))
+}
+
 /// Reads an exported file back and compares, on these images (n, C, H, W), what ONNX Runtime makes of it with what the
 /// executor makes of it, and with `reference` (the outputs of the student in memory) where given. The largest relative
 /// difference is returned; beyond [`TOLERANCE`] it is an error.
@@ -91,9 +111,11 @@ pub fn verify(
     device: Device,
 ) -> Result<f64, CompressError> {
     let read = onnx::decode(file)?;
+    let images = &network.input.exact(images)?;
     let student = Student::of(network.prepare(&read.graph)?, Vec::new(), device)?;
     let in_memory = outputs(network, &student, images)?;
-    let in_runtime = answer::outputs(&network.input, &network.companions, &network.answers, file, images)?;
+    let names = network.answers_in(&student.graph);
+    let in_runtime = answer::outputs(&network.input, &network.companions, &names, file, images)?;
     let mut worst = 0.0f64;
     for (index, runtime) in in_runtime.iter().enumerate() {
         worst = worse(worst, difference_on_a_scale(runtime, &in_memory[index], LEAST_SCALE)?);
@@ -113,9 +135,10 @@ fn worse(a: f64, b: f64) -> f64 {
     if a.is_nan() || a > b { a } else { b }
 }
 
-/// All outputs of a student on these images, in evaluation mode, on the CPU.
+/// What stands for the outputs of a student on these images, in evaluation mode, on the CPU.
 pub fn outputs(network: &Network, student: &Student, images: &Tensor) -> Result<Vec<Tensor>, CompressError> {
-    let names: Vec<&str> = network.answers.iter().map(|output| output.name.as_str()).collect();
+    let names = network.answers_in(&student.graph);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let input = network.input.name.as_str();
     let executor = Executor::new(&student.graph, &[input], &names)?;
     let images = images.f_to_device(student.params.device())?;

@@ -3,8 +3,8 @@
 //! Synchronous, and knows nothing of jobs, databases or HTTP: the same core serves `practised compress` on a laptop and
 //! the workers of the service. [`pipeline`] is the way in; the other modules are its parts, in the order of a job:
 //!
-//! * looking at a network: [`network`], [`block`] (on [`dominators`], named by [`names`], counted by [`macs`]), [`tap`],
-//!   [`analyse`]
+//! * looking at a network: [`network`] (its inputs: [`image_input`], [`companions`], [`given`]), [`block`] (on
+//!   [`dominators`], named by [`names`], counted by [`macs`]), [`tap`], [`judged`], [`analyse`]
 //! * the tiny set: [`tiny_set`], [`samples`], [`augment`], [`random`]
 //! * latency: [`latency`] in a child process, [`onnxruntime`]
 //! * recoverability: [`recoverability`], by [`adapter`]s (on [`sites`], with [`merge`]) or by [`refit`], both of a [`layer`]
@@ -19,6 +19,7 @@ pub mod analyse;
 pub mod answer;
 pub mod augment;
 pub mod batchnorm;
+mod bind;
 pub mod block;
 pub mod checkpoint;
 pub mod classes;
@@ -36,7 +37,10 @@ pub mod export;
 pub mod filters;
 pub mod finetune;
 pub mod fused;
+pub mod given;
 pub mod hints;
+pub mod image_input;
+pub mod judged;
 pub mod latency;
 pub mod layer;
 pub mod macs;

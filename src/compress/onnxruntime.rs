@@ -11,6 +11,8 @@ use ort::value::{DynValue, TensorElementType, TensorRef};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::graph::DataType;
+
 /// A library that does not load, a network that ONNX Runtime does not take, or a run that fails.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxRuntimeError {
@@ -64,14 +66,32 @@ pub enum Elements {
     Float(Vec<f32>),
     /// `int64`
     Int(Vec<i64>),
+    /// `int32`
+    Int32(Vec<i32>),
+    /// `uint8`
+    Byte(Vec<u8>),
+    /// `bool`
+    Bool(Vec<bool>),
+    /// `float64`
+    Double(Vec<f64>),
 }
 
 impl Elements {
-    /// Of a tensor, row-major: integers of any size as int64, all else as float32.
+    /// True if an input of this type can be fed.
+    pub fn takes(dtype: DataType) -> bool {
+        use DataType::{Bool, Float32, Float64, Int32, Int64, Uint8};
+        matches!(dtype, Float32 | Float64 | Int32 | Int64 | Uint8 | Bool)
+    }
+
+    /// Of a tensor, row-major: what is of no other type here as float32.
     pub fn of(tensor: &Tensor) -> Result<Self, tch::TchError> {
         let flat = tensor.f_flatten(0, -1)?;
         Ok(match tensor.kind() {
-            Kind::Int64 | Kind::Int => Self::Int(Vec::try_from(flat.f_to_kind(Kind::Int64)?)?),
+            Kind::Int64 => Self::Int(Vec::try_from(flat)?),
+            Kind::Int => Self::Int32(Vec::try_from(flat)?),
+            Kind::Uint8 => Self::Byte(Vec::try_from(flat)?),
+            Kind::Bool => Self::Bool(Vec::try_from(flat)?),
+            Kind::Double => Self::Double(Vec::try_from(flat)?),
             _ => Self::Float(Vec::try_from(flat.f_to_kind(Kind::Float)?)?),
         })
     }
@@ -207,13 +227,14 @@ fn builder(environment: &Environment, threads: usize) -> Result<SessionBuilder, 
 /// The feeds as ONNX Runtime's values, which borrow the elements.
 fn values<'a>(feeds: &[Feed<'a>]) -> Result<Vec<(&'a str, SessionInputValue<'a>)>, OnnxRuntimeError> {
     let value = |feed: &Feed<'a>| {
+        let shape = feed.shape;
         let made = match feed.data {
-            Elements::Float(data) => {
-                TensorRef::from_array_view((feed.shape, data.as_slice())).map(SessionInputValue::from)
-            }
-            Elements::Int(data) => {
-                TensorRef::from_array_view((feed.shape, data.as_slice())).map(SessionInputValue::from)
-            }
+            Elements::Float(data) => TensorRef::from_array_view((shape, data.as_slice())).map(SessionInputValue::from),
+            Elements::Int(data) => TensorRef::from_array_view((shape, data.as_slice())).map(SessionInputValue::from),
+            Elements::Int32(data) => TensorRef::from_array_view((shape, data.as_slice())).map(SessionInputValue::from),
+            Elements::Byte(data) => TensorRef::from_array_view((shape, data.as_slice())).map(SessionInputValue::from),
+            Elements::Bool(data) => TensorRef::from_array_view((shape, data.as_slice())).map(SessionInputValue::from),
+            Elements::Double(data) => TensorRef::from_array_view((shape, data.as_slice())).map(SessionInputValue::from),
         };
         let failed = |error| OnnxRuntimeError::Run(format!("input \"{}\": {error}", feed.name));
         Ok((feed.name, made.map_err(failed)?))
@@ -228,6 +249,11 @@ fn output(name: &str, value: &DynValue) -> Result<Output, OnnxRuntimeError> {
         Some(TensorElementType::Float64) => elements(value, |element: f64| element as f32),
         Some(TensorElementType::Int64) => elements(value, |element: i64| element as f32),
         Some(TensorElementType::Int32) => elements(value, |element: i32| element as f32),
+        Some(TensorElementType::Int16) => elements(value, |element: i16| f32::from(element)),
+        Some(TensorElementType::Int8) => elements(value, |element: i8| f32::from(element)),
+        Some(TensorElementType::Uint16) => elements(value, |element: u16| f32::from(element)),
+        Some(TensorElementType::Uint32) => elements(value, |element: u32| element as f32),
+        Some(TensorElementType::Uint64) => elements(value, |element: u64| element as f32),
         Some(TensorElementType::Uint8) => elements(value, |element: u8| f32::from(element)),
         Some(TensorElementType::Bool) => elements(value, |element: bool| f32::from(u8::from(element))),
         other => Err(OnnxRuntimeError::Run(format!("output \"{name}\" has the unsupported type {other:?}"))),

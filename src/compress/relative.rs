@@ -71,7 +71,7 @@ pub fn of_outputs(
     samples: &Samples,
     indices: &[i64],
 ) -> Result<Vec<OutputErrors>, CompressError> {
-    let names: Vec<&str> = network.answers.iter().map(|output| output.name.as_str()).collect();
+    let names: Vec<&str> = network.outputs.iter().map(|output| output.name.as_str()).collect();
     let input = network.input.name.as_str();
     let all: Vec<&Student> = std::iter::once(teacher).chain(students.iter().copied()).collect();
     let executors = all.iter().map(|student| Executor::new(&student.graph, &[input], &names));

@@ -62,9 +62,10 @@ impl Student {
     }
 }
 
-/// The value of a student without `dropped` that goes on where `block`, one of them, stood.
+/// The value of a student without `dropped` that goes on where `block`, one of them, stood; ahead of what changes nothing on
+/// its shortcut.
 pub fn stream_of<'b>(dropped: &[&'b Block], block: &'b Block) -> &'b str {
-    replacements(dropped).get(block.exit.as_str()).copied().unwrap_or(&block.entry)
+    replacements(dropped).get(block.entry.as_str()).copied().unwrap_or(&block.entry)
 }
 
 /// Replaces each block by its shortcut, in all of its places. Applies to the folded graph and to the file's own alike.
@@ -76,16 +77,16 @@ pub fn drop_patch(blocks: &[&Block]) -> Patch {
     patch
 }
 
-/// What each dropped block's exit is replaced by: its entry or, where the entry is itself the exit of a dropped block,
+/// What each dropped block's exit is replaced by: the end of its shortcut or, if that is itself the exit of a dropped block,
 /// what stood ahead of the first of them.
 fn replacements<'b>(blocks: &[&'b Block]) -> BTreeMap<&'b str, &'b str> {
     let places = blocks.iter().flat_map(|block| block.places());
-    let ahead: BTreeMap<&str, &str> = places.map(|place| (place.exit.as_str(), place.entry.as_str())).collect();
-    let first = |mut entry: &'b str| {
-        while let Some(earlier) = ahead.get(entry) {
-            entry = earlier;
+    let ahead: BTreeMap<&str, &str> = places.map(|place| (place.exit.as_str(), place.past.as_str())).collect();
+    let first = |mut past: &'b str| {
+        while let Some(earlier) = ahead.get(past) {
+            past = earlier;
         }
-        entry
+        past
     };
-    ahead.iter().map(|(exit, entry)| (*exit, first(entry))).collect()
+    ahead.iter().map(|(exit, past)| (*exit, first(past))).collect()
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::graph::{Graph, Node, ValueInfo};
 
+use super::CompressError;
 use super::block::Block;
 use super::dominators::{Dominators, data_inputs};
 use super::network::has_rows;
@@ -45,6 +46,36 @@ pub fn find(graph: &Graph, tree: &Dominators, answers: &[ValueInfo], blocks: &[B
     }
     reasons.dedup();
     Tap { values, reason: reasons.join("; ") }
+}
+
+/// Refuses a network of which a block that may be dropped stands behind what stands for an output: where labels or rounded numbers
+/// are read on, nothing tells how well the rest recovers.
+pub fn check(
+    graph: &Graph,
+    outputs: &[ValueInfo],
+    answers: &[ValueInfo],
+    blocks: &[Block],
+) -> Result<(), CompressError> {
+    let producers = graph.producers();
+    let ahead: HashSet<&str> = answers.iter().map(|answer| answer.name.as_str()).collect();
+    let mut open: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+    let mut behind: HashSet<&str> = HashSet::new();
+    while let Some(value) = open.pop() {
+        let inside = !ahead.contains(value) && behind.insert(value);
+        let producer = producers.get(value).filter(|_| inside);
+        open.extend(producer.into_iter().flat_map(|at| &graph.nodes[*at].inputs).map(String::as_str));
+    }
+    let is_behind = |block: &&Block| block.places().any(|place| behind.contains(place.sum.as_str()));
+    let lost = blocks.iter().find(|block| block.droppable() && is_behind(block));
+    lost.map_or(Ok(()), |block| {
+        let stood_for: Vec<String> = answers.iter().map(|answer| format!("\"{}\"", answer.name)).collect();
+        Err(CompressError::ModelInterface(format!(
+            "block \"{}\" computes with numbers that were rounded or compared, so no loss can be lowered on what it puts out (the \
+             last that it can be lowered on is {}): export the network without rounding inside",
+            block.name,
+            stood_for.join(", ")
+        )))
+    })
 }
 
 /// A graph with what is looked up in it for every output.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::model::TensorData;
+use super::model::{Graph, TensorData};
 
 /// One attribute value.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,8 +22,20 @@ pub enum Attribute {
     Floats(Vec<f32>),
     /// `STRINGS`
     Strings(Vec<Vec<u8>>),
-    /// A subgraph, sparse tensor or type: carried through by the file, not computed with.
+    /// A branch of an `If`.
+    Graph(Branch),
+    /// Another subgraph, a sparse tensor or a type: carried through by the file, not computed with.
     Opaque,
+}
+
+/// A graph inside a node, which may read values of the graph around it. Equal to itself alone.
+#[derive(Debug, Clone)]
+pub struct Branch(pub Arc<Graph>);
+
+impl PartialEq for Branch {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// The attributes of a node by name.

@@ -5,19 +5,22 @@
 
 pub mod attrs;
 pub mod batch;
+mod branch;
 pub mod check;
 pub mod error;
 pub mod fold;
 mod infer;
 mod inference;
 pub mod model;
+pub mod neutral;
 pub mod order;
 pub mod patch;
 mod shape;
 mod value;
 
-pub use attrs::{Attribute, Attributes};
+pub use attrs::{Attribute, Attributes, Branch};
 pub use batch::free_batch;
+pub use branch::inline_branches;
 pub use check::check;
 pub use error::{GraphError, Problem};
 pub use fold::{InputShapes, fold};

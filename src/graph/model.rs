@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::attrs::Attributes;
 use super::shape::symbol;
+use super::value::numbers::Numbers;
 
 /// An ONNX graph, independent of protobuf.
 ///
@@ -190,6 +191,20 @@ impl Graph {
         self.outputs.iter().any(|output| output.name == value)
     }
 
+    /// True if a node reads the value, or it is put out.
+    pub fn is_read(&self, value: &str) -> bool {
+        self.is_output(value) || self.nodes.iter().any(|node| node.inputs.iter().any(|input| input == value))
+    }
+
+    /// If a float32 value is a tensor of 16 bits that a `Cast` widens: the index of that node, and the type that is stored.
+    pub fn stored_in_16_bits(&self, value: &str) -> Option<(usize, DataType)> {
+        let widens = |node: &Node| node.is("Cast") && node.output() == value;
+        let at = self.nodes.iter().position(widens)?;
+        let source = self.initializers.get(self.nodes[at].input(0)?)?;
+        let half = matches!(source.dtype, DataType::Float16 | DataType::BFloat16);
+        (half && self.nodes[at].attrs.int("to", 0) == 1).then_some((at, source.dtype))
+    }
+
     /// Shape of a value where the rank is known: graph inputs, initializers and intermediate values alike.
     pub fn shape(&self, value: &str) -> Option<Shape> {
         if let Some(tensor) = self.initializers.get(value) {
@@ -325,6 +340,12 @@ impl TensorData {
     /// True where a dimension is zero.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The same elements in another floating-point type; `None` if one of them is none there.
+    pub fn narrowed(&self, dtype: DataType) -> Option<Self> {
+        let narrow = Numbers::of(self)?.tensor(dtype, &self.dims)?;
+        (Numbers::of(&narrow) == Numbers::of(self)).then_some(narrow)
     }
 
     /// The elements as f32, where the type is Float32.

@@ -184,11 +184,28 @@ impl Bench<'_> {
             attrs.set("value", Attribute::Tensor(Arc::clone(data)));
             return Ok(());
         }
+        if let Some(narrow) = self.graph.stored_in_16_bits(value).and_then(|(_, dtype)| data.narrowed(dtype)) {
+            return self.set_stored(at, narrow);
+        }
         if !self.is_constant(&self.graph.nodes[at].clone()) {
             return Err(problem(value, "depends on the network's input and cannot be set"));
         }
         self.materialise(at);
         self.graph.initializers.insert(value.to_owned(), Arc::clone(data));
+        Ok(())
+    }
+
+    /// Gives the `Cast` at this place another tensor to widen; other nodes that read the one it had keep that.
+    fn set_stored(&mut self, at: usize, narrow: TensorData) -> Result<(), Problem> {
+        let source = self.graph.nodes[at].inputs[0].clone();
+        let readers = self.graph.nodes.iter().flat_map(|node| &node.inputs).filter(|input| **input == source).count();
+        if readers == 1 && !self.graph.is_output(&source) {
+            self.graph.initializers.insert(source, Arc::new(narrow));
+            return Ok(());
+        }
+        let fresh = self.graph.free_name(&format!("{source}/{}", self.graph.nodes[at].output()));
+        self.graph.initializers.insert(fresh.clone(), Arc::new(narrow));
+        self.graph.nodes[at].inputs[0] = fresh;
         Ok(())
     }
 

@@ -16,10 +16,10 @@ use super::query::{FromQuery, Parameters, Params};
 use super::upload::{Part, check_length, form, is_form, next_field, spool_body, spool_part, unexpected};
 use super::{App, HttpError, download, idempotency};
 use crate::compress::analyse::{BlockInfo, Interface};
-use crate::compress::companions::CompanionInfo;
+use crate::compress::given::CompanionInfo;
 use crate::db::models as rows;
 use crate::db::models::ModelRow;
-use crate::ids::ModelId;
+use crate::ids::{ModelId, Tenant};
 use crate::problem::{Code, Problem};
 use crate::service::ServiceError;
 use crate::service::models::{self, Keyed, Registered};
@@ -104,10 +104,11 @@ async fn upload(
     models::name(params.name.as_deref())?;
     let limit = app.context.limits.model_bytes;
     let (file, name) = if is_form(&request) {
-        file_of_form(request, &app, limit).await?
+        file_of_form(request, &app, &caller.tenant, limit).await?
     } else {
         check_length(&request, limit, "model")?;
-        (spool_body(request.into_body(), &app, limit, "model").await?, None)
+        let body = spool_body(request.into_body(), &app, limit, "model").await?;
+        (models::unpacked(&app.context, &caller.tenant, body).await?, None)
     };
     let name = params.name.or(name);
     let key = idempotency::key(&headers, &caller, "POST /v1/models", models::fingerprint(&file, name.as_deref()))?;
@@ -122,18 +123,42 @@ async fn upload(
     }
 }
 
-async fn file_of_form(request: Request, app: &App, limit: u64) -> Result<(Spooled, Option<String>), HttpError> {
+/// Files that a form may bring: a network and what its weights lie in.
+const MOST_FILES: usize = 1000;
+
+async fn file_of_form(
+    request: Request,
+    app: &App,
+    tenant: &Tenant,
+    limit: u64,
+) -> Result<(Spooled, Option<String>), HttpError> {
     let mut form = form(request, app).await?;
-    let mut found = None;
+    let mut found: Vec<(String, Spooled)> = Vec::new();
+    let mut left = limit;
     while let Some(field) = next_field(&mut form).await? {
         let Some(part) = Part::of(field).await? else { continue };
-        if part.name() != "file" || found.is_some() {
-            return Err(unexpected(part.name(), "one part named \"file\""));
+        if part.name() != "file" || found.len() == MOST_FILES {
+            return Err(unexpected(
+                part.name(),
+                "parts named \"file\": the network, and the files that its weights are in",
+            ));
         }
-        let name = part.file_name().map(str::to_owned);
-        found = Some((spool_part(part, app, limit, "model").await?, name));
+        let name = part.file_name().unwrap_or_default().to_owned();
+        let file = spool_part(part, app, left, "model").await?;
+        left -= file.size;
+        found.push((name, file));
     }
-    found.ok_or_else(|| Problem::new(Code::InvalidMultipart, "the form has no file in a part named \"file\"").into())
+    match found.len() {
+        0 => Err(Problem::new(Code::InvalidMultipart, "the form has no file in a part named \"file\"").into()),
+        1 => {
+            let (name, file) = found.remove(0);
+            Ok((models::unpacked(&app.context, tenant, file).await?, Some(name).filter(|name| !name.is_empty())))
+        }
+        _ => {
+            let name = found.iter().map(|(name, _)| name).find(|name| name.ends_with(".onnx")).cloned();
+            Ok((models::in_one_piece(&app.context, tenant, found).await?, name))
+        }
+    }
 }
 
 async fn list(

@@ -5,12 +5,17 @@ use std::sync::Arc;
 use super::error::OnnxError;
 use super::proto::attribute_proto::AttributeType as Type;
 use super::proto::{AttributeProto, NodeProto, TensorProto};
-use super::tensor;
-use crate::graph::{Attribute, TensorData};
+use super::{decode, tensor};
+use crate::graph::{Attribute, Branch, TensorData};
 
-/// Decodes one attribute of a node, moving the raw bytes of a tensor out of the message.
-pub(super) fn take(proto: &mut AttributeProto, node: &NodeLabel) -> Result<Attribute, OnnxError> {
+/// Decodes one attribute of a node, moving the raw bytes of a tensor out of the message. The branches of an `If` are decoded from
+/// a copy if the message is to be `kept`.
+pub(super) fn take(proto: &mut AttributeProto, node: &NodeLabel, kept: bool) -> Result<Attribute, OnnxError> {
     let name = proto.name.clone().unwrap_or_default();
+    if proto.g.is_set() && node.op == "If" {
+        let mut graph = if kept { proto.g.clone() } else { std::mem::take(&mut proto.g) };
+        return Ok(Attribute::Graph(Branch(Arc::new(decode::branch(graph.get_or_insert_default())?))));
+    }
     if proto.g.is_set() || !proto.graphs.is_empty() {
         return Ok(Attribute::Opaque);
     }
@@ -108,7 +113,7 @@ pub(super) fn set(proto: &mut AttributeProto, value: &Attribute) -> Result<(), O
             message.t = set_tensor(proto.t.take(), v).into();
             Type::TENSOR
         }
-        Attribute::Opaque => {
+        Attribute::Graph(_) | Attribute::Opaque => {
             let name = message.name.unwrap_or_default();
             return Err(OnnxError::Encode { detail: format!("attribute `{name}` has a value that was not read") });
         }

@@ -1,6 +1,6 @@
 //! Bytes to [`Model`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use buffa::{DecodeError, DecodeOptions};
@@ -36,7 +36,7 @@ const MOST_NAMES: usize = 1_000_000;
 const MOST_NUMBERS: usize = 1 << 20;
 
 /// Deep enough for any network; only nested types and subgraphs nest at all.
-const MAX_DEPTH: u32 = 64;
+pub(super) const MAX_DEPTH: u32 = 64;
 
 /// Reads an ONNX file. Raw tensor data is held once, shared between [`Model::graph`] and what is kept for writing.
 pub fn decode(bytes: &[u8]) -> Result<Model, OnnxError> {
@@ -44,21 +44,46 @@ pub fn decode(bytes: &[u8]) -> Result<Model, OnnxError> {
         return Err(OnnxError::TooLarge { bytes: bytes.len(), limit: MAX_BYTES });
     }
     sniff::refuse_other_formats(bytes)?;
-    let options = DecodeOptions::new()
-        .with_recursion_limit(MAX_DEPTH)
-        .with_max_message_size(MAX_BYTES)
-        .with_unknown_field_limit(100_000)
-        .with_element_memory_limit(MAX_ELEMENT_MEMORY);
-    let mut proto: ModelProto = options.decode_from_slice(bytes).map_err(|error| explain(bytes, &error))?;
+    let mut proto: ModelProto =
+        options(DecodeOptions::new()).decode_from_slice(bytes).map_err(|error| explain(bytes, &error))?;
     refuse_unreadable(bytes, &proto)?;
     let graph_proto = proto.graph.get_or_insert_default();
     let initializers = initializers(graph_proto)?;
-    let nodes: Vec<Node> = graph_proto.node.iter_mut().map(node).collect::<Result<_, _>>()?;
-    let graph = graph(&proto, nodes.clone(), &initializers)?;
+    let nodes: Vec<Node> = graph_proto.node.iter_mut().map(|proto| node(proto, true)).collect::<Result<_, _>>()?;
+    let mut graph = graph(&proto.graph, nodes.clone(), &initializers)?;
+    graph.opsets = opsets(&proto);
     Ok(Model {
         graph,
         source: Source { proto, nodes, initializers: initializers.into_iter().map(|(_, t)| t).collect() },
     })
+}
+
+/// With the limits that hold for every network.
+pub(super) fn options(options: DecodeOptions) -> DecodeOptions {
+    options
+        .with_recursion_limit(MAX_DEPTH)
+        .with_max_message_size(MAX_BYTES)
+        .with_unknown_field_limit(100_000)
+        .with_element_memory_limit(MAX_ELEMENT_MEMORY)
+}
+
+/// A graph inside a node. Nothing is kept of the message.
+pub(super) fn branch(proto: &mut GraphProto) -> Result<Graph, OnnxError> {
+    let initializers = initializers(proto)?;
+    let nodes: Vec<Node> = proto.node.iter_mut().map(|proto| node(proto, false)).collect::<Result<_, _>>()?;
+    graph(proto, nodes, &initializers)
+}
+
+/// A graph and all that are inside its nodes.
+fn graphs(graph: &GraphProto) -> Vec<&GraphProto> {
+    let mut all = vec![graph];
+    let mut at = 0;
+    while let Some(graph) = all.get(at).copied() {
+        let attributes = graph.node.iter().flat_map(|node| &node.attribute);
+        all.extend(attributes.flat_map(|attribute| attribute.g.as_option().into_iter().chain(&attribute.graphs)));
+        at += 1;
+    }
+    all
 }
 
 /// Reads a file that holds one tensor (`TensorProto`), as ONNX's backend tests have them.
@@ -101,10 +126,12 @@ fn refuse_unreadable(bytes: &[u8], proto: &ModelProto) -> Result<(), OnnxError> 
 }
 
 fn refuse_too_many(graph: &GraphProto) -> Result<(), OnnxError> {
-    let names = graph.node.iter().map(|node| node.input.len() + node.output.len());
-    let attributes = graph.node.iter().flat_map(|node| &node.attribute);
-    let numbers = attributes.map(|attribute| attribute.ints.len() + attribute.floats.len());
-    at_most("nodes", graph.node.len(), MOST_NODES)?;
+    let graphs = graphs(graph);
+    let nodes = || graphs.iter().flat_map(|graph| &graph.node);
+    let names = nodes().map(|node| node.input.len() + node.output.len());
+    let numbers =
+        nodes().flat_map(|node| &node.attribute).map(|attribute| attribute.ints.len() + attribute.floats.len());
+    at_most("nodes", nodes().count(), MOST_NODES)?;
     at_most("outputs", graph.output.len(), MOST_OUTPUTS)?;
     at_most("inputs and outputs of nodes", names.sum(), MOST_NAMES)?;
     at_most("numbers in the lists of attributes (long ones belong into tensors)", numbers.sum(), MOST_NUMBERS)
@@ -118,15 +145,21 @@ fn at_most(what: &str, count: usize, most: usize) -> Result<(), OnnxError> {
 }
 
 fn refuse_external_data(graph: &GraphProto) -> Result<(), OnnxError> {
-    let attributes = graph.node.iter().flat_map(|node| &node.attribute).filter_map(|a| a.t.as_option());
     let name = |tensor: &TensorProto| tensor.name.clone().unwrap_or_default();
-    let external: Vec<(String, String)> = (graph.initializer.iter().chain(attributes))
+    let graphs = graphs(graph);
+    let external: Vec<(String, String)> = (graphs.iter().flat_map(|graph| tensors(graph)))
         .filter_map(|tensor| tensor::external_location(tensor).map(|location| (name(tensor), location)))
         .collect();
     match external.first().cloned() {
         Some((tensor, location)) => Err(OnnxError::ExternalData { tensor, count: external.len(), location }),
         None => Ok(()),
     }
+}
+
+/// The tensors of one graph.
+fn tensors(graph: &GraphProto) -> impl Iterator<Item = &TensorProto> {
+    let attributes = graph.node.iter().flat_map(|node| &node.attribute).filter_map(|a| a.t.as_option());
+    graph.initializer.iter().chain(attributes)
 }
 
 fn initializers(proto: &mut GraphProto) -> Result<Vec<(String, Arc<TensorData>)>, OnnxError> {
@@ -138,14 +171,15 @@ fn initializers(proto: &mut GraphProto) -> Result<Vec<(String, Arc<TensorData>)>
     tensors.collect()
 }
 
-fn node(proto: &mut NodeProto) -> Result<Node, OnnxError> {
+/// `kept` says whether the message is written again.
+fn node(proto: &mut NodeProto, kept: bool) -> Result<Node, OnnxError> {
     let label = NodeLabel::of(proto);
     if proto.output.iter().all(String::is_empty) {
         return Err(OnnxError::Malformed { detail: format!("{} `{}` has no output", label.op, label.label) });
     }
     let mut attrs = Attributes::default();
     for message in &mut proto.attribute {
-        attrs.set(&message.name.clone().unwrap_or_default(), attribute::take(message, &label)?);
+        attrs.set(&message.name.clone().unwrap_or_default(), attribute::take(message, &label, kept)?);
     }
     Ok(Node {
         name: proto.name.clone().unwrap_or_default(),
@@ -167,8 +201,8 @@ fn scope(proto: &NodeProto) -> String {
     names.nth(1).unwrap_or_default().to_owned()
 }
 
-fn graph(model: &ModelProto, nodes: Vec<Node>, tensors: &[(String, Arc<TensorData>)]) -> Result<Graph, OnnxError> {
-    let proto = &model.graph;
+/// Without operator sets, which a model has.
+fn graph(proto: &GraphProto, nodes: Vec<Node>, tensors: &[(String, Arc<TensorData>)]) -> Result<Graph, OnnxError> {
     let mut initializers = IndexMap::with_capacity(tensors.len());
     for (name, data) in tensors {
         if name.is_empty() || initializers.insert(name.clone(), Arc::clone(data)).is_some() {
@@ -191,7 +225,7 @@ fn graph(model: &ModelProto, nodes: Vec<Node>, tensors: &[(String, Arc<TensorDat
     };
     Ok(Graph {
         name: proto.name.clone().unwrap_or_default(),
-        opsets: opsets(model),
+        opsets: BTreeMap::new(),
         inputs,
         outputs,
         nodes,
@@ -200,7 +234,7 @@ fn graph(model: &ModelProto, nodes: Vec<Node>, tensors: &[(String, Arc<TensorDat
     })
 }
 
-fn opsets(model: &ModelProto) -> std::collections::BTreeMap<String, i64> {
+fn opsets(model: &ModelProto) -> BTreeMap<String, i64> {
     let imports = model.opset_import.iter();
     imports.map(|import| (import.domain.clone().unwrap_or_default(), import.version.unwrap_or_default())).collect()
 }

@@ -29,8 +29,9 @@ pub enum OnnxError {
     },
     /// Weights live in another file.
     #[error(
-        "the data of {count} tensors, such as `{tensor}`, is in another file (`{location}`); save as one file: \
-         torch.onnx.export(…, external_data=False), or onnx.save_model(onnx.load(path), \"one.onnx\")"
+        "the data of {count} tensors, such as `{tensor}`, is in another file (`{location}`); upload both, as a zip or as two parts \
+         of a form, or save as one file: torch.onnx.export(…, external_data=False), or onnx.save_model(onnx.load(path), \
+         \"one.onnx\")"
     )]
     ExternalData {
         /// The first such tensor.
@@ -39,6 +40,16 @@ pub enum OnnxError {
         count: usize,
         /// Where the file says its data is.
         location: String,
+    },
+    /// Weights that should be in another file and are not there, or not all.
+    #[error("the data of tensor `{tensor}` should be in `{location}`: {detail}")]
+    ExternalUnreadable {
+        /// The tensor.
+        tensor: String,
+        /// Where the file says its data is.
+        location: String,
+        /// What is wrong there.
+        detail: String,
     },
     /// Beyond what is read at all.
     #[error("the file has {bytes} bytes, more than the limit of {limit}")]
@@ -106,7 +117,7 @@ impl OnnxError {
             Self::NotOnnx { .. } => "not_onnx",
             Self::Pickle { .. } => "pytorch_file",
             Self::Truncated { .. } => "model_truncated",
-            Self::ExternalData { .. } => "external_data",
+            Self::ExternalData { .. } | Self::ExternalUnreadable { .. } => "external_data",
             Self::TooLarge { .. } => "model_too_large",
             Self::TooComplex { .. } => "model_too_complex",
             Self::Functions { .. } => "control_flow_unsupported",

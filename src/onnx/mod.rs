@@ -7,6 +7,7 @@ mod attribute;
 mod decode;
 mod encode;
 mod error;
+pub mod external;
 mod sniff;
 mod tensor;
 mod types;

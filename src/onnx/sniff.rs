@@ -59,6 +59,11 @@ const MAGIC: &[(usize, &[u8], &str)] = &[
     (0, b"GGUF", "a GGUF file"),
 ];
 
+/// True if the first bytes are PyTorch's.
+pub(super) fn is_pytorch(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && pytorch(bytes).is_some()
+}
+
 fn pytorch(bytes: &[u8]) -> Option<&'static str> {
     // Pickle protocols 2 to 5 start with PROTO and their number; PyTorch's old format pickles its magic number first.
     let pickle = bytes[0] == 0x80 && bytes.get(1).is_some_and(|version| (2..=5).contains(version));
@@ -141,7 +146,8 @@ const FIELDS: &[(u64, u64, &str)] = &[
     (26, 2, "configuration"),
 ];
 
-fn varint(rest: &mut &[u8]) -> Option<u64> {
+/// The next number of a protobuf message, taken off its front.
+pub(super) fn varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for (i, byte) in rest.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f).checked_shl(7 * i as u32).unwrap_or(0);

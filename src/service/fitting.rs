@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use super::submission::Submission;
 use super::{ServiceError, faults, models};
 use crate::compress::analyse::{Analysis, BlockInfo};
-use crate::compress::companions::{self, InputFault};
 use crate::compress::config::{self, JobConfig, Target};
+use crate::compress::given::{self, InputFault};
+use crate::compress::image_input::preprocess_of_bytes;
 use crate::db::image_sets::ImageRow;
 use crate::db::models::ModelRow;
 use crate::db::{Connection, image_sets, models as model_rows};
@@ -47,17 +48,21 @@ impl Subject {
     /// What does not fit, as a refusal.
     pub(super) fn blocks_of(&self, config: &JobConfig) -> Result<Vec<String>, ServiceError> {
         let analysis = models::analysis(&self.model)?;
-        let blocks = candidates(&self.model, &analysis, config)?;
+        let analysis = analysis.fed(&config.inputs);
+        let blocks = candidates(&self.model, analysis, config)?;
         check_target(config, blocks.len())?;
-        check_batch(&analysis, config)?;
-        check_inputs(&analysis, config)?;
-        self.check_images(&analysis, config)?;
+        check_batch(analysis, config)?;
+        check_inputs(analysis, config)?;
+        self.check_images(analysis, config)?;
         Ok(blocks)
     }
 
     /// Every image must have the size that the model takes, once preprocessed.
     fn check_images(&self, analysis: &Analysis, config: &JobConfig) -> Result<(), ServiceError> {
         let (preprocess, input) = (&config.preprocess, input(analysis));
+        if takes_bytes(analysis) {
+            preprocess_of_bytes(&analysis.image_input, preprocess).map_err(|error| faults::problem(&error))?;
+        }
         let fits = match &self.images {
             Some(images) => {
                 let sizes = images
@@ -126,9 +131,9 @@ fn check_target(config: &JobConfig, candidates: usize) -> Result<(), ServiceErro
         .into())
 }
 
-/// Every input beside the images needs a value, unless it takes images too.
+/// Every input next to the images needs a value, unless it gets the images mirrored.
 fn check_inputs(analysis: &Analysis, config: &JobConfig) -> Result<(), ServiceError> {
-    let faults = companions::faults(&analysis.other_inputs, &config.inputs);
+    let faults = given::faults(&analysis.image_input, &analysis.other_inputs, &config.inputs);
     let Some(first) = faults.first() else { return Ok(()) };
     let problem = Problem::new(Code::ModelInterfaceUnsupported, first.detail.clone());
     let problem = problem.with_errors(faults.into_iter().map(|InputFault { name, detail, hint }| Fault {
@@ -156,7 +161,12 @@ fn check_batch(analysis: &Analysis, config: &JobConfig) -> Result<(), ServiceErr
 /// What the model's image input takes, (N, C, H, W); sizes that are names are free.
 fn input(analysis: &Analysis) -> ModelInput {
     let [_, channels, height, width] = analysis.image_layout.as_nchw(&[0, 1, 2, 3]);
-    ModelInput { channels: size(analysis, channels), height: size(analysis, height), width: size(analysis, width) }
+    let channels = analysis.image_channels.or_else(|| size(analysis, channels));
+    ModelInput { channels, height: size(analysis, height), width: size(analysis, width) }
+}
+
+fn takes_bytes(analysis: &Analysis) -> bool {
+    analysis.inputs.iter().any(|input| input.name == analysis.image_input && input.dtype == "uint8")
 }
 
 fn size(analysis: &Analysis, axis: usize) -> Option<usize> {

@@ -2,6 +2,7 @@
 //! submitting a job, cancelling one.
 
 pub mod api_keys;
+mod bundle;
 pub mod decoding;
 mod device;
 pub mod faults;

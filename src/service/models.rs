@@ -2,7 +2,7 @@
 
 use super::idempotency::Idempotency;
 use super::spool::Spooled;
-use super::{Context, ServiceError, faults, refuse};
+use super::{Context, ServiceError, bundle, faults, refuse};
 use crate::compress::analyse::{Analysis, analyse};
 use crate::db::keys::AnswerRow;
 use crate::db::models::{self, ModelRow};
@@ -126,6 +126,31 @@ async fn insert(
         Some(row) => Ok((row, false)),
         None => refuse(Code::Internal, "the model was deleted while it was uploaded again; upload it once more"),
     }
+}
+
+/// One file out of what came in as several: a network with the files that its weights lie in, by name.
+///
+/// # Errors
+/// Not exactly one network among them, or weights that are not where the network says; else as [`ServiceError`].
+pub async fn in_one_piece(
+    context: &Context,
+    tenant: &Tenant,
+    files: Vec<(String, Spooled)>,
+) -> Result<Spooled, ServiceError> {
+    let (spool, limit) = (context.spool.path().to_owned(), context.limits.model_bytes);
+    context.look_into_model(tenant, move || bundle::joined(files, &spool, limit)).await?
+}
+
+/// A body that is a zip of a network with its weights, in one piece; any other body as it came.
+///
+/// # Errors
+/// As [`in_one_piece`].
+pub async fn unpacked(context: &Context, tenant: &Tenant, body: Spooled) -> Result<Spooled, ServiceError> {
+    if !bundle::is_zip(&body)? {
+        return Ok(body);
+    }
+    let (spool, limit) = (context.spool.path().to_owned(), context.limits.model_bytes);
+    context.look_into_model(tenant, move || bundle::unpacked(&body, &spool, limit)).await?
 }
 
 async fn look_at(

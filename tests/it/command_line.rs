@@ -95,7 +95,7 @@ fn the_same_seed_and_the_same_blocks_give_the_same_student() {
     let net = TinyResNet::default();
     let desk = Desk::new(&net);
     // Which blocks go depends on what is measured; with one candidate nothing is left to choose.
-    let job = json!({"target": {"blocks": 1}, "exclude_blocks": net.droppable()[1..], "finetune": {"steps": 20}});
+    let job = json!({"target": {"blocks": 1}, "exclude_blocks": net.droppable()[1..], "finetune": {"steps": 20}, "latency": {"rounds": 4}});
     desk.put("job.json", job.to_string().as_bytes());
     let student = || {
         let report = desk.json(&COMPRESS);
@@ -110,7 +110,7 @@ fn the_same_seed_and_the_same_blocks_give_the_same_student() {
 #[test]
 fn scored_anew_after_each_drop_as_many_blocks_go() {
     let desk = Desk::new(&TinyResNet::default());
-    let job = json!({"selection": "iterative", "target": {"blocks": 2}, "finetune": {"steps": 0}, "seed": 3});
+    let job = json!({"selection": "iterative", "target": {"blocks": 2}, "finetune": {"steps": 0}, "seed": 3, "latency": {"rounds": 4}});
     desk.put("job.json", job.to_string().as_bytes());
     let report = desk.json(&COMPRESS);
     assert_eq!(report["reproduce"]["config"]["selection"], "iterative");

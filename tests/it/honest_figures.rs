@@ -45,7 +45,8 @@ fn desk(model: &[u8], job: Value) -> Desk {
 }
 
 fn few_steps() -> Value {
-    json!({"target": {"blocks": 1}, "finetune": {"steps": 10}, "seed": 3, "quality_floor": {"agreement": 0.01}})
+    json!({"target": {"blocks": 1}, "finetune": {"steps": 10}, "seed": 3, "quality_floor": {"agreement": 0.01},
+        "latency": {"rounds": 4}})
 }
 
 fn codes(report: &Value) -> Vec<&str> {
@@ -83,7 +84,7 @@ fn classes_keep_their_agreement_and_say_what_shows_them() {
     for (ops, output, evidence) in
         [(&["Softmax"][..], "output", "softmax"), (&["LogSoftmax"], "features", "softmax"), (&[], "probs", "name")]
     {
-        let job = json!({"target": {"blocks": 1}, "finetune": null, "seed": 3});
+        let job = json!({"target": {"blocks": 1}, "finetune": null, "seed": 3, "latency": {"rounds": 4}});
         let desk = desk(&ending_in(ops, output), job);
         let report = desk.json(&COMPRESS);
         assert_eq!(report["quality"]["classes_by"], evidence, "{report}");
@@ -179,14 +180,20 @@ fn nothing_to_recover_with() -> Vec<u8> {
 
 #[test]
 fn a_student_no_better_than_a_constant_is_no_success() {
-    let desk = desk(&nothing_to_recover_with(), json!({"target": {"blocks": 1}, "finetune": {"steps": 5}, "seed": 3}));
+    let desk = desk(
+        &nothing_to_recover_with(),
+        json!({"target": {"blocks": 1}, "finetune": {"steps": 5}, "seed": 3, "latency": {"rounds": 4}}),
+    );
     desk.put("images.zip", &image_zip(24, 32));
     let (code, said) = desk.refused(&COMPRESS);
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("no better than always saying the same") && said.contains("drop fewer blocks"), "{said}");
     assert!(!desk.path().join("out/student.onnx").exists(), "nothing is delivered");
 
-    desk.put("job.json", json!({"target": {"blocks": 1}, "finetune": null, "seed": 3}).to_string().as_bytes());
+    desk.put(
+        "job.json",
+        json!({"target": {"blocks": 1}, "finetune": null, "seed": 3, "latency": {"rounds": 4}}).to_string().as_bytes(),
+    );
     let report = desk.json(&COMPRESS);
     let error = report["quality"]["outputs"][0]["error"].as_f64().expect("an error");
     assert!(error > 1.0 && codes(&report).contains(&"no_better_than_constant"), "as dropped it is asked for: {report}");
@@ -210,7 +217,8 @@ fn an_output_that_never_changes_is_named() {
 #[test]
 fn without_any_recovery_blocks_are_ranked_by_the_plain_drop_and_low_agreement_is_said() {
     let net = TinyResNet { blocks: 3, ..TinyResNet::default() };
-    let desk = desk(&net.bytes(), json!({"target": {"blocks": 4}, "finetune": null, "seed": 3}));
+    let desk =
+        desk(&net.bytes(), json!({"target": {"blocks": 4}, "finetune": null, "seed": 3, "latency": {"rounds": 4}}));
     let report = desk.json(&COMPRESS);
     let scored: Vec<&Value> =
         report["blocks"].as_array().expect("blocks").iter().filter(|block| block["score"].is_f64()).collect();
@@ -230,7 +238,7 @@ fn without_any_recovery_blocks_are_ranked_by_the_plain_drop_and_low_agreement_is
 #[test]
 fn no_steps_refit_and_the_refitted_student_is_there_beside_the_trained_one() {
     for steps in [0, 10] {
-        let job = json!({"target": {"blocks": 1}, "finetune": {"steps": steps}, "seed": 3});
+        let job = json!({"target": {"blocks": 1}, "finetune": {"steps": steps}, "seed": 3, "latency": {"rounds": 4}});
         let desk = desk(&TinyResNet::default().bytes(), job);
         let report = desk.json(&COMPRESS);
         let loss = |quality: &Value| quality["feature_loss"].as_f64().unwrap_or_else(|| panic!("a loss in {report}"));

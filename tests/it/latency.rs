@@ -34,7 +34,7 @@ fn quick() -> Plan {
 
 fn measured(engine: Engine, threads: usize) -> Samples {
     let (deep, shallow) = (network(8).bytes(), network(1).bytes());
-    let config = LatencyConfig { engine, batch: 2, threads };
+    let config = LatencyConfig { engine, batch: 2, threads, ..LatencyConfig::default() };
     let models = [model("deep", &deep, 2), model("shallow", &shallow, 2)];
     measure(&probe(), &models, &config, &quick(), &|| false).expect("both networks run")
 }

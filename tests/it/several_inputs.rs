@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use practised::compress::companions::{Given, Value as Number};
 use practised::compress::export::verify;
+use practised::compress::given::{Given, Value as Number, Word};
 use practised::compress::network::Network;
 use practised::exec::Device;
 use practised::graph::{Attribute, Attributes, DataType, Dim, Graph, Node, TensorData, ValueInfo, ValueType};
@@ -26,7 +26,7 @@ fn desk(inputs: &Value) -> Desk {
     let desk = Desk::new(&TinyResNet::default());
     desk.put("model.onnx", &fixture());
     desk.put("images.zip", &image_zip(24, 32));
-    let job = json!({"target": {"blocks": 1}, "finetune": {"steps": 10}, "seed": 3, "inputs": inputs});
+    let job = json!({"target": {"blocks": 1}, "finetune": {"steps": 10}, "seed": 3, "inputs": inputs, "latency": {"rounds": 4}});
     desk.put("job.json", job.to_string().as_bytes());
     desk
 }
@@ -81,6 +81,36 @@ async fn the_service_points_at_the_input() {
     assert_eq!(app.post_json("/v1/jobs", &job).await.status, 202);
 }
 
+#[tokio::test]
+async fn the_service_takes_the_images_where_the_job_says_and_bytes_as_they_are() {
+    let app = TestApp::without_workers().await;
+    let images = app.post_bytes("/v1/image-sets", "application/zip", image_zip(4, 8)).await.id();
+    let upload = async |file| app.post_bytes("/v1/models", "application/octet-stream", file).await.json();
+    let post = async |model: &Value, rest: Value| {
+        let mut job = json!({"model": model["id"], "images": images, "target": {"blocks": 1}});
+        job.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
+        app.post_json("/v1/jobs", &job).await
+    };
+    let two = upload(with_channels_last(1)).await;
+    assert_eq!(
+        (&two["image_input"], &two["other_inputs"][0]["may_take_images"]),
+        (&json!("left"), &json!(true)),
+        "{two}"
+    );
+    let problem = post(&two, json!({})).await.problem(422, "model_interface_unsupported");
+    let hint = problem["errors"][0]["hint"].as_str().expect("a hint");
+    assert!(hint.contains("{\"right\": 0.5}") && hint.contains("{\"right\": \"images\"}"), "{hint}");
+    assert_eq!(post(&two, json!({"inputs": {"right": 0.5}})).await.status, 202);
+    // The blocks are in the part that the other input feeds.
+    let swapped = post(&two, json!({"inputs": {"right": "images", "left": 0.5}})).await;
+    swapped.problem(422, "no_droppable_block");
+
+    let bytes = upload(of_bytes(false)).await;
+    assert_eq!(post(&bytes, json!({})).await.status, 202);
+    let scaled = post(&bytes, json!({"preprocess": {"mean": [0.5]}})).await.problem(422, "model_interface_unsupported");
+    assert!(scaled["detail"].as_str().expect("words").contains("leave divide_by, mean and std out"), "{scaled}");
+}
+
 /// The default network times a whole number per class, one for all images, and plus a number for each image.
 fn with_settings() -> Vec<u8> {
     let mut graph: Graph = TinyResNet::default().graph();
@@ -119,8 +149,8 @@ fn whole_numbers_and_settings_without_a_batch_are_fed_as_constants() {
     verify(&network, &file, &images, None, Device::Cpu).expect("both feed the same");
 }
 
-/// The default network behind a `Transpose`, as TensorFlow exports it, and its image a second time beside its logits, in colour or
-/// in one channel.
+/// The default network behind a `Transpose`, as TensorFlow exports it, and its image a second time beside its logits, in colour or in
+/// one channel.
 fn with_channels_last(channels: usize) -> Vec<u8> {
     with_channels_last_of(&TinyResNet::default(), channels)
 }
@@ -186,14 +216,9 @@ fn verified(file: &[u8], net: &TinyResNet) {
 #[test]
 fn images_with_their_channels_last_are_fed_as_the_file_takes_them() {
     let net = TinyResNet::default();
-    for channels in [3, 1] {
-        verified(&with_channels_last(channels), &net);
-    }
-    let mut grey = net.clone();
-    grey.channels = 1;
-    verified(&with_channels_last_of(&grey, 3), &grey);
+    verified(&with_channels_last(3), &net);
 
-    let (file, desk) = (with_channels_last(1), Desk::new(&net));
+    let (file, desk) = (with_channels_last(3), Desk::new(&net));
     desk.put("model.onnx", &file);
     let report = desk.json(&COMPRESS);
     assert_eq!(report["dropped_blocks"].as_array().expect("a list").len(), 1, "{report}");
@@ -202,6 +227,206 @@ fn images_with_their_channels_last_are_fed_as_the_file_takes_them() {
         onnx::decode(&student).expect("decodes").graph.inputs[0].ty,
         onnx::decode(&file).expect("decodes").graph.inputs[0].ty
     );
+}
+
+/// A map of another number of channels than the images is no picture of theirs: depth, noise, a mask.
+#[test]
+fn an_input_of_other_channels_asks_for_its_value_or_for_the_images() {
+    let colour = TinyResNet::default();
+    let grey = TinyResNet { channels: 1, ..colour.clone() };
+    for (net, channels) in [(&colour, 1), (&grey, 3)] {
+        let file = with_channels_last_of(net, channels);
+        let network = Network::load(&file).expect("loads");
+        let info = network.companions[0].info();
+        assert!(info.needs_value && info.may_take_images && info.elements == 64 * channels, "{info:?}");
+        let desk = Desk::new(net);
+        desk.put("model.onnx", &file);
+        let (code, said) = desk.refused(&COMPRESS);
+        assert!(code == 2, "{code}: {said}");
+        for words in ["\"right\" next to the images", "\"inputs\": {\"right\": 0.5}", "{\"right\": \"images\"}"] {
+            assert!(said.contains(words), "{said}");
+        }
+        let given = Given::from([("right".to_owned(), Number::All(0.25))]);
+        let network = Network::load_for(&file, &given, |_| Ok((8, 8))).expect("loads");
+        verify(&network, &file, &noise(&[3, net.channels as i64, 8, 8], 1), None, Device::Cpu)
+            .expect("both feed the same");
+    }
+}
+
+#[test]
+fn a_job_says_which_input_takes_the_images() {
+    let file = with_channels_last(1);
+    let given = Given::from([("right".to_owned(), Number::Word(Word::Images)), ("left".to_owned(), Number::All(0.5))]);
+    let network = Network::load_for(&file, &given, |_| Ok((8, 8))).expect("loads");
+    assert_eq!((network.input.file_name.as_str(), network.input.channels), ("right", 1));
+    verify(&network, &file, &noise(&[3, 1, 8, 8], 1), None, Device::Cpu).expect("both feed the same");
+    let analysis = practised::compress::analyse::analyse(&file).expect("loads");
+    assert_eq!(analysis.image_input, "left");
+    assert_eq!(analysis.fed(&given).image_input, "right");
+    assert_eq!(analysis.fed(&given).other_inputs[0].name, "left");
+
+    for (inputs, words) in [
+        (json!({"left": "images", "right": "images"}), "give them to one"),
+        (json!({"middle": "images"}), "does not have; it has \"left\", \"right\""),
+        (json!({"right": "pictures"}), "\"images\""),
+        (json!({"right": 1.0, "left": 1.0}), "takes the images, so it cannot be given numbers"),
+    ] {
+        let desk = Desk::new(&TinyResNet::default());
+        desk.put("model.onnx", &file);
+        let job = json!({"target": {"blocks": 1}, "inputs": inputs});
+        desk.put("job.json", job.to_string().as_bytes());
+        let (code, said) = desk.refused(&COMPRESS);
+        assert!(code == 2 && said.contains(words), "{inputs}: {code}: {said}");
+    }
+}
+
+/// A network that takes an image and a noise level for each pixel, of any size.
+fn with_noise_map() -> Vec<u8> {
+    let mut graph: Graph = TinyResNet::default().graph();
+    let free = |channels| Some(vec![named("N"), Dim::Known(channels), named("h"), named("w")]);
+    graph.inputs[0].ty.shape = free(3);
+    let ty = ValueType { dtype: DataType::Float32, shape: free(1) };
+    graph.inputs.push(ValueInfo { name: "noise".into(), ty });
+    graph.nodes.iter_mut().flat_map(|node| &mut node.inputs).filter(|name| *name == "input").for_each(|name| {
+        *name = "noisy".into();
+    });
+    let inputs = vec!["input".into(), "noise".into()];
+    let add = Node { op: "Add".into(), inputs, outputs: vec!["noisy".into()], ..Node::default() };
+    graph.nodes.insert(0, add);
+    onnx::encode_graph(&graph, 8).expect("encodes")
+}
+
+#[test]
+fn one_number_fills_a_map_of_the_images_size() {
+    let file = with_noise_map();
+    let info = Network::load(&file).expect("loads").companions[0].info();
+    assert!(info.needs_value && info.of_images_size && info.elements == 1, "{info:?}");
+    let given = Given::from([("noise".to_owned(), Number::All(0.1))]);
+    for (height, width) in [(8, 8), (12, 16)] {
+        let network = Network::load_for(&file, &given, |_| Ok((height, width))).expect("loads");
+        let images = noise(&[3, 3, height as i64, width as i64], 1);
+        verify(&network, &file, &images, None, Device::Cpu).expect("both feed the same");
+        assert_eq!(
+            network.analysis().parameters,
+            Network::load(&TinyResNet::default().bytes()).expect("loads").analysis().parameters
+        );
+    }
+    let desk = Desk::new(&TinyResNet::default());
+    desk.put("model.onnx", &file);
+    let (_, said) = desk.refused(&COMPRESS);
+    assert!(said.contains("one number, which fills it"), "{said}");
+    let job =
+        json!({"target": {"blocks": 1}, "finetune": {"steps": 5}, "inputs": {"noise": 0.1}, "latency": {"rounds": 4}});
+    desk.put("job.json", job.to_string().as_bytes());
+    assert!(desk.json(&COMPRESS)["warnings"].to_string().contains("`noise` 0.1"));
+}
+
+/// Of every type that can be fed; none of them is asked for, and the student keeps them.
+#[test]
+fn inputs_that_nothing_reads_are_fed_and_not_asked_for() {
+    let mut graph: Graph = TinyResNet::default().graph();
+    let n = graph.inputs[0].ty.shape.as_ref().expect("a shape")[0].clone();
+    let mut unused = |at: usize, name: &str, dtype, shape: Vec<Dim>| {
+        graph.inputs.insert(at, ValueInfo { name: name.into(), ty: ValueType { dtype, shape: Some(shape) } });
+    };
+    unused(0, "picture", DataType::Float32, vec![n.clone(), Dim::Known(3), Dim::Known(8), Dim::Known(8)]);
+    unused(2, "flag", DataType::Bool, vec![]);
+    unused(2, "size", DataType::Int32, vec![n, named("k")]);
+    let file = onnx::encode_graph(&graph, 8).expect("encodes");
+    let network = Network::load(&file).expect("loads");
+    assert_eq!(network.input.file_name, "input");
+    assert!(network.analysis().other_inputs.iter().all(|input| input.unused && !input.needs_value));
+    verify(&network, &file, &noise(&[3, 3, 8, 8], 1), None, Device::Cpu).expect("runs");
+    let desk = Desk::new(&TinyResNet::default());
+    desk.put("model.onnx", &file);
+    let report = desk.json(&COMPRESS);
+    assert!(!report["warnings"].to_string().contains("other_inputs"), "{report}");
+    let student = std::fs::read(desk.path().join("out/student.onnx")).expect("a student");
+    assert_eq!(onnx::decode(&student).expect("decodes").graph.inputs.len(), 4);
+}
+
+/// Bytes in, normalised inside, as deployed detectors have it.
+fn of_bytes(channels_last: bool) -> Vec<u8> {
+    let mut graph: Graph = TinyResNet::default().graph();
+    let shape = graph.inputs[0].ty.shape.clone().expect("a shape");
+    let shape = if channels_last { [0, 2, 3, 1].map(|axis: usize| shape[axis].clone()).to_vec() } else { shape };
+    graph.inputs[0] = ValueInfo { name: "bytes".into(), ty: ValueType { dtype: DataType::Uint8, shape: Some(shape) } };
+    let node = |op: &str, inputs: &[&str], output: &str, attr: Option<(&str, Attribute)>| {
+        let inputs = inputs.iter().map(|name| (*name).to_owned()).collect();
+        let mut node = Node { op: op.into(), inputs, outputs: vec![output.into()], ..Node::default() };
+        attr.into_iter().for_each(|(name, value)| node.attrs.set(name, value));
+        node
+    };
+    let numbers = |value: f32| Arc::new(TensorData::from_f32(&[1, 3, 1, 1], &[value; 3]));
+    graph.initializers.insert("mean".into(), numbers(120.0));
+    graph.initializers.insert("std".into(), numbers(60.0));
+    let first = if channels_last { "turned" } else { "bytes" };
+    let mut head = vec![
+        node("Cast", &[first], "floats", Some(("to", Attribute::Int(1)))),
+        node("Sub", &["floats", "mean"], "centred", None),
+        node("Div", &["centred", "std"], "input", None),
+    ];
+    if channels_last {
+        head.insert(0, node("Transpose", &["bytes"], "turned", Some(("perm", Attribute::Ints(vec![0, 3, 1, 2])))));
+    }
+    graph.nodes.splice(0..0, head);
+    onnx::encode_graph(&graph, 10).expect("encodes")
+}
+
+#[test]
+fn a_network_of_bytes_normalises_them_itself() {
+    for channels_last in [false, true] {
+        let file = of_bytes(channels_last);
+        let network = Network::load(&file).expect("loads");
+        assert_eq!(network.input.dtype, DataType::Uint8);
+        let pixels = (noise(&[3, 3, 8, 8], 1) * 60.0 + 120.0).clamp(0.0, 255.0);
+        verify(&network, &file, &pixels, None, Device::Cpu).expect("both feed the same");
+        let desk = Desk::new(&TinyResNet::default());
+        desk.put("model.onnx", &file);
+        let report = desk.json(&COMPRESS);
+        assert_eq!(report["reproduce"]["config"]["preprocess"]["divide_by"], 1.0, "{report}");
+        let student = std::fs::read(desk.path().join("out/student.onnx")).expect("a student");
+        assert_eq!(onnx::decode(&student).expect("decodes").graph.inputs[0].ty.dtype, DataType::Uint8);
+        let evaluation = desk.json(&["evaluate", "model.onnx", "out/student.onnx", "--images", "images.zip", "--json"]);
+        assert!(evaluation["output_mse"].as_f64().expect("a number").is_finite());
+        desk.put("job.json", json!({"preprocess": {"mean": [0.5]}}).to_string().as_bytes());
+        let (code, said) = desk.refused(&COMPRESS);
+        assert!(code == 2 && said.contains("leave divide_by, mean and std out"), "{said}");
+    }
+}
+
+/// As Optimum exports networks of vision: batch, channels, height and width are free.
+#[test]
+fn the_first_convolution_tells_how_many_channels_are_free() {
+    let freed = |edit: &dyn Fn(&mut Graph)| {
+        let mut graph: Graph = TinyResNet::default().graph();
+        graph.inputs[0].ty.shape = Some(["batch", "channels", "height", "width"].map(named).to_vec());
+        edit(&mut graph);
+        let file = onnx::encode_graph(&graph, 10).expect("encodes");
+        (Network::load(&file).map_err(|error| error.to_string()), file)
+    };
+    let (network, file) = freed(&|_| {});
+    let network = network.expect("loads");
+    assert_eq!((network.input.channels, network.blocks.len()), (3, 4));
+    verify(&network, &file, &noise(&[2, 3, 224, 224], 1), None, Device::Cpu).expect("runs");
+
+    let (disagree, _) = freed(&|graph| {
+        let kernel = TensorData::from_f32(&[1, 1, 1, 1], &[0.1]);
+        graph.initializers.insert("other".into(), Arc::new(kernel));
+        let inputs = vec!["input".into(), "other".into()];
+        graph.nodes.insert(0, Node { op: "Conv".into(), inputs, outputs: vec!["aside".into()], ..Node::default() });
+        let ty = ValueType { dtype: DataType::Float32, shape: None };
+        graph.outputs.push(ValueInfo { name: "aside".into(), ty });
+    });
+    let said = disagree.err().expect("refused");
+    assert!(said.contains("disagree (1 and 3)") && said.contains("export it with 1 or 3 of them fixed"), "{said}");
+    let (five, _) = freed(&|graph| {
+        let first = graph.nodes.iter().find(|node| node.inputs.contains(&"input".to_owned())).expect("a stem");
+        let kernel = TensorData::from_f32(&[8, 5, 3, 3], &[0.1; 360]);
+        graph.initializers.insert(first.inputs[1].clone(), Arc::new(kernel));
+    });
+    let said = five.err().expect("refused");
+    assert!(said.contains("read by a convolution of 5"), "{said}");
 }
 
 /// The default network with inputs of these sizes beside its own, whose batch has this name.
@@ -213,6 +438,12 @@ fn beside(batch: Dim, others: &[(&str, Vec<Dim>)]) -> Result<Network, String> {
         ty: ValueType { dtype: DataType::Float32, shape: Some(shape.clone()) },
     };
     graph.inputs.extend(others.iter().map(of));
+    graph.nodes.extend(others.iter().map(|(name, _)| Node {
+        op: "Identity".into(),
+        inputs: vec![(*name).to_owned()],
+        outputs: vec![format!("{name} is read")],
+        ..Node::default()
+    }));
     Network::load(&onnx::encode_graph(&graph, 8).expect("encodes")).map_err(|error| error.to_string())
 }
 
@@ -259,7 +490,7 @@ fn inputs_that_claim_more_numbers_together_than_settings_have_are_refused() {
 #[test]
 fn an_input_that_cannot_be_fed_is_listed_with_every_operator_in_the_way() {
     let mut graph: Graph = TinyResNet::default().graph();
-    graph.inputs[0].ty.dtype = DataType::Uint8;
+    graph.inputs[0].ty.dtype = DataType::Int8;
     graph.nodes[1].op = "Frobnicate".into();
     let half = Arc::new(TensorData { dtype: DataType::Float16, dims: vec![1], bytes: vec![0, 0] });
     graph.initializers.insert("half".into(), half);
@@ -268,7 +499,7 @@ fn an_input_that_cannot_be_fed_is_listed_with_every_operator_in_the_way() {
     let error = Network::load(&onnx::encode_graph(&graph, 8).expect("encodes")).err().expect("refused");
     assert_eq!(error.code(), "model_interface_unsupported");
     let said = error.to_string();
-    for word in ["Uint8", "Frobnicate, this operator is not supported (export without it", "Loop, this", "control flow"]
+    for word in ["Int8", "Frobnicate, this operator is not supported (export without it", "Loop, this", "control flow"]
     {
         assert!(said.contains(word), "{word} is not in {said}");
     }

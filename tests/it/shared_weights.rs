@@ -256,7 +256,7 @@ fn a_job_on_a_siamese_network_delivers_a_smaller_one() {
         let desk = Desk::new(&net);
         desk.put("model.onnx", &bytes(&siamese(&net, spelling)));
         desk.put("images.zip", &image_zip(24, 8));
-        let job = json!({"target": {"latency_reduction": 0.01}, "finetune": {"steps": 10}, "seed": 3});
+        let job = json!({"target": {"latency_reduction": 0.01}, "finetune": {"steps": 10}, "seed": 3, "latency": {"rounds": 4}});
         desk.put("job.json", job.to_string().as_bytes());
         let report = desk.json(&COMPRESS);
         let blocks = report["blocks"].as_array().expect("blocks");

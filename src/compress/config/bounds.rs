@@ -59,6 +59,7 @@ pub(super) fn ranges(config: &JobConfig) -> Vec<FieldProblem> {
     rules.extend(config.finetune.0.iter().flat_map(finetune));
     rules.push(((1..=1024).contains(&config.latency.batch), "/latency/batch", "a batch between 1 and 1024"));
     rules.push(((1..=256).contains(&config.latency.threads), "/latency/threads", "between 1 and 256 threads"));
+    rules.push(((3..=24).contains(&config.latency.rounds), "/latency/rounds", "between 3 and 24 rounds"));
     let broken = rules.into_iter().filter(|(holds, _, _)| !holds);
     broken
         .map(|(_, pointer, detail)| FieldProblem { pointer: pointer.into(), detail: detail.into(), hint: None })

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::images::Preprocess;
 
-use super::companions::Given;
+use super::given::Given;
 use super::latency::LatencyConfig;
 
 pub use finetune::{FinetuneConfig, Finetuning, LARGE, Part, Recipe};

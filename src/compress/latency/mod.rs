@@ -48,6 +48,9 @@ pub struct LatencyConfig {
     pub batch: usize,
     /// Threads within one run.
     pub threads: usize,
+    /// Processes that one after the other measure all networks side by side, 3 to 24. Fewer take less time and give a wider
+    /// interval.
+    pub rounds: usize,
 }
 
 /// How long and how often.
@@ -77,7 +80,17 @@ pub struct Plan {
 
 impl Default for LatencyConfig {
     fn default() -> Self {
-        Self { engine: Engine::OnnxRuntime, batch: 1, threads: 1 }
+        Self { engine: Engine::OnnxRuntime, batch: 1, threads: 1, rounds: Plan::default().rounds }
+    }
+}
+
+impl LatencyConfig {
+    /// How long and how often this is measured: as much in each round, however many rounds there are.
+    pub fn plan(&self) -> Plan {
+        let usual = Plan::default();
+        let part = self.rounds as f64 / usual.rounds as f64;
+        let pairs = (usual.pairs as f64 * part).ceil() as usize;
+        Plan { rounds: self.rounds, pairs, max_seconds: usual.max_seconds * part, ..usual }
     }
 }
 

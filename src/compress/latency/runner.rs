@@ -11,7 +11,7 @@ use super::protocol::{Input, ModelFile, Place};
 use crate::compress::onnxruntime::{self, Elements, Feed, Session};
 use crate::exec::{self, Device, Executor, Params, RunOptions};
 use crate::graph::fold::{InputShapes, fold};
-use crate::graph::{Dim, Graph};
+use crate::graph::{Dim, Graph, inline_branches};
 use crate::onnx;
 
 /// Why a network was not run.
@@ -102,7 +102,8 @@ impl Runner {
 }
 
 fn torch(bytes: &[u8], inputs: Vec<Values>, device: Device) -> Result<Run, String> {
-    let model = onnx::decode(bytes).map_err(|e| e.to_string())?;
+    let mut model = onnx::decode(bytes).map_err(|e| e.to_string())?;
+    inline_branches(&mut model.graph);
     let graph = fold(&model.graph, &shapes(&inputs)).map_err(|e| e.to_string())?;
     let (from, to) = (names(&inputs), outputs(&graph));
     let executor = Executor::new(&graph, &from, &to).map_err(|e| e.to_string())?;
@@ -129,6 +130,10 @@ fn tensor(values: &Values) -> Tensor {
     match &values.data {
         Elements::Float(data) => Tensor::from_slice(data).reshape(dims),
         Elements::Int(data) => Tensor::from_slice(data).reshape(dims),
+        Elements::Int32(data) => Tensor::from_slice(data).reshape(dims),
+        Elements::Byte(data) => Tensor::from_slice(data).reshape(dims),
+        Elements::Bool(data) => Tensor::from_slice(data).reshape(dims),
+        Elements::Double(data) => Tensor::from_slice(data).reshape(dims),
     }
 }
 

@@ -38,7 +38,7 @@ fn dead<'s>(bench: &Bench, summary: &'s FinetuneSummary) -> Result<Option<&'s Ou
     let Some(dead) = summary.outputs.iter().find(is_dead) else { return Ok(None) };
     // Of classes, the top one may still be right though the numbers are far off: what counts is which are larger than others.
     let follows = dead.correlation.is_some_and(|correlation| correlation >= FOLLOWS);
-    let of_classes = dead.name == bench.network.answers[0].name && bench.classes()?.is_some();
+    let of_classes = dead.name == bench.network.outputs[0].name && bench.classes()?.is_some();
     let alive = of_classes && (follows || tells_classes(bench, summary)?);
     Ok(if alive { summary.outputs.iter().skip(1).find(is_dead) } else { Some(dead) })
 }

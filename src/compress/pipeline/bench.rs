@@ -12,9 +12,10 @@ use crate::compress::companions;
 use crate::compress::config::JobConfig;
 use crate::compress::distill::{Answers, Forward};
 use crate::compress::export::to_onnx;
-use crate::compress::latency::{self, HostLock, Input, Model, Plan, Probe, Reduction, Source};
+use crate::compress::latency::{self, HostLock, Input, LatencyConfig, Model, Plan, Probe, Reduction, Source};
 use crate::compress::network::{ImageInput, Network};
 use crate::compress::observer::Observer;
+use crate::compress::onnxruntime::Elements;
 use crate::compress::recoverability::Setting;
 use crate::compress::refit::Frontier;
 use crate::compress::room::Room;
@@ -22,6 +23,7 @@ use crate::compress::samples::Samples;
 use crate::compress::student::Student;
 use crate::compress::tiny_set::{Rung, TinySet};
 use crate::exec::Device;
+use crate::graph::DataType;
 use crate::images::{Chw, ImageSet};
 
 use super::apart;
@@ -96,6 +98,7 @@ impl Bench {
         observer: &dyn Observer,
     ) -> Result<Self, CompressError> {
         let (network, size) = fitting(model, images, config)?;
+        let config = &JobConfig { preprocess: network.input.preprocess(&config.preprocess)?, ..config.clone() };
         let teacher = Student::teacher(&network, device)?;
         let studio = Studio { network: &network, teacher: &teacher, config, size };
         let (tiny, samples) = match images {
@@ -224,7 +227,7 @@ impl Bench {
         let model = |(label, bytes)| Model { label, source: Source::Bytes(bytes), inputs: inputs.clone() };
         let models: Vec<Model> = all.map(model).collect();
         let cancelled = || observer.cancelled();
-        let plan = Plan { seed: self.config.seed, ..occasion.plan() };
+        let plan = Plan { seed: self.config.seed, ..occasion.plan(&self.config.latency) };
         let measure = || latency::measure(&self.probe, &models, &self.config.latency, &plan, &cancelled);
         Ok(HostLock::of_host().alone(&cancelled, measure)?)
     }
@@ -234,8 +237,13 @@ impl Bench {
         let (height, width) = self.network.size;
         let dims = [self.config.latency.batch, self.network.input.channels, height, width];
         let images = Tensor::f_zeros(dims.map(|size| size as i64), (Kind::Float, tch::Device::Cpu))?;
-        let ImageInput { file_name, layout, .. } = &self.network.input;
+        let ImageInput { file_name, layout, dtype, .. } = &self.network.input;
         let mut inputs = vec![Input::seeded(file_name, layout.order(&dims).to_vec())];
+        if *dtype == DataType::Uint8 {
+            let numbers = Tensor::f_arange(images.numel() as i64, (Kind::Float, tch::Device::Cpu))?;
+            let pixels = numbers.f_remainder(256.0)?.f_reshape(images.size())?;
+            inputs[0].elements = Some(Elements::of(&self.network.input.fed(&pixels)?)?);
+        }
         for companion in &self.network.companions {
             inputs.push(companion.measured(&images)?);
         }
@@ -253,8 +261,8 @@ pub(super) enum Occasion {
 }
 
 impl Occasion {
-    fn plan(self) -> Plan {
-        let full = Plan::default();
+    fn plan(self, config: &LatencyConfig) -> Plan {
+        let full = config.plan();
         match self {
             Self::Full => full,
             Self::Short => Plan { rounds: 2, pairs: full.pairs / 4, max_seconds: full.max_seconds / 4.0, ..full },
@@ -278,7 +286,7 @@ fn fitting(model: &[u8], images: Option<&ImageSet>, config: &JobConfig) -> Resul
         resolved = Some(size);
         Ok((size.height, size.width))
     })?;
-    companions::check(&network.companions, &config.inputs)?;
+    companions::check(&network.input, &network.companions, &config.inputs)?;
     candidates(&network, config)?;
     let fixed = network.input.batch.filter(|batch| *batch != config.latency.batch);
     if let Some(batch) = fixed {

@@ -197,7 +197,13 @@ impl Files {
             pairs.map(|(key, value)| (format!("practised.{key}"), value.to_owned())).to_vec()
         };
         let before = export::to_onnx(network, blocks, start, &metadata("none"))?;
-        let refit = refitted.map(|refitted| export::to_onnx(network, blocks, refitted, &metadata("refit")));
+        let as_stored = |student| export::as_stored(network, student);
+        let refit = refitted.map(|refitted| {
+            let stored = as_stored(refitted)?;
+            export::to_onnx(network, blocks, stored.as_ref().unwrap_or(refitted), &metadata("refit"))
+        });
+        let stored = as_stored(student)?;
+        let student = stored.as_ref().unwrap_or(student);
         let file = export::to_onnx(network, blocks, student, &metadata("feature distillation"))?;
         let few = &bench.samples.deciding()[..bench.samples.deciding().len().min(memory::part_of(COMPARED))];
         let images = bench.samples.select(few)?;

@@ -57,14 +57,14 @@ fn warning(code: &str, detail: String) -> Option<Warning> {
     Some(Warning { code: code.into(), detail })
 }
 
-/// What the inputs beside the images were fed: every figure holds for that alone.
+/// What the inputs next to the images were fed: every figure holds for that alone.
 fn other_inputs(bench: &Bench) -> Option<Warning> {
-    let fed: Vec<String> = bench.network.companions.iter().map(Companion::told).collect();
+    let fed: Vec<String> = bench.network.companions.iter().filter_map(Companion::told).collect();
     if fed.is_empty() {
         return None;
     }
     let detail = format!(
-        "the network has inputs beside the images; they were fed the same everywhere: {}; recovery, quality and latency hold for such inputs",
+        "the network has inputs next to the images; they were fed the same everywhere: {}; recovery, quality and latency hold for such inputs",
         fed.join(", ")
     );
     warning("other_inputs", detail)

@@ -64,6 +64,24 @@ pub(crate) fn ceil_divide(size: &Dim, divisor: i64) -> Dim {
     }
 }
 
+/// `N` of `4*N`; else the whole.
+pub(crate) fn base(text: &str) -> &str {
+    coefficient(text).map_or(text, |(_, base)| base)
+}
+
+/// The size if the free size `name` is `value`; `None` if other free sizes are in it, or more than a factor.
+pub(crate) fn at(size: &Dim, name: &str, value: usize) -> Option<usize> {
+    match size {
+        Dim::Known(size) => Some(*size),
+        Dim::Symbol(text) if text == name => Some(value),
+        Dim::Symbol(text) => {
+            let (factor, _) = coefficient(text).filter(|(_, base)| *base == name)?;
+            value.checked_mul(usize::try_from(factor).ok()?)
+        }
+        Dim::Unknown => None,
+    }
+}
+
 /// The size where every free size that it holds is 1, or close to that: `4*N+2` gives 6, and `ceil(H/2)` gives 1.
 pub(crate) fn at_one(size: &Dim) -> usize {
     match size {

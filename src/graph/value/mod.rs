@@ -3,7 +3,7 @@
 mod arithmetic;
 mod generate;
 mod movement;
-mod numbers;
+pub(crate) mod numbers;
 mod partial;
 
 use super::shape::context::{Context, Trouble};
@@ -28,6 +28,8 @@ const TABLE: &[(&str, Evaluate)] = &[
     ("Unsqueeze", movement::same),
     // The same elements in other places.
     ("Transpose", movement::transpose),
+    ("DepthToSpace", movement::depth_to_space),
+    ("SpaceToDepth", movement::space_to_depth),
     ("Slice", movement::slice),
     ("Split", movement::split),
     ("Gather", movement::gather),

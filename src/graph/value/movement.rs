@@ -29,6 +29,52 @@ pub(super) fn transpose(c: &Context, _: &[Fact]) -> Values {
     Ok(vec![known.pick(&sizes, &combine(steps.collect()), None)])
 }
 
+/// Blocks of channels spread over places: `DCR` has the place within a block ahead of the channels, `CRD` behind them.
+pub(super) fn depth_to_space(c: &Context, outputs: &[Fact]) -> Values {
+    let (Some((known, dims)), Some(sizes)) = (source(c, 0), outputs[0].dims()) else { return Ok(vec![None]) };
+    let block = c.int("blocksize", 0) as usize;
+    let ([_, channels, height, width], [images, depth, rows, columns]) = (&dims[..], &sizes[..]) else {
+        return Ok(vec![None]);
+    };
+    let [channels, height, width] = [channels, height, width].map(|size| *size);
+    let [images, depth, rows, columns] = [images, depth, rows, columns].map(|size| *size);
+    let by_depth = c.node.attrs.string("mode", "DCR") == "CRD";
+    let mut index = Vec::with_capacity(images * depth * rows * columns);
+    for (n, d, y, x) in places([images, depth, rows, columns]) {
+        let inside = y % block * block + x % block;
+        let channel = if by_depth { d * block * block + inside } else { inside * depth + d };
+        index.push(((n * channels + channel) * height + y / block) * width + x / block);
+    }
+    Ok(vec![known.pick(&sizes, &index, None)])
+}
+
+/// Places of a block spread over channels, the place ahead of the channel.
+pub(super) fn space_to_depth(c: &Context, outputs: &[Fact]) -> Values {
+    let (Some((known, dims)), Some(sizes)) = (source(c, 0), outputs[0].dims()) else { return Ok(vec![None]) };
+    let block = c.int("blocksize", 0) as usize;
+    let ([_, channels, height, width], [images, depth, rows, columns]) = (&dims[..], &sizes[..]) else {
+        return Ok(vec![None]);
+    };
+    let [channels, height, width] = [channels, height, width].map(|size| *size);
+    let [images, depth, rows, columns] = [images, depth, rows, columns].map(|size| *size);
+    // What does not divide is cut off by no rule.
+    if height != rows * block || width != columns * block {
+        return Ok(vec![None]);
+    }
+    let mut index = Vec::with_capacity(images * depth * rows * columns);
+    for (n, d, y, x) in places([images, depth, rows, columns]) {
+        let (inside, channel) = (d / channels, d % channels);
+        let (row, column) = (y * block + inside / block, x * block + inside % block);
+        index.push(((n * channels + channel) * height + row) * width + column);
+    }
+    Ok(vec![known.pick(&sizes, &index, None)])
+}
+
+/// All places of a tensor of four dimensions, the last running fastest.
+fn places([n, c, h, w]: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    (0..n).flat_map(move |n| (0..c).flat_map(move |c| (0..h).flat_map(move |y| (0..w).map(move |x| (n, c, y, x)))))
+}
+
 pub(super) fn slice(c: &Context, _: &[Fact]) -> Values {
     let Some((known, dims)) = source(c, 0) else { return Ok(vec![None]) };
     let Some(cuts) = cuts(c, dims.len())? else { return Ok(vec![None]) };

@@ -8,7 +8,7 @@ use crate::graph::shape::fact;
 /// All integer types in i64 (booleans as 0 and 1), all floating-point types in f64: adding, multiplying, dividing two f32
 /// there and rounding back gives what f32 arithmetic gives.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Numbers {
+pub(crate) enum Numbers {
     Int(Vec<i64>),
     Float(Vec<f64>),
 }

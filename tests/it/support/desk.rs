@@ -29,7 +29,8 @@ impl Desk {
 
     /// Few steps, everything else as a customer gets it who asks for nothing.
     pub fn job(&self) -> Value {
-        json!({"recoverability": {"iterations": 5}, "finetune": {"steps": 10}, "target": {"blocks": 1}, "seed": 3})
+        json!({"recoverability": {"iterations": 5}, "finetune": {"steps": 10}, "target": {"blocks": 1}, "seed": 3,
+            "latency": {"rounds": 4}})
     }
 
     pub fn put(&self, name: &str, bytes: &[u8]) {

@@ -160,6 +160,102 @@ pub fn with_weight_elsewhere(file: &[u8], location: &str) -> Vec<u8> {
     model.encode_to_vec()
 }
 
+/// The file as `torch.onnx.export` writes it by default since 2.9: every weight lies in another file, which is the second.
+pub fn with_weights_elsewhere(file: &[u8], location: &str) -> (Vec<u8>, Vec<u8>) {
+    let mut model = ModelProto::decode(&mut &file[..]).expect("a file of ours");
+    let mut data: Vec<u8> = Vec::new();
+    for tensor in &mut model.graph.get_or_insert_default().initializer {
+        let raw = tensor.raw_data.take().expect("raw bytes");
+        let entry = |key: &str, value: String| StringStringEntryProto {
+            key: Some(key.into()),
+            value: Some(value),
+            ..Default::default()
+        };
+        tensor.external_data = vec![
+            entry("location", location.to_owned()),
+            entry("offset", data.len().to_string()),
+            entry("length", raw.len().to_string()),
+        ];
+        tensor.data_location = Some(practised::onnx::proto::tensor_proto::DataLocation::EXTERNAL);
+        data.extend(raw);
+    }
+    (model.encode_to_vec(), data)
+}
+
+/// A network whose node `at` is the one of an `If` with this condition, whose other branch hands its input on. The condition is a
+/// constant, or the first size of a value's shape being 1.
+pub fn with_branch(graph: &Graph, at: usize, condition: Condition) -> Vec<u8> {
+    let mut graph = graph.clone();
+    let node = graph.nodes[at].clone();
+    let (input, output) = (node.inputs[0].clone(), node.output().to_owned());
+    // The branches use one name, and the taken one reads weights of the graph around it.
+    let inside = |op: &str, node: Option<&Node>| {
+        let mut inner = Graph { name: "branch".into(), ..Graph::default() };
+        let mut taken =
+            node.cloned().unwrap_or_else(|| Node { op: op.into(), inputs: vec![input.clone()], ..Node::default() });
+        taken.outputs = vec!["inside".into()];
+        inner.nodes.push(taken);
+        inner
+            .outputs
+            .push(ValueInfo { name: "inside".into(), ty: ValueType { dtype: DataType::Float32, shape: None } });
+        inner
+    };
+    let (then, other) = (inside("", Some(&node)), inside("Identity", None));
+    let mut before = Vec::new();
+    match condition {
+        Condition::Constant(yes) => {
+            let yes = TensorData { dtype: DataType::Bool, dims: vec![], bytes: vec![u8::from(yes)] };
+            graph.initializers.insert("condition".into(), yes.into());
+        }
+        Condition::FirstSizeOf(value) => {
+            graph.initializers.insert("first".into(), TensorData::from_i64(&[], &[0]).into());
+            graph.initializers.insert("one".into(), TensorData::from_i64(&[], &[1]).into());
+            let made = |op: &str, inputs: &[&str], output: &str| Node {
+                op: op.into(),
+                inputs: inputs.iter().map(|name| (*name).to_owned()).collect(),
+                outputs: vec![output.into()],
+                ..Node::default()
+            };
+            before = vec![
+                made("Shape", &[value], "condition.shape"),
+                made("Gather", &["condition.shape", "first"], "condition.size"),
+                made("Equal", &["condition.size", "one"], "condition"),
+            ];
+        }
+    }
+    let name = node.name.clone();
+    graph.nodes[at] =
+        Node { name, op: "If".into(), inputs: vec!["condition".into()], outputs: vec![output], ..Node::default() };
+    graph.nodes.splice(at..at, before);
+    let file = onnx::encode_graph(&graph, 10).expect("written");
+    let mut model = ModelProto::decode(&mut &file[..]).expect("a file of ours");
+    let protos = [then, other].map(|graph| {
+        let file = onnx::encode_graph(&graph, 10).expect("written");
+        let mut model = ModelProto::decode(&mut &file[..]).expect("a file of ours");
+        std::mem::take(model.graph.get_or_insert_default())
+    });
+    let place = model.graph.get_or_insert_default().node.iter_mut().find(|node| node.op_type.as_deref() == Some("If"));
+    place.expect("the node").attribute = ["then_branch", "else_branch"]
+        .into_iter()
+        .zip(protos)
+        .map(|(name, graph)| practised::onnx::proto::AttributeProto {
+            name: Some(name.into()),
+            r#type: Some(practised::onnx::proto::attribute_proto::AttributeType::GRAPH),
+            g: graph.into(),
+            ..Default::default()
+        })
+        .collect();
+    model.encode_to_vec()
+}
+
+/// What decides an `If`.
+#[derive(Debug, Clone, Copy)]
+pub enum Condition<'a> {
+    Constant(bool),
+    /// Whether the first size of this value is 1.
+    FirstSizeOf(&'a str),
+}
+
 #[derive(Clone, Copy)]
 struct Conv {
     from: usize,

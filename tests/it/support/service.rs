@@ -196,6 +196,7 @@ impl TestApp {
             "model": model, "images": images, "target": {"blocks": 1}, "seed": 7,
             "exclude_blocks": net.droppable()[1..],
             "recoverability": {"method": "adapters", "iterations": 2}, "finetune": {"recipe": "paper", "steps": 3},
+            "latency": {"rounds": 4},
         })
     }
 

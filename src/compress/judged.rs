@@ -1,0 +1,120 @@
+//! What stands for an output that training cannot lower a loss on: labels, masks, indices, numbers that were rounded.
+//!
+//! Such an output is a step function of what it is made from. The floating-point values ahead of the steps stand for it: the
+//! scores ahead of an `ArgMax`, the probabilities ahead of a threshold. Features, losses and agreement are taken on those; the
+//! file keeps its outputs. Dropping a block changes no node behind them, so they are found again in every student.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::graph::{DataType, Graph, Node, ValueInfo, ValueType};
+
+use super::CompressError;
+use super::analyse::dim_text;
+use super::dominators::data_inputs;
+use super::network::has_rows;
+
+/// A graph in topological order, with the values on which a loss can be lowered.
+pub struct Judge<'g> {
+    graph: &'g Graph,
+    producers: BTreeMap<&'g str, usize>,
+    /// Values that come from the images by more than steps.
+    smooth: HashSet<&'g str>,
+}
+
+impl<'g> Judge<'g> {
+    /// Looks at a folded graph, whose inputs are the images.
+    pub fn new(graph: &'g Graph) -> Self {
+        let mut smooth: HashSet<&str> = graph.inputs.iter().map(|input| input.name.as_str()).collect();
+        let mut judge = Self { graph, producers: graph.producers(), smooth: HashSet::new() };
+        for node in &graph.nodes {
+            let inputs = data_inputs(graph, node);
+            let smooth_inputs: Vec<&str> = inputs.into_iter().filter(|name| smooth.contains(name)).collect();
+            let written = node.outputs.iter().filter(|name| !name.is_empty());
+            smooth.extend(written.map(String::as_str).filter(|output| judge.follows(node, output, &smooth_inputs)));
+        }
+        judge.smooth = smooth;
+        judge
+    }
+
+    /// True if an output of a node moves a little when one of these inputs does.
+    fn follows(&self, node: &Node, output: &str, inputs: &[&str]) -> bool {
+        const STEPS: [&str; 6] = ["Round", "Floor", "Ceil", "Sign", "Shape", "Size"];
+        let whole = |name: &str| self.dtype(name).is_some_and(|dtype| !dtype.is_float());
+        !(node.is_onnx() && STEPS.contains(&node.op.as_str()))
+            && inputs.iter().any(|input| !whole(output) || whole(input))
+    }
+
+    fn dtype(&self, value: &str) -> Option<DataType> {
+        let infos = self.graph.inputs.iter().chain(&self.graph.outputs);
+        let declared = || infos.clone().find(|info| info.name == value).map(|info| info.ty.dtype);
+        self.graph.values.get(value).map(|ty| ty.dtype).or_else(declared)
+    }
+
+    /// The values that stand for an output: itself, or the nearest ahead of the steps that it is made by. None if it comes from
+    /// the images by steps alone.
+    pub fn of(&self, output: &str) -> Vec<&'g str> {
+        let mut found = Vec::new();
+        let mut seen: HashSet<&str> = HashSet::new();
+        let named = self.graph.outputs.iter().map(|info| info.name.as_str()).find(|name| *name == output);
+        let mut open: Vec<&'g str> = named.into_iter().collect();
+        while let Some(value) = open.pop() {
+            let is_input = || self.graph.inputs.iter().any(|input| input.name == value);
+            if !seen.insert(value) || is_input() {
+                continue;
+            }
+            if self.smooth.contains(value) && self.dtype(value).is_none_or(DataType::is_float) {
+                found.push(value);
+            } else if let Some(at) = self.producers.get(value) {
+                // The first input first.
+                open.extend(data_inputs(self.graph, &self.graph.nodes[*at]).into_iter().rev());
+            }
+        }
+        found
+    }
+
+    /// What stands for these outputs, each value once, in the outputs' order.
+    pub fn all(&self, outputs: &[ValueInfo]) -> Vec<&'g str> {
+        let mut all: Vec<&str> = Vec::new();
+        for value in outputs.iter().flat_map(|output| self.of(&output.name)) {
+            if !all.contains(&value) {
+                all.push(value);
+            }
+        }
+        all
+    }
+}
+
+/// What quality is measured on: the values that stand for these outputs, each (N, …).
+///
+/// # Errors
+/// If nothing can stand for an output, or what does has no row for each image.
+pub fn answers(graph: &Graph, outputs: &[ValueInfo]) -> Result<Vec<ValueInfo>, CompressError> {
+    let judge = Judge::new(graph);
+    if let Some(output) = outputs.iter().find(|output| judge.of(&output.name).is_empty()) {
+        return Err(CompressError::ModelInterface(format!(
+            "output \"{}\" is {} and comes from the images by rounding and comparing alone, so no loss can be lowered on it: \
+             export the network so that it answers with the scores that it rounds or compares, in float32",
+            output.name,
+            format!("{:?}", output.ty.dtype).to_lowercase(),
+        )));
+    }
+    let info = |name: &str| {
+        let unknown = ValueType { dtype: DataType::Float32, shape: None };
+        let declared = || graph.outputs.iter().find(|info| info.name == name).map(|info| info.ty.clone());
+        ValueInfo { name: name.to_owned(), ty: graph.values.get(name).cloned().or_else(declared).unwrap_or(unknown) }
+    };
+    let answers: Vec<ValueInfo> = judge.all(outputs).into_iter().map(info).collect();
+    let without_rows = |answer: &&ValueInfo| graph.shape(&answer.name).is_some_and(|dims| !has_rows(&dims));
+    match answers.iter().find(without_rows) {
+        None => Ok(answers),
+        Some(answer) => {
+            let dims: Vec<String> = graph.shape(&answer.name).iter().flatten().map(dim_text).collect();
+            let stands = if outputs.iter().any(|output| output.name == answer.name) { "output" } else { "value" };
+            Err(CompressError::ModelInterface(format!(
+                "{stands} \"{}\" is ({}): its first dimension is not the images', N; export the network so that it answers (N, …)",
+                answer.name,
+                dims.join(", ")
+            )))
+        }
+    }
+}
