@@ -7,8 +7,9 @@ target_dir := $(or $(CARGO_TARGET_DIR),target)
 # The real folder, not the link: cargo rebuilds libtorch's bindings whenever this path changes.
 libtorch = $$(realpath .local/libtorch)
 cargo = LIBTORCH=$(libtorch) cargo
-# Tests work on networks of a few kilobytes, where a second thread per operator only gets in the way.
-one_thread = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Tests work on networks of a few kilobytes, where a second thread per operator only gets in the way. Many wait for a timeout: more of
+# them run side by side than there are cores.
+one_thread = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 RUST_TEST_THREADS=4
 
 .PHONY: demo test bench load conformance zoo model soak fuzz lint build setup clean
 

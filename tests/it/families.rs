@@ -7,7 +7,7 @@ use practised::compress::export::{outputs, to_onnx, verify};
 use practised::compress::network::Network;
 use practised::compress::student::Student;
 use practised::exec::Device;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::desk::{COMPRESS, Desk};
 use crate::support::networks::TinyResNet;
@@ -100,8 +100,8 @@ fn every_block_of_every_family_goes_exactly() {
 /// The whole way, with the binary: every block ranked, one dropped, the rest recovered, written, read back and measured.
 #[test]
 fn families_are_compressed_by_whole_jobs() {
-    // Every other one, as each takes seconds of measuring; all with PRACTISED_ALL_FAMILIES.
-    let step = if std::env::var_os("PRACTISED_ALL_FAMILIES").is_some() { 1 } else { 2 };
+    // Every third one, as each takes seconds of measuring; all with PRACTISED_ALL_FAMILIES.
+    let step = if std::env::var_os("PRACTISED_ALL_FAMILIES").is_some() { 1 } else { 3 };
     let families = FAMILIES.iter().step_by(step);
     let problems: Vec<String> =
         families.filter_map(|(family, side, names, _)| whole_job(family, *side, names).err()).collect();
@@ -114,33 +114,41 @@ fn whole_job(family: &str, side: i64, names: &[&str]) -> Result<(), String> {
     desk.put("images.zip", &image_zip(12, side as u32));
     let inputs = if family == "several_inputs" { json!({"input_2": 0.5}) } else { json!({}) };
     // Two to choose between: measuring each of them is what takes the time.
-    let others = match family {
-        // Untrained, it answers worse than a constant without one of its first blocks, and such a student is refused.
-        "c2f" => &names[..4],
-        _ => names.get(2..).unwrap_or_default(),
-    };
-    let finetune = json!({"steps": 3});
-    let job = json!({"target": {"blocks": 1}, "exclude_blocks": others, "finetune": finetune, "seed": 1, "inputs": inputs,
-            "latency": {"rounds": 4}});
+    let others = names.get(2..).unwrap_or_default();
+    let mut job = json!({"target": {"blocks": 1}, "exclude_blocks": others, "finetune": {"steps": 3}, "seed": 1,
+        "inputs": inputs, "latency": {"rounds": 4}});
     desk.put("job.json", job.to_string().as_bytes());
     if names.is_empty() {
         let (code, said) = desk.refused(&COMPRESS);
         let refused = code == 2 && said.contains("no block of this network can be dropped");
         return if refused { Ok(()) } else { Err(format!("{family}: exit {code}: {said}")) };
     }
-    let output = desk.run(&COMPRESS);
+    let mut output = desk.run(&COMPRESS);
+    let refused = String::from_utf8_lossy(&output.stderr).contains("no better than always saying the same");
+    if refused {
+        // Untrained, some answer nearly the same about all images. Such a student is delivered to who wants no recovery, with a word.
+        job["finetune"] = json!(null);
+        desk.put("job.json", job.to_string().as_bytes());
+        output = desk.run(&COMPRESS);
+    }
     if !output.status.success() {
         return Err(format!("{family}: {}", String::from_utf8_lossy(&output.stderr)));
     }
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
+    let warned = report["warnings"].as_array().expect("a list").iter().any(|w| w["code"] == "no_better_than_constant");
+    let student = desk.path().join("out/student.onnx");
+    let right = is_whole(&report, names, &student) && warned == refused;
+    if right { Ok(()) } else { Err(format!("{family}: {report}")) }
+}
+
+/// One of these blocks is gone, and the figures are there.
+fn is_whole(report: &Value, names: &[&str], student: &Path) -> bool {
     let dropped = report["dropped_blocks"].as_array().expect("a list");
     let known = dropped.iter().all(|name| names.contains(&name.as_str().expect("a name")));
     let macs = |network: &str| report["size"][network]["macs"].as_u64().expect("a number");
-    let lighter =
-        macs("student") < macs("teacher") && macs("student") == macs_of(&desk.path().join("out/student.onnx"));
+    let lighter = macs("student") < macs("teacher") && macs("student") == macs_of(student);
     let measured = report["quality"]["feature_loss"].as_f64().is_some_and(f64::is_finite);
-    let right = report["outcome"] == "target_met" && dropped.len() == 1 && known && lighter && measured;
-    if right { Ok(()) } else { Err(format!("{family}: {report}")) }
+    report["outcome"] == "target_met" && dropped.len() == 1 && known && lighter && measured
 }
 
 fn macs_of(student: &Path) -> u64 {
