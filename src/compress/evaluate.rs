@@ -70,8 +70,9 @@ pub fn evaluate(
     let folded = |graph: &Graph| fold(graph, &InputShapes::new()).unwrap_or_else(|_| graph.clone());
     let (looked_at, output) = (folded(graph), &graph.outputs[0].name);
     let (first, theirs_first) = (stands_for(&looked_at, output), stands_for(&folded(&others), output));
-    let from_teacher = answer::outputs(&input, &companions, &[first.clone()], teacher, &images)?.remove(0);
-    let from_student = answer::outputs(&theirs, &companions, &[theirs_first], student, &images)?.remove(0);
+    let from_teacher = answer::outputs(&input, &companions, std::slice::from_ref(&first), teacher, &images)?.remove(0);
+    let from_student =
+        answer::outputs(&theirs, &companions, std::slice::from_ref(&theirs_first), student, &images)?.remove(0);
     let labels: Vec<Option<u32>> = set.images().iter().map(|image| image.label).collect();
     let told = match first == *output {
         true => classes::told(&looked_at, &first, &model.metadata()),
