@@ -2,9 +2,11 @@
 //! of unlabelled images (PRACTISE, CVPR 2023), as an HTTP service and as a command line.
 
 pub mod children;
+pub mod hash;
 pub mod ids;
 pub mod images;
 pub mod json;
+pub mod nearest;
 pub mod problem;
 pub mod shutdown;
 pub mod telemetry;

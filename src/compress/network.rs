@@ -2,7 +2,8 @@
 
 use crate::exec;
 use crate::graph::batch::free_batch;
-use crate::graph::fold::{InputShapes, fold};
+use crate::graph::fold::fold;
+use crate::graph::InputShapes;
 use crate::graph::{DataType, Dim, Graph, ValueInfo, inline_branches, to_inference};
 use crate::onnx;
 
@@ -88,7 +89,7 @@ impl Network {
         let named = |block: &&Block| block.places().any(|place| place.name == name);
         self.blocks.iter().find(named).ok_or_else(|| CompressError::UnknownBlock {
             name: name.to_owned(),
-            nearest: super::config::nearest(name, self.blocks.iter().map(|b| b.name.as_str())).map(str::to_owned),
+            nearest: crate::nearest::nearest(name, self.blocks.iter().map(|b| b.name.as_str())).map(str::to_owned),
         })
     }
 

@@ -6,7 +6,6 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::cuda;
-use super::error::ExecError;
 
 /// A device to compute on: `cpu` or `cuda:N`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -24,29 +23,6 @@ pub enum Device {
 pub struct UnknownDevice(String);
 
 impl Device {
-    /// Makes the device ready and gives torch's name for it.
-    ///
-    /// Errors where there is no such GPU, or this installation has no CUDA libraries.
-    pub fn open(self) -> Result<tch::Device, ExecError> {
-        // For tests: a device that does not open, from the start or later.
-        fail::fail_point!("open", |_| Err(ExecError::Device {
-            device: self,
-            detail: "no such device (injected)".to_owned()
-        }));
-        match self {
-            Self::Cpu => Ok(tch::Device::Cpu),
-            Self::Cuda(index) => {
-                cuda::load().map_err(|detail| ExecError::Device { device: self, detail })?;
-                match tch::Cuda::device_count() {
-                    count if (index as i64) < count => Ok(tch::Device::Cuda(index)),
-                    count => {
-                        Err(ExecError::Device { device: self, detail: format!("this machine shows {count} CUDA GPUs") })
-                    }
-                }
-            }
-        }
-    }
-
     /// A GPU's name as its driver tells it, such as `NVIDIA H100 80GB HBM3`; none for the CPU, or where nobody tells.
     pub fn name(self) -> Option<String> {
         match self {

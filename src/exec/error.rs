@@ -1,7 +1,7 @@
 //! What can go wrong when a network is planned or run.
 
 use super::device::Device;
-use super::support::Unsupported;
+use super::unsupported::Unsupported;
 
 /// A network that cannot be planned or run.
 #[derive(Debug, thiserror::Error)]
@@ -76,12 +76,4 @@ pub enum ExecError {
 fn list(items: &[Unsupported]) -> String {
     let lines: Vec<String> = items.iter().map(Unsupported::to_string).collect();
     format!("{} unsupported: {}", if items.len() == 1 { "a node is" } else { "nodes are" }, lines.join("; "))
-}
-
-/// Torch's message without the C++ stack trace behind it.
-pub(super) fn torch_message(error: &tch::TchError) -> String {
-    let text = error.to_string();
-    let text = text.strip_prefix("Internal torch error: ").unwrap_or(&text);
-    let end = text.find("\nException raised from").or_else(|| text.find("Exception raised from")).unwrap_or(text.len());
-    text[..end].trim().to_owned()
 }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use tch::{Kind, TchError, Tensor};
 
-use super::error::torch_message;
+use super::torch_message::torch_message;
 use super::options::RunOptions;
 use crate::graph::{Graph, Node, TensorData};
 

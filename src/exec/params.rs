@@ -4,7 +4,8 @@ use indexmap::IndexMap;
 use tch::Tensor;
 
 use super::device::Device;
-use super::error::{ExecError, torch_message};
+use super::error::ExecError;
+use super::torch_message::torch_message;
 use super::tensor::{computed_in, from_tensor, to_tensor};
 use crate::graph::{DataType, Graph, TensorData};
 

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use super::error::ExecError;
 use super::kernel::{Kernel, Spec};
 use super::ops;
-use super::support::{Unsupported, read_values};
+use super::support::read_values;
+use super::unsupported::Unsupported;
 use crate::graph::{Graph, Node};
 
 /// A list of steps over numbered values.

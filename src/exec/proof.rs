@@ -3,7 +3,8 @@
 use tch::{Kind, Tensor};
 
 use super::device::Device;
-use super::error::{ExecError, torch_message};
+use super::error::ExecError;
+use super::torch_message::torch_message;
 
 /// Images, channels in, channels out, and sides of the images and of the kernel.
 const SIZES: [usize; 5] = [2, 3, 4, 9, 3];

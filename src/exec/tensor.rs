@@ -2,7 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-use super::error::{ExecError, torch_message};
+use super::error::ExecError;
+use super::torch_message::torch_message;
 use crate::graph::{DataType, TensorData};
 
 /// A tensor on the CPU with a constant's type, shape and elements.

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::attrs::{Attribute, Branch};
-use super::fold::InputShapes;
+use super::model::{Attribute, Branch};
+use super::infer::InputShapes;
 use super::infer::{Effort, infer};
 use super::model::{Graph, Node};
 use super::order;

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::error::{EXPORT_AGAIN, GraphError, MOST_PROBLEMS, Problem};
-use super::fold::InputShapes;
+use super::infer::InputShapes;
 use super::infer::{self, Effort};
-use super::model::{Graph, Node, TensorData};
+use super::model::{Graph, Node};
+use super::tensor::TensorData;
 use super::order;
 use super::shape::MOST_DIMS;
 

@@ -1,17 +1,16 @@
 //! Makes a graph plain: constants folded, shape arithmetic gone, every value's type known where it can be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::check;
 use super::error::GraphError;
-use super::infer::{self, Effort, Inferred};
-use super::model::{Dim, Graph, Node, Shape, TensorData, ValueInfo, ValueType, Written};
+use super::infer::{self, Effort, Inferred, InputShapes};
+use super::dim::Dim;
+use super::model::{Graph, Node, ValueInfo, ValueType, Written};
+use super::tensor::TensorData;
 use super::order;
 use super::shape::fact::Known;
-
-/// Shapes for graph inputs by name, in place of the declared ones: sizes that a file leaves free.
-pub type InputShapes = BTreeMap<String, Shape>;
 
 /// Infers shapes and computes what depends on constants and shapes alone.
 ///

@@ -1,16 +1,20 @@
 //! Walks a graph once: shape inference and the evaluation of constants, interleaved because each needs the other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::error::{EXPORT_AGAIN, MOST_PROBLEMS, Problem};
-use super::fold::InputShapes;
-use super::model::{DataType, Dim, Graph, Node, Shape, TensorData, ValueType};
+use super::dim::{Dim, Shape};
+use super::model::{Graph, Node, ValueType};
+use super::tensor::{DataType, TensorData};
 use super::shape::context::{Context, Trouble, show, too_many_dims};
 use super::shape::dims::may_equal;
 use super::shape::fact::{Fact, Item, Known, MOST_ITEMS};
 use super::shape::{MOST_DIMS, ops};
 use super::value;
+
+/// Shapes for graph inputs by name, in place of the declared ones: sizes that a file leaves free.
+pub type InputShapes = BTreeMap<String, Shape>;
 
 /// What a walk found.
 pub(crate) struct Inferred {

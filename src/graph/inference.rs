@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::attrs::Attribute;
+use super::model::Attribute;
 use super::model::{Graph, Node};
 
 /// BatchNormalization by the statistics that it keeps, and Dropout that drops nothing: what a runtime otherwise computes from the

@@ -3,10 +3,10 @@
 //! A graph comes from [`crate::onnx`], is made plain by [`fold()`] (shapes known, arithmetic on constants gone), read by
 //! the layers above, and edited only by a [`patch::Patch`], which checks the result.
 
-pub mod attrs;
 pub mod batch;
 mod branch;
 pub mod check;
+pub mod dim;
 pub mod error;
 pub mod fold;
 mod infer;
@@ -16,14 +16,17 @@ pub mod neutral;
 pub mod order;
 pub mod patch;
 mod shape;
+pub mod tensor;
 mod value;
 
-pub use attrs::{Attribute, Attributes, Branch};
 pub use batch::free_batch;
 pub use branch::inline_branches;
 pub use check::check;
+pub use dim::{Dim, Shape};
 pub use error::{GraphError, Problem};
-pub use fold::{InputShapes, fold};
+pub use fold::fold;
+pub use infer::InputShapes;
 pub use inference::to_inference;
-pub use model::{DataType, Dim, Graph, Node, Shape, TensorData, ValueInfo, ValueType};
+pub use model::{Attribute, Attributes, Branch, Graph, Node, ValueInfo, ValueType};
 pub use patch::Patch;
+pub use tensor::{DataType, TensorData};

@@ -7,12 +7,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::attrs::Attribute;
+use super::model::Attribute;
 use super::check;
 use super::error::{GraphError, Problem};
-use super::fold::InputShapes;
+use super::infer::InputShapes;
 use super::infer::{self, Effort, Inferred};
-use super::model::{Graph, Node, TensorData};
+use super::model::{Graph, Node};
+use super::tensor::TensorData;
 use super::order;
 
 /// Edits in the order in which they are applied.

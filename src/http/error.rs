@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::listener;
+use super::listener::{LEAST_RATE, LateBody};
 use crate::db::DbError;
 use crate::jobs::JobsError;
 use crate::problem::{Code, Problem};
@@ -126,7 +126,7 @@ pub(super) async fn with_usable_id(mut request: Request) -> Request {
 pub(super) async fn finish(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let id = request.headers().get(super::REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let late = request.extensions().get::<listener::LateBody>().cloned().unwrap_or_default();
+    let late = request.extensions().get::<LateBody>().cloned().unwrap_or_default();
     let mut response = next.run(request).await;
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
@@ -152,7 +152,7 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
 
 /// Whatever came of the body: its bytes did not come in time.
 fn too_slow() -> HttpError {
-    let rate = listener::LEAST_RATE;
+    let rate = LEAST_RATE;
     let detail = format!(
         "the body came too slowly: nothing for too long (GET /v1/limits), or fewer than {rate} bytes per second"
     );

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{App, HttpError};
 use crate::ids::{ImageSetId, JobId, KeyId, ModelId};
-use crate::jobs::store::sha256_hex;
+use crate::hash::sha256_hex;
 use crate::json;
 use crate::problem::{Code, Problem};
 use crate::service::spool::too_large;

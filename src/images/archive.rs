@@ -8,8 +8,8 @@ use zip::read::ZipArchive;
 use zip::result::ZipError;
 
 use super::error::ImageError;
+use super::image::Refused;
 use super::limits::Limits;
-use super::set::Refused;
 
 /// The files of an archive or folder, in any order, still encoded.
 #[derive(Debug, Default)]

@@ -1,8 +1,7 @@
 //! What can be wrong with a whole image set.
 
+use std::fmt;
 use std::io;
-
-use super::preprocess::Fault;
 
 /// A fault of a whole image set; every message says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +73,17 @@ pub enum ImageError {
     },
 }
 
+/// A field of [`Preprocess`](super::Preprocess) that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub detail: String,
+    /// What to write instead.
+    pub hint: &'static str,
+}
+
 impl ImageError {
     /// A stable word for programs.
     pub fn code(&self) -> &'static str {
@@ -106,6 +116,12 @@ impl ImageError {
 
     pub(super) fn io(path: &std::path::Path, source: io::Error) -> Self {
         Self::Io { path: path.display().to_string(), source }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.field, self.detail, self.hint)
     }
 }
 

@@ -4,15 +4,14 @@
 //! most networks saw in training; an odd margin is cut with its smaller half at the top and left.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::decode::{Rgb, Sample};
-use super::error::ImageError;
+use super::error::{Fault, ImageError};
+use super::image::Image;
 use super::limits::Limits;
-use super::resize::resized;
-use super::set::Image;
+use super::resize::{Interpolation, resized};
 
 /// How an image becomes a network's input. All fields are optional; nothing given means RGB / 255 at the image's own
 /// size.
@@ -39,24 +38,6 @@ pub struct Preprocess {
     pub std: Vec<f32>,
 }
 
-/// How a resized pixel follows from those of the image. The names are torchvision's; `area` is OpenCV's name of `box`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Interpolation {
-    /// Triangle filter.
-    #[default]
-    Bilinear,
-    /// Cubic convolution with a = -0.5.
-    Bicubic,
-    /// The pixel in the middle.
-    Nearest,
-    /// Lanczos filter of three lobes.
-    Lanczos,
-    /// Mean over the area.
-    #[serde(alias = "area")]
-    Box,
-}
-
 /// A size in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a number of pixels or [height, width]")]
@@ -65,17 +46,6 @@ pub enum Extent {
     Side(u32),
     /// Height and width.
     HeightWidth([u32; 2]),
-}
-
-/// A field of [`Preprocess`] that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// The field.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub detail: String,
-    /// What to write instead.
-    pub hint: &'static str,
 }
 
 /// What a model takes, without the batch; `None` where the model leaves it free.
@@ -317,12 +287,6 @@ impl Extent {
             Self::Side(side) => [side, side],
             Self::HeightWidth(sides) => sides,
         }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.field, self.detail, self.hint)
     }
 }
 

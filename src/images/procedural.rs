@@ -10,8 +10,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::decode::Rgb8;
-use super::preprocess::Interpolation;
-use super::resize::resized;
+use super::resize::{Interpolation, resized};
 
 /// Share of the shorter side that the largest radius has.
 const LARGEST: f32 = 0.6;

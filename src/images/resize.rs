@@ -1,9 +1,27 @@
 //! Pixels at another size.
 
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use serde::{Deserialize, Serialize};
 
 use super::decode::{Rgb, Sample};
-use super::preprocess::Interpolation;
+
+/// How a resized pixel follows from those of the image. The names are torchvision's; `area` is OpenCV's name of `box`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// Triangle filter.
+    #[default]
+    Bilinear,
+    /// Cubic convolution with a = -0.5.
+    Bicubic,
+    /// The pixel in the middle.
+    Nearest,
+    /// Lanczos filter of three lobes.
+    Lanczos,
+    /// Mean over the area.
+    #[serde(alias = "area")]
+    Box,
+}
 
 /// The image at this size, neither side 0. Every filter but `nearest` takes all pixels that fall into one if the image shrinks,
 /// as Pillow's do.

@@ -3,19 +3,19 @@
 use std::fs::File;
 use std::io::{Cursor, Read, Seek};
 use std::path::Path;
-use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::archive::{self, Contents};
-use super::decode::{self, Rgb, Sample};
+use super::decode;
 use super::error::ImageError;
 use super::folder;
+use super::image::{Image, Refused};
 use super::labels::Labels;
 use super::limits::Limits;
 use super::procedural;
+use crate::hash::hex;
 
 /// Images that decode, sorted by name, so that the same set gives the same job wherever it was packed.
 #[derive(Debug, Clone)]
@@ -23,29 +23,6 @@ pub struct ImageSet {
     images: Vec<Image>,
     refused: Vec<Refused>,
     pub(super) limits: Limits,
-}
-
-/// One accepted image, still encoded.
-#[derive(Debug, Clone)]
-pub struct Image {
-    /// Name in the archive or folder, `/` between folders.
-    pub name: String,
-    /// Width in pixels, upright.
-    pub width: u32,
-    /// Height in pixels, upright.
-    pub height: u32,
-    /// Class number, where a labels file gave one.
-    pub label: Option<u32>,
-    encoded: Arc<[u8]>,
-}
-
-/// A file that is no usable image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refused {
-    /// Its name.
-    pub name: String,
-    /// Why, and what to do about it.
-    pub reason: String,
 }
 
 impl ImageSet {
@@ -195,23 +172,7 @@ impl ImageSet {
             hash.update((image.encoded.len() as u64).to_le_bytes());
             hash.update(&image.encoded);
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-impl Image {
-    /// The image as upright RGB, in samples of 8 or 16 bits.
-    ///
-    /// # Errors
-    /// [`ImageError::Decode`], which cannot happen to an image that was accepted.
-    pub fn decode<S: Sample>(&self, limits: &Limits) -> Result<Rgb<S>, ImageError> {
-        decode::decode(&self.encoded, limits.pixels)
-            .map_err(|detail| ImageError::Decode { name: self.name.clone(), detail })
-    }
-
-    /// The bytes as they were uploaded.
-    pub fn encoded(&self) -> &[u8] {
-        &self.encoded
+        hex(&hash.finalize())
     }
 }
 

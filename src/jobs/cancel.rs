@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::claim::Claim;
+use super::claimed::Claim;
 use super::{JobsError, listen, lock, lock_unfinished};
 use crate::db::jobs::{Ending, JobRow};
 use crate::db::{CommitPoint, Connection, Db, JobStatus, TaskState, admin, commit, events, jobs, tasks};

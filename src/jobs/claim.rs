@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::{AGEING, CRASH_WAIT, JobsError, LEASE, MAX_ATTEMPTS, MAX_CRASHES, PRECEDENCE, cancel, caps, lock};
-use crate::db::claims::{self, ClaimRow, Rules};
-use crate::db::{CommitPoint, Db, TaskKind, commit, events, jobs, tasks};
-use crate::ids::{JobId, TaskId, WorkerId};
+use super::claimed::Claim;
+use crate::db::claims::{self, Rules};
+use crate::db::{CommitPoint, Db, commit, events, jobs, tasks};
+use crate::ids::WorkerId;
 
 /// What every claim goes by.
 pub const RULES: Rules = Rules {
@@ -19,25 +20,6 @@ pub const RULES: Rules = Rules {
 
 /// How often a worker tries before it waits, where what it claimed cannot begin: the next claim knows why, and passes it over.
 const TRIES: usize = 3;
-
-/// A task with the lease that its holder names in every write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The task.
-    pub task: TaskId,
-    /// Its job.
-    pub job: JobId,
-    /// What to do.
-    pub kind: TaskKind,
-    /// The block, for a score.
-    pub block: Option<String>,
-    /// Which attempt this is, from 1; crashes are not counted.
-    pub attempt: i32,
-    /// How often the task lost its worker in a row without progress.
-    pub crashes: i32,
-    /// The fence.
-    pub lease: i64,
-}
 
 /// Takes the task that is next in turn ([`claims::claim`]), or nothing. The claim is one statement of its own, so that no claim ever
 /// waits for another; the job's row follows in a second transaction, and a crash between the two only leaves the job
@@ -91,25 +73,4 @@ pub async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, JobsEr
     events::append(&mut tx, claim.job, kind, &claim.detail()).await?;
     commit(tx, CommitPoint::Begin).await?;
     Ok(true)
-}
-
-impl Claim {
-    /// The claim as an event's detail.
-    pub(super) fn detail(&self) -> serde_json::Value {
-        let mut detail = json!({ "task": self.kind, "attempt": self.attempt });
-        if let Some(block) = &self.block {
-            detail["block"] = block.clone().into();
-        }
-        if self.crashes > 0 {
-            detail["crashes"] = self.crashes.into();
-        }
-        detail
-    }
-}
-
-impl From<ClaimRow> for Claim {
-    fn from(row: ClaimRow) -> Self {
-        let ClaimRow { id: task, job, kind, block, attempt, crashes, lease, rescued: _ } = row;
-        Self { task, job, kind, block, attempt, crashes, lease }
-    }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::claim::Claim;
+use super::claimed::Claim;
 use super::flow::{self, Next};
 use super::{JobsError, cancel, listen, lock_unfinished, scores, store, tenant};
 use crate::db::artifacts::{self, ArtifactRow};

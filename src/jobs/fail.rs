@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::claim::Claim;
+use super::claimed::Claim;
 use super::{JobsError, MAX_ATTEMPTS, cancel, lock_unfinished, to_json};
 use crate::db::jobs::Ending;
 use crate::db::{CommitPoint, Connection, Db, JobStatus, TaskState, commit, events, jobs, tasks};

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::claim::Claim;
+use super::claimed::Claim;
 use super::{JobsError, LEASE, lock, store, tenant};
 use crate::compress::observer::Phase;
 use crate::db::{CommitPoint, Db, TaskKind, blobs, commit, events, jobs, tasks};

@@ -8,6 +8,7 @@
 pub mod cancel;
 pub mod caps;
 pub mod claim;
+pub mod claimed;
 pub mod complete;
 pub mod doctor;
 pub mod fail;
@@ -25,7 +26,7 @@ use std::time::Duration;
 use crate::db::jobs::JobRow;
 use crate::db::{Connection, DbError};
 use crate::ids::JobId;
-use claim::Claim;
+use claimed::Claim;
 
 /// How long a claim lasts without a heartbeat.
 pub const LEASE: Duration = Duration::from_secs(45);

@@ -6,7 +6,7 @@ use crate::db::scores::{self, ScoreKey, ScoreRow};
 use crate::db::{Connection, image_sets};
 
 use super::JobsError;
-use super::store::sha256_hex;
+use crate::hash::sha256_hex;
 
 /// What the scores of a job belong to; `None` where its wishes are of another version and cannot be read.
 async fn key(conn: &mut Connection, job: &JobRow) -> Result<Option<ScoreKey>, JobsError> {

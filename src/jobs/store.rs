@@ -2,24 +2,14 @@
 
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
 use super::JobsError;
 use crate::db::blobs::{self, CHUNK};
 use crate::db::{Connection, Db};
+use crate::hash::sha256_hex;
 use crate::ids::Tenant;
-
-/// The hash of bytes, in hex.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Bytes in hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Stores bytes for a tenant in the caller's transaction; their hash. Bytes that the tenant has are not stored again.
 ///

@@ -5,17 +5,12 @@ use std::sync::Arc;
 use super::error::OnnxError;
 use super::proto::attribute_proto::AttributeType as Type;
 use super::proto::{AttributeProto, NodeProto, TensorProto};
-use super::{decode, tensor};
-use crate::graph::{Attribute, Branch, TensorData};
+use super::tensor;
+use crate::graph::{Attribute, TensorData};
 
-/// Decodes one attribute of a node, moving the raw bytes of a tensor out of the message. The branches of an `If` are decoded from
-/// a copy if the message is to be `kept`.
-pub(super) fn take(proto: &mut AttributeProto, node: &NodeLabel, kept: bool) -> Result<Attribute, OnnxError> {
+/// Decodes one attribute of a node, moving the raw bytes of a tensor out of the message.
+pub(super) fn take(proto: &mut AttributeProto, node: &NodeLabel) -> Result<Attribute, OnnxError> {
     let name = proto.name.clone().unwrap_or_default();
-    if proto.g.is_set() && node.op == "If" {
-        let mut graph = if kept { proto.g.clone() } else { std::mem::take(&mut proto.g) };
-        return Ok(Attribute::Graph(Branch(Arc::new(decode::branch(graph.get_or_insert_default())?))));
-    }
     if proto.g.is_set() || !proto.graphs.is_empty() {
         return Ok(Attribute::Opaque);
     }

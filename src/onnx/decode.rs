@@ -8,9 +8,9 @@ use indexmap::IndexMap;
 
 use super::attribute::{self, NodeLabel};
 use super::error::OnnxError;
-use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
+use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 use super::{Model, Source, sniff, tensor, types};
-use crate::graph::{Attributes, Graph, Node, TensorData};
+use crate::graph::{Attribute, Attributes, Branch, Graph, Node, TensorData};
 
 /// No larger file is read: protobuf ends at 2 GiB, and what is read has to be written again, a little larger.
 pub const MAX_BYTES: usize = 3 << 29;
@@ -68,7 +68,7 @@ pub(super) fn options(options: DecodeOptions) -> DecodeOptions {
 }
 
 /// A graph inside a node. Nothing is kept of the message.
-pub(super) fn branch(proto: &mut GraphProto) -> Result<Graph, OnnxError> {
+fn branch(proto: &mut GraphProto) -> Result<Graph, OnnxError> {
     let initializers = initializers(proto)?;
     let nodes: Vec<Node> = proto.node.iter_mut().map(|proto| node(proto, false)).collect::<Result<_, _>>()?;
     graph(proto, nodes, &initializers)
@@ -179,7 +179,7 @@ fn node(proto: &mut NodeProto, kept: bool) -> Result<Node, OnnxError> {
     }
     let mut attrs = Attributes::default();
     for message in &mut proto.attribute {
-        attrs.set(&message.name.clone().unwrap_or_default(), attribute::take(message, &label, kept)?);
+        attrs.set(&message.name.clone().unwrap_or_default(), value(message, &label, kept)?);
     }
     Ok(Node {
         name: proto.name.clone().unwrap_or_default(),
@@ -190,6 +190,15 @@ fn node(proto: &mut NodeProto, kept: bool) -> Result<Node, OnnxError> {
         attrs,
         scope: scope(proto),
     })
+}
+
+/// One attribute of a node. The branches of an `If` are decoded from a copy if the message is to be `kept`.
+fn value(proto: &mut AttributeProto, node: &NodeLabel, kept: bool) -> Result<Attribute, OnnxError> {
+    if !proto.g.is_set() || node.op != "If" {
+        return attribute::take(proto, node);
+    }
+    let mut graph = if kept { proto.g.clone() } else { std::mem::take(&mut proto.g) };
+    Ok(Attribute::Graph(Branch(Arc::new(branch(graph.get_or_insert_default())?))))
 }
 
 /// What PyTorch's dynamo exporter writes as `['', 'layer1', 'layer1.0', 'add_5']`: the last but one is the module.

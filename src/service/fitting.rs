@@ -14,6 +14,7 @@ use crate::db::{Connection, image_sets, models as model_rows};
 use crate::ids::Tenant;
 use crate::images::ModelInput;
 use crate::json::escape;
+use crate::nearest::nearest;
 use crate::problem::{Code, Fault, MOST_ERRORS, Problem};
 
 /// What a job is about, as stored.
@@ -103,7 +104,7 @@ fn check_excluded(analysis: &Analysis, config: &JobConfig) -> Result<(), Service
     let fault = |(order, (index, name)): (usize, &(usize, &String))| Fault {
         pointer: Some(format!("/exclude_blocks/{index}")),
         detail: format!("the model has no block {name:?}"),
-        hint: Some(match (order < config::GUESSES).then(|| config::nearest(name, known.iter().copied())).flatten() {
+        hint: Some(match (order < config::GUESSES).then(|| nearest(name, known.iter().copied())).flatten() {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => "GET /v1/models/{id}/blocks lists the names".to_owned(),
         }),

@@ -13,6 +13,7 @@ use super::spool::{Spool, Spooled};
 use super::{Context, ServiceError, refuse};
 use crate::db::Connection;
 use crate::db::image_sets::{self, ImageRow, ImageSetRow, RefusalRow};
+use crate::hash::sha256_hex;
 use crate::ids::{ImageSetId, Tenant};
 use crate::jobs::store;
 use crate::problem::Code;
@@ -30,7 +31,7 @@ impl Upload {
     /// What tells this upload from another one.
     pub fn fingerprint(&self) -> String {
         let labels = self.labels.as_deref().unwrap_or_default();
-        store::sha256_hex([self.archive.sha256.as_bytes(), labels].concat().as_slice())
+        sha256_hex([self.archive.sha256.as_bytes(), labels].concat().as_slice())
     }
 }
 

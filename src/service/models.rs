@@ -7,6 +7,7 @@ use crate::compress::analyse::{Analysis, analyse};
 use crate::db::keys::AnswerRow;
 use crate::db::models::{self, ModelRow};
 use crate::db::{CommitPoint, Connection, commit};
+use crate::hash::sha256_hex;
 use crate::ids::{ModelId, Tenant};
 use crate::jobs::store;
 use crate::json;
@@ -52,7 +53,7 @@ pub fn name(given: Option<&str>) -> Result<Option<&str>, ServiceError> {
 
 /// What tells this upload from another one under the same Idempotency-Key: its bytes and its name.
 pub fn fingerprint(upload: &Spooled, name: Option<&str>) -> String {
-    store::sha256_hex(format!("{} {}", upload.sha256, name.unwrap_or_default()).as_bytes())
+    sha256_hex(format!("{} {}", upload.sha256, name.unwrap_or_default()).as_bytes())
 }
 
 /// Registers an upload as a model. Bytes that only another tenant has take the same steps as bytes that no tenant has.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::{ServiceError, refuse};
-use crate::jobs::store::hex;
+use crate::hash::hex;
 use crate::problem::{Code, Problem};
 
 /// A file that is being written.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::watch::{Reason, Watch};
 use crate::db::Db;
 use crate::ids::JobId;
-use crate::jobs::claim::Claim;
+use crate::jobs::claimed::Claim;
 use crate::jobs::lease::{self, Standing};
 use crate::jobs::{HEARTBEAT, JobsError, LEASE, POLL};
 

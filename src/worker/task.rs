@@ -15,7 +15,7 @@ use crate::compress::pipeline::Bench;
 use crate::db::{Db, DbError};
 use crate::exec::memory::Trouble;
 use crate::ids::JobId;
-use crate::jobs::claim::Claim;
+use crate::jobs::claimed::Claim;
 use crate::jobs::complete::{Completion, Done, complete};
 use crate::jobs::{JobsError, LEASE, POLL, cancel, fail, lease};
 use crate::problem::{Code, Problem};

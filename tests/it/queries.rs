@@ -38,7 +38,7 @@ async fn lists_go_on_where_a_page_ended() {
         assert_eq!(seen, expected);
         assert_eq!(image_sets::list(&mut conn, &LOCAL, page(None, 2, order)).await.expect("listed").len(), 2);
     }
-    let known = models::by_sha256(&mut conn, &LOCAL, &practised::jobs::store::sha256_hex(b"two")).await.expect("read");
+    let known = models::by_sha256(&mut conn, &LOCAL, &practised::hash::sha256_hex(b"two")).await.expect("read");
     assert_eq!(known.expect("there").id, ids[1]);
     drop(conn);
     base.stop().await;

@@ -12,7 +12,7 @@ use super::given::Given;
 use super::latency::LatencyConfig;
 
 pub use finetune::{FinetuneConfig, Finetuning, LARGE, Part, Recipe};
-pub use parse::{FIELDS, FieldProblem, GUESSES, nearest, parse};
+pub use parse::{FIELDS, FieldProblem, GUESSES, parse};
 
 /// A job's wishes, without the model and the images. `Default` is what a customer gets who asks for nothing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{JobConfig, bounds};
 use crate::json::{self, Mistake, Wrong, escape};
+use crate::nearest::nearest;
 
 /// One thing that is wrong with a job's body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,19 +89,6 @@ fn unknown_field(pointer: String, key: &str, known: &[&str], guess: bool) -> Fie
     };
     let detail = Wrong::UnknownField { name: key.to_owned(), known: &[] }.to_string();
     FieldProblem { pointer, detail, hint: Some(hint) }
-}
-
-/// Longest name, in bytes, that is compared with others: the comparison takes the product of both lengths.
-const LONGEST_COMPARED: usize = 128;
-
-/// The known name that is most like `name`, if any is like it at all.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if name.len() > LONGEST_COMPARED {
-        return None;
-    }
-    let comparable = known.into_iter().filter(|known| known.len() <= LONGEST_COMPARED);
-    let scored = comparable.map(|known| (strsim::jaro_winkler(name, known), known));
-    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }
 
 /// `{"latency_ms": 8, "blocks": 2}` is a contradiction that deserves better words than a parser's.

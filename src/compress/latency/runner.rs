@@ -10,7 +10,8 @@ use super::Engine;
 use super::protocol::{Input, ModelFile, Place};
 use crate::compress::onnxruntime::{self, Elements, Feed, Session};
 use crate::exec::{self, Device, Executor, Params, RunOptions};
-use crate::graph::fold::{InputShapes, fold};
+use crate::graph::fold::fold;
+use crate::graph::InputShapes;
 use crate::graph::{Dim, Graph, inline_branches};
 use crate::onnx;
 

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 
-use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use crate::compress::CompressError;
@@ -348,9 +347,4 @@ fn finite(answers: Answers) -> Result<Answers, CompressError> {
         }
     }
     Ok(answers)
-}
-
-/// SHA-256 in hexadecimal.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -12,8 +12,9 @@ use crate::compress::report::{
     BlockRow, CostReport, ImageCounts, LatencyReport, Outcome, QualityReport, Report, Reproduce, Size, SizeReport,
 };
 use crate::compress::{CompressError, export as file, onnxruntime};
+use crate::hash::sha256_hex;
 
-use super::bench::{TEACHER, reduction, sha256};
+use super::bench::{TEACHER, reduction};
 use super::select::STUDENT;
 use super::warnings::warnings;
 use super::{Bench, BlockScore, FinetuneSummary, Measured, Selection, select};
@@ -232,9 +233,9 @@ fn reproduce(bench: &Bench, student: &[u8], onnxruntime: Option<String>) -> Repr
         version: env!("CARGO_PKG_VERSION").into(),
         seed: bench.config.seed,
         config: bench.config.clone(),
-        model_sha256: sha256(&bench.model),
+        model_sha256: sha256_hex(&bench.model),
         images_sha256: bench.images_sha256.clone(),
-        student_sha256: sha256(student),
+        student_sha256: sha256_hex(student),
         libtorch: "2.11.0".into(),
         onnxruntime: onnxruntime.unwrap_or_else(|| "unknown".into()),
         device: bench.device.to_string(),

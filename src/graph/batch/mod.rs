@@ -5,9 +5,11 @@ mod target;
 
 use std::sync::Arc;
 
-use super::fold::InputShapes;
+use super::infer::InputShapes;
 use super::infer::{Effort, Inferred, Walk};
-use super::model::{Dim, Graph, Node, TensorData, ValueType};
+use super::dim::Dim;
+use super::model::{Graph, Node, ValueType};
+use super::tensor::TensorData;
 use super::order;
 
 /// The network with a free first dimension in place of a fixed batch: inputs, outputs and intermediate types say so,

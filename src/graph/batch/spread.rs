@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::Change;
-use crate::graph::attrs::Attribute;
+use crate::graph::model::Attribute;
 use crate::graph::infer::Inferred;
-use crate::graph::model::{Dim, Node, TensorData, Written};
+use crate::graph::dim::Dim;
+use crate::graph::model::{Node, Written};
+use crate::graph::tensor::TensorData;
 
 /// Operators that broadcast a first dimension of 1 by themselves.
 const BROADCAST: [&str; 9] = ["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Expand"];

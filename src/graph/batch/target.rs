@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::Change;
-use crate::graph::attrs::Attribute;
+use crate::graph::model::Attribute;
 use crate::graph::infer::Inferred;
-use crate::graph::model::{Dim, Node, TensorData, Written};
+use crate::graph::dim::Dim;
+use crate::graph::model::{Node, Written};
+use crate::graph::tensor::TensorData;
 use crate::graph::shape::symbol;
 
 /// A Reshape whose target holds the fixed batch, by itself, joined with other sizes (the windows of Swin, the heads of attention)

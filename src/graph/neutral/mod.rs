@@ -12,7 +12,9 @@ mod rules;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
-use super::model::{DataType, Dim, Graph, Node};
+use super::dim::Dim;
+use super::model::{Graph, Node};
+use super::tensor::DataType;
 
 /// A folded graph with its nodes in topological order, about whose values proofs are asked for.
 pub struct Proofs<'g> {

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Walk, rules};
-use crate::graph::fold::InputShapes;
+use crate::graph::infer::InputShapes;
 use crate::graph::infer::{Effort, infer};
-use crate::graph::model::{DataType, Dim, Graph, Node, TensorData};
+use crate::graph::dim::Dim;
+use crate::graph::model::{Graph, Node};
+use crate::graph::tensor::{DataType, TensorData};
 use crate::graph::order;
 use crate::graph::shape::symbol;
 

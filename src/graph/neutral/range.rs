@@ -1,7 +1,7 @@
 //! Between which numbers a value lies, and which values are one number throughout.
 
 use super::Proofs;
-use crate::graph::attrs::Attribute;
+use crate::graph::model::Attribute;
 use crate::graph::model::Node;
 use crate::graph::value::numbers::Numbers;
 

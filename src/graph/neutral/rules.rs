@@ -2,8 +2,10 @@
 
 use super::range::{self, uniform};
 use super::{Proofs, Walk};
-use crate::graph::attrs::Attribute;
-use crate::graph::model::{DataType, Dim, Node, TensorData};
+use crate::graph::model::Attribute;
+use crate::graph::dim::Dim;
+use crate::graph::model::Node;
+use crate::graph::tensor::{DataType, TensorData};
 use crate::graph::value::numbers::Numbers;
 
 /// A statistic that a file holds to 7 digits cannot be the identity more exactly.

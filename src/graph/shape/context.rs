@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use super::MOST_DIMS;
 use super::fact::{Fact, Items, MOST_ITEMS};
 use crate::graph::error::EXPORT_AGAIN;
-use crate::graph::model::{DataType, Dim, Node, Shape};
+use crate::graph::dim::{Dim, Shape};
+use crate::graph::model::Node;
+use crate::graph::tensor::DataType;
 
 /// One node and what is known about its inputs.
 pub(crate) struct Context<'a> {

@@ -2,7 +2,7 @@
 
 use super::context::{Trouble, show};
 use super::symbol;
-use crate::graph::model::{Dim, Shape};
+use crate::graph::dim::{Dim, Shape};
 
 /// NumPy's broadcasting (ONNX: Broadcasting). A free size against a fixed one other than 1 becomes the fixed one.
 pub(crate) fn broadcast<'a>(shapes: impl IntoIterator<Item = &'a Shape>) -> Result<Shape, Trouble> {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::graph::model::{DataType, Dim, Shape, TensorData, ValueType};
+use crate::graph::dim::{Dim, Shape};
+use crate::graph::model::ValueType;
+use crate::graph::tensor::{DataType, TensorData};
 
 /// What inference knows about one value.
 #[derive(Debug, Clone, Default, PartialEq)]

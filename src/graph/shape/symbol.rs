@@ -1,7 +1,7 @@
 //! Arithmetic on free sizes, as text in one canonical form: two paths that halve `H` both give `ceil(H/2)`, so that
 //! equal shapes compare equal without a size being known.
 
-use crate::graph::model::Dim;
+use crate::graph::dim::Dim;
 
 /// Deeper expressions are of no use and would grow with the depth of the network.
 const LONGEST: usize = 64;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::numbers::Numbers;
-use crate::graph::model::{DataType, Dim, TensorData};
+use crate::graph::dim::Dim;
+use crate::graph::tensor::{DataType, TensorData};
 use crate::graph::shape::context::{Context, Trouble};
 use crate::graph::shape::fact::{Fact, Item, Items, Known};
 use crate::graph::shape::ops::shape_bounds;

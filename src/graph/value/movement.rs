@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::graph::model::TensorData;
+use crate::graph::tensor::TensorData;
 use crate::graph::shape::context::{Context, Trouble};
 use crate::graph::shape::fact::{Fact, Item, Items, Known};
 use crate::graph::shape::ops::{cuts, pads, permutation, split_sizes};

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use crate::graph::model::{DataType, TensorData};
+use crate::graph::tensor::{DataType, TensorData};
 use crate::graph::shape::fact;
 
 /// All integer types in i64 (booleans as 0 and 1), all floating-point types in f64: adding, multiplying, dividing two f32
@@ -69,4 +69,12 @@ impl Numbers {
 
 fn elements<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
     bytes.as_chunks::<N>().0.iter().copied()
+}
+
+impl TensorData {
+    /// The same elements in another floating-point type; `None` if one of them is none there.
+    pub fn narrowed(&self, dtype: DataType) -> Option<Self> {
+        let narrow = Numbers::of(self)?.tensor(dtype, &self.dims)?;
+        (Numbers::of(&narrow) == Numbers::of(self)).then_some(narrow)
+    }
 }

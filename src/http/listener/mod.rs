@@ -15,6 +15,7 @@
 
 mod body;
 mod connection;
+mod crowded;
 mod files;
 mod patience;
 mod seats;
@@ -25,10 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::header::CONNECTION;
-use axum::middleware::Next;
-use axum::response::Response;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,10 +35,10 @@ pub use patience::LEAST_RATE;
 pub use seats::PerPeer;
 
 pub(super) use body::LateBody;
+pub(super) use crowded::refuse_crowded;
 
 use self::seats::{Crowded, Seats};
-use super::HttpError;
-use crate::problem::{Code, Problem};
+use crate::problem::Code;
 use crate::shutdown;
 
 /// Pause after an accept that failed for want of something that other connections hold, such as file descriptors.
@@ -141,15 +138,4 @@ async fn recover(error: &io::Error, seats: &Seats) {
     tracing::error!("cannot accept a connection: {error}");
     seats.make_room();
     tokio::time::sleep(RECOVERY).await;
-}
-
-/// In front of all routes: a connection that is over a limit gets a 503, except for `/healthz`.
-pub(super) async fn refuse_crowded(request: Request, next: Next) -> Result<Response, HttpError> {
-    match request.extensions().get::<Crowded>() {
-        Some(crowded) if request.uri().path() != "/healthz" => {
-            let problem = Problem::new(Code::TooManyConnections, crowded.detail());
-            Err(HttpError::from(problem).with_header(CONNECTION, "close"))
-        }
-        _ => Ok(next.run(request).await),
-    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{PrivatePostgresError, at};
 use super::owner::Owner;
-use crate::jobs::store::sha256_hex;
+use crate::hash::sha256_hex;
 
 /// A socket's path, with its closing zero, has to fit into `sockaddr_un`.
 const LONGEST: usize = 107;

@@ -9,7 +9,7 @@ use crate::compress::pipeline::{self, Bench, Costs, Exported, Finetuned, Selecti
 use crate::compress::report::Outcome;
 use crate::db::tasks::TaskRow;
 use crate::db::{Db, JobOutcome, TaskKind, tasks};
-use crate::jobs::claim::Claim;
+use crate::jobs::claimed::Claim;
 use crate::jobs::complete::{Done, File, Finished};
 use crate::jobs::{self, JobsError, store};
 

@@ -20,7 +20,7 @@ use crate::exec::Device;
 use crate::exec::memory::{self, Trouble};
 use crate::ids::JobId;
 use crate::images::{ImageSet, Limits};
-use crate::jobs::claim::Claim;
+use crate::jobs::claimed::Claim;
 use crate::jobs::complete::Done;
 use crate::jobs::{JobsError, store};
 

@@ -3,7 +3,8 @@
 use futures::future::join_all;
 use practised::db::tenants::{self, Caps};
 use practised::ids::{Tenant, WorkerId};
-use practised::jobs::claim::{Claim, claim};
+use practised::jobs::claim::claim;
+use practised::jobs::claimed::Claim;
 use practised::jobs::complete::complete;
 use practised::jobs::lease;
 use serde_json::{Value, json};

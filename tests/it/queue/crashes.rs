@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use practised::db::{Db, TaskKind};
 use practised::ids::WorkerId;
-use practised::jobs::claim::{Claim, claim};
+use practised::jobs::claim::claim;
+use practised::jobs::claimed::Claim;
 use practised::jobs::complete::complete;
 use practised::jobs::fail::{Verdict, fail};
 use practised::jobs::{MAX_ATTEMPTS, MAX_CRASHES, lease, rescue};

@@ -3,7 +3,8 @@
 use practised::db::jobs::NewJob;
 use practised::db::{Db, workers};
 use practised::ids::{JobId, WorkerId};
-use practised::jobs::claim::{Claim, claim};
+use practised::jobs::claim::claim;
+use practised::jobs::claimed::Claim;
 use practised::jobs::fail::{Verdict, fail};
 use practised::jobs::{MAX_CRASHES, UNHEALTHY_AFTER, lease};
 use serde_json::json;

@@ -14,7 +14,8 @@ mod turns;
 
 use practised::db::{Db, JobOutcome, TaskKind, events, jobs};
 use practised::ids::{JobId, WorkerId};
-use practised::jobs::claim::{Claim, claim};
+use practised::jobs::claim::claim;
+use practised::jobs::claimed::Claim;
 use practised::jobs::complete::{Done, File, Finished};
 use practised::jobs::{AGEING, rescue};
 use practised::problem::{Code, Problem};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use practised::jobs::store::sha256_hex;
+use practised::hash::sha256_hex;
 use serde_json::{Value, json};
 
 use crate::support::networks::TinyResNet;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use practised::db::artifacts::{self, ArtifactRow};
-use practised::jobs::store::{put_bytes, sha256_hex};
+use practised::hash::sha256_hex;
+use practised::jobs::store::put_bytes;
 use serde_json::{Value, json};
 
 use crate::support::networks::TinyResNet;

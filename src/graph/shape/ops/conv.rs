@@ -4,7 +4,8 @@ use super::super::context::{Context, Outputs, Trouble, show};
 use super::super::dims::{Window, may_equal};
 use super::super::fact::Fact;
 use super::super::symbol;
-use crate::graph::model::{DataType, Dim, Shape};
+use crate::graph::dim::{Dim, Shape};
+use crate::graph::tensor::DataType;
 
 /// X (N, C, …), W (M, C / group, …), optional B (M) → (N, M, …).
 pub(super) fn conv(c: &Context) -> Outputs {

@@ -3,7 +3,8 @@
 use super::super::context::{Context, Outputs, Trouble, show};
 use super::super::dims;
 use super::super::fact::Fact;
-use crate::graph::model::{DataType, Shape};
+use crate::graph::dim::Shape;
+use crate::graph::tensor::DataType;
 
 /// One input, the same shape out.
 pub(super) fn unary(c: &Context) -> Outputs {

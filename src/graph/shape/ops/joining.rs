@@ -3,7 +3,7 @@
 use super::super::context::{Context, Outputs, Trouble, show};
 use super::super::fact::{Fact, Item};
 use super::super::{dims, symbol};
-use crate::graph::model::{Dim, Shape};
+use crate::graph::dim::{Dim, Shape};
 
 /// The inputs one behind the other along `axis`.
 pub(super) fn concat(c: &Context) -> Outputs {

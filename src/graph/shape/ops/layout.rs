@@ -4,7 +4,7 @@ use super::super::MOST_DIMS;
 use super::super::context::{Context, Outputs, Trouble, show, too_many_dims};
 use super::super::fact::Item;
 use super::super::{dims, symbol};
-use crate::graph::model::{Dim, Shape};
+use crate::graph::dim::{Dim, Shape};
 
 /// (…) → (product before `axis`, product from `axis` on).
 pub(super) fn flatten(c: &Context) -> Outputs {

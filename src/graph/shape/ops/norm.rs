@@ -3,7 +3,8 @@
 use super::super::context::{Context, Outputs, show};
 use super::super::dims::may_equal;
 use super::super::fact::Fact;
-use crate::graph::model::{DataType, Dim, Shape};
+use crate::graph::dim::{Dim, Shape};
+use crate::graph::tensor::DataType;
 
 /// X (N, C, …) and scale, bias, mean, variance (C) → Y and, in training mode, the running statistics.
 pub(super) fn batch_normalization(c: &Context) -> Outputs {

@@ -2,7 +2,8 @@
 
 use super::super::context::{Context, Outputs};
 use super::super::fact::Fact;
-use crate::graph::model::{DataType, Dim, Shape};
+use crate::graph::dim::{Dim, Shape};
+use crate::graph::tensor::DataType;
 
 /// `axes` are an attribute before opset 18 (ReduceSum: 13) and an input since; none means all.
 pub(super) fn reduce(c: &Context) -> Outputs {

@@ -3,7 +3,7 @@
 use super::super::context::{Context, Outputs, Trouble, show};
 use super::super::fact::Item;
 use super::super::symbol;
-use crate::graph::model::{Dim, Shape};
+use crate::graph::dim::{Dim, Shape};
 
 /// X, roi, scales, sizes since opset 11; X, scales in opset 10.
 pub(super) fn resize(c: &Context) -> Outputs {

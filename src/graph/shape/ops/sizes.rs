@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::super::context::{Context, Outputs};
 use super::super::fact::{Fact, Item};
-use crate::graph::attrs::Attribute;
-use crate::graph::model::{DataType, Dim, TensorData};
+use crate::graph::model::Attribute;
+use crate::graph::dim::Dim;
+use crate::graph::tensor::{DataType, TensorData};
 
 /// The value in whichever attribute holds it; strings stay unknown.
 pub(super) fn constant(c: &Context) -> Outputs {

@@ -1,0 +1,14 @@
+//! The known name that a wrong one is nearest to, for `did you mean`.
+
+/// Longest name, in bytes, that is compared with others: the comparison takes the product of both lengths.
+const LONGEST_COMPARED: usize = 128;
+
+/// The known name that is most like `name`, if any is like it at all.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST_COMPARED {
+        return None;
+    }
+    let comparable = known.into_iter().filter(|known| known.len() <= LONGEST_COMPARED);
+    let scored = comparable.map(|known| (strsim::jaro_winkler(name, known), known));
+    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+}
