@@ -16,6 +16,10 @@ pub mod graph;
 pub mod exec;
 pub mod onnx;
 
+pub mod conformance;
+pub mod latency;
+pub mod onnxruntime;
+
 pub mod compress;
 
 pub mod db;

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 
 use crate::compress::config::{self, JobConfig};
-use crate::compress::latency::Probe;
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::pipeline::{self, Bench, Costs, Exported};
 use crate::compress::report::{Figure, Quality, Report};
 use crate::exec::{self, Device};
+use crate::latency::Probe;
 
 use super::failure::{Failure, finish};
 use super::files;

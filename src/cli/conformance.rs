@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::compress::conformance::{Verdict, Wish, outcome};
+use crate::conformance::{Verdict, Wish, outcome};
 use crate::exec::{self, Device};
 
 use super::{failure, files};

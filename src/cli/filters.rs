@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use serde_json::{Map, Value};
 
 use crate::compress::config;
-use crate::compress::latency::Probe;
 use crate::compress::pipeline::{self, Bench};
 use crate::exec::{self, Device};
+use crate::latency::Probe;
 
 use super::failure::{Failure, finish};
 use super::files;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use crate::compress::latency::{
+use crate::exec::Device;
+use crate::latency::{
     Basis, Engine, HostLock, LatencyConfig, LatencyError, Model, Plan, Probe, Samples, Source, measure, model_inputs,
     run_child as serve_one_request,
 };
-use crate::exec::Device;
 
 /// Arguments of `practised latency`.
 #[derive(Debug, clap::Args)]

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::compress::latency::Probe;
 use crate::exec::Device;
 use crate::ids::WorkerId;
+use crate::latency::Probe;
 use crate::worker::WorkerConfig;
 use crate::worker::door::{CANNOT_COMPUTE, DoorError};
 use crate::{shutdown, telemetry, worker};

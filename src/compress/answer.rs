@@ -8,7 +8,7 @@ use crate::onnx;
 use super::CompressError;
 use super::companions::Companion;
 use super::network::ImageInput;
-use super::onnxruntime::{Elements, Feed, Session};
+use crate::onnxruntime::{Elements, Feed, Session};
 
 /// Images per run where the file leaves the batch free.
 const BATCH: i64 = 50;

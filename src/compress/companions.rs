@@ -13,8 +13,8 @@ use super::CompressError;
 use super::analyse::dim_text;
 use super::given::{CompanionInfo, Given, Value, faults};
 use super::image_input::{ImageInput, Layout};
-use super::latency::Input;
-use super::onnxruntime::Elements;
+use crate::latency::Input;
+use crate::onnxruntime::Elements;
 
 /// An input next to the image input.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,8 +8,8 @@ use crate::graph::{DataType, GraphError};
 use crate::images::ImageError;
 use crate::onnx::OnnxError;
 
-use super::latency::LatencyError;
-use super::onnxruntime::OnnxRuntimeError;
+use crate::latency::LatencyError;
+use crate::onnxruntime::OnnxRuntimeError;
 
 /// Who has to act on a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use crate::graph::fold::fold;
 use crate::graph::InputShapes;
+use crate::graph::fold::fold;
 use crate::graph::{DataType, Dim, Graph, Node, ValueInfo};
 use crate::images::{ModelInput, Preprocess};
 

@@ -1,9 +1,9 @@
 //! A teacher as the method sees it: the uploaded file, the folded graph, its blocks and its tap.
 
 use crate::exec;
+use crate::graph::InputShapes;
 use crate::graph::batch::free_batch;
 use crate::graph::fold::fold;
-use crate::graph::InputShapes;
 use crate::graph::{DataType, Dim, Graph, ValueInfo, inline_branches, to_inference};
 use crate::onnx;
 

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::analyse::BlockInfo;
 use super::classes::Evidence;
 use super::config::{JobConfig, Recipe, RecoverabilityMethod};
-use super::latency::{Basis, Engine, Reduction, Timing};
 use super::observer::Phase;
 use super::precision::Precision;
 use super::tiny_set::Rung;
+use crate::latency::{Basis, Engine, Reduction, Timing};
 
 /// The report of a finished job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 
 use tch::{Kind, TchError, Tensor};
 
-use super::torch_message::torch_message;
 use super::options::RunOptions;
+use super::torch_message::torch_message;
 use crate::graph::{Graph, Node, TensorData};
 
 /// A planned operator: tensors in, tensors out.

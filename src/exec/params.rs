@@ -5,8 +5,8 @@ use tch::Tensor;
 
 use super::device::Device;
 use super::error::ExecError;
-use super::torch_message::torch_message;
 use super::tensor::{computed_in, from_tensor, to_tensor};
+use super::torch_message::torch_message;
 use crate::graph::{DataType, Graph, TensorData};
 
 /// Float initializers as tensors on one device, by name, and every other constant on the CPU.

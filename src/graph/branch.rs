@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::model::{Attribute, Branch};
 use super::infer::InputShapes;
 use super::infer::{Effort, infer};
+use super::model::{Attribute, Branch};
 use super::model::{Graph, Node};
 use super::order;
 use super::value::numbers::Numbers;

@@ -6,9 +6,9 @@ use super::error::{EXPORT_AGAIN, GraphError, MOST_PROBLEMS, Problem};
 use super::infer::InputShapes;
 use super::infer::{self, Effort};
 use super::model::{Graph, Node};
-use super::tensor::TensorData;
 use super::order;
 use super::shape::MOST_DIMS;
+use super::tensor::TensorData;
 
 /// Every value that is read is written once by a graph input, an initializer or a node; outputs are written; nothing
 /// is cyclic; tensors hold what their sizes say; shapes agree. Lists all problems at once.

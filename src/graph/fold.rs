@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::check;
+use super::dim::Dim;
 use super::error::GraphError;
 use super::infer::{self, Effort, Inferred, InputShapes};
-use super::dim::Dim;
 use super::model::{Graph, Node, ValueInfo, ValueType, Written};
-use super::tensor::TensorData;
 use super::order;
 use super::shape::fact::Known;
+use super::tensor::TensorData;
 
 /// Infers shapes and computes what depends on constants and shapes alone.
 ///

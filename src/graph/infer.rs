@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::error::{EXPORT_AGAIN, MOST_PROBLEMS, Problem};
 use super::dim::{Dim, Shape};
+use super::error::{EXPORT_AGAIN, MOST_PROBLEMS, Problem};
 use super::model::{Graph, Node, ValueType};
-use super::tensor::{DataType, TensorData};
 use super::shape::context::{Context, Trouble, show, too_many_dims};
 use super::shape::dims::may_equal;
 use super::shape::fact::{Fact, Item, Known, MOST_ITEMS};
 use super::shape::{MOST_DIMS, ops};
+use super::tensor::{DataType, TensorData};
 use super::value;
 
 /// Shapes for graph inputs by name, in place of the declared ones: sizes that a file leaves free.

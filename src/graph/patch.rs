@@ -7,14 +7,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::model::Attribute;
 use super::check;
 use super::error::{GraphError, Problem};
 use super::infer::InputShapes;
 use super::infer::{self, Effort, Inferred};
+use super::model::Attribute;
 use super::model::{Graph, Node};
-use super::tensor::TensorData;
 use super::order;
+use super::tensor::TensorData;
 
 /// Edits in the order in which they are applied.
 #[derive(Debug, Clone, Default)]

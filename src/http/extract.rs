@@ -12,8 +12,8 @@ use futures::StreamExt;
 use serde_json::{Map, Value};
 
 use super::{App, HttpError};
-use crate::ids::{ImageSetId, JobId, KeyId, ModelId};
 use crate::hash::sha256_hex;
+use crate::ids::{ImageSetId, JobId, KeyId, ModelId};
 use crate::json;
 use crate::problem::{Code, Problem};
 use crate::service::spool::too_large;

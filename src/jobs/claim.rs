@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{AGEING, CRASH_WAIT, JobsError, LEASE, MAX_ATTEMPTS, MAX_CRASHES, PRECEDENCE, cancel, caps, lock};
 use super::claimed::Claim;
+use super::{AGEING, CRASH_WAIT, JobsError, LEASE, MAX_ATTEMPTS, MAX_CRASHES, PRECEDENCE, cancel, caps, lock};
 use crate::db::claims::{self, Rules};
 use crate::db::{CommitPoint, Db, commit, events, jobs, tasks};
 use crate::ids::WorkerId;

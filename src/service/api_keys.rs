@@ -10,8 +10,8 @@ use super::{ServiceError, refuse};
 use crate::db::api_keys::{self, KeyRow};
 use crate::db::keys::AnswerRow;
 use crate::db::{CommitPoint, Db, Page, Scope, commit};
-use crate::ids::{KeyId, Tenant};
 use crate::hash::{hex, sha256_hex};
+use crate::ids::{KeyId, Tenant};
 use crate::problem::Code;
 
 /// What every key begins with, so that one that leaked is found by what looks for secrets.

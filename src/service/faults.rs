@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use crate::compress::latency::LatencyError;
-use crate::compress::onnxruntime::OnnxRuntimeError;
 use crate::compress::{CompressError, Fault};
 use crate::exec::ExecError;
 use crate::exec::memory::Trouble;
 use crate::images::ImageError;
+use crate::latency::LatencyError;
+use crate::onnxruntime::OnnxRuntimeError;
 use crate::problem::{self, Code, Problem};
 
 /// What a customer is told about an error of the core. What libraries and the operating system said of a failure of ours goes to the

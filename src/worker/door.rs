@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use crate::compress::onnxruntime::{self, OnnxRuntimeError};
 use crate::exec::{self, Device, ExecError};
+use crate::onnxruntime;
+use crate::onnxruntime::OnnxRuntimeError;
 
 /// How long it may take: a GPU that hangs is as good as none. Loading CUDA takes seconds, on a busy host many of them.
 const PATIENCE: Duration = Duration::from_secs(180);

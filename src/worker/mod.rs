@@ -18,13 +18,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::compress::latency::Probe;
 use crate::db::{Db, DbError, workers};
 use crate::exec::Device;
 use crate::ids::WorkerId;
 use crate::jobs::claim::claim;
 use crate::jobs::listen::{WakeUps, listen};
 use crate::jobs::{HEARTBEAT, POLL, rescue};
+use crate::latency::Probe;
 
 use self::health::Health;
 use self::task::After;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use practised::compress::onnxruntime::{Elements, Feed, Session};
 use practised::exec::{Device, Executor, Params, RunOptions, unsupported};
 use practised::graph::{InputShapes, fold};
 use practised::onnx;
+use practised::onnxruntime::{Elements, Feed, Session};
 use tch::Tensor;
 
 use crate::support::networks::{BatchNorm, Constants, Head, Shapes, Shortcut, Style, TinyResNet};

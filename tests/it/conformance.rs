@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use practised::compress::conformance::{Outcome, Verdict, Wish, outcome};
+use practised::conformance::{Outcome, Verdict, Wish, outcome};
 use practised::exec::Device;
 
 /// As `scripts/conformance` has it: ONNX's own tolerances.

@@ -2,9 +2,9 @@
 
 use practised::compress::export::to_onnx;
 use practised::compress::network::Network;
-use practised::compress::onnxruntime::{Elements, Feed, Session};
 use practised::graph::{Attribute, DataType, Dim, Graph, Node, TensorData, ValueInfo, ValueType};
 use practised::onnx;
+use practised::onnxruntime::{Elements, Feed, Session};
 use serde_json::json;
 
 use crate::support::desk::{COMPRESS, Desk};

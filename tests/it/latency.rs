@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use practised::compress::latency::{
+use practised::latency::{
     Basis, Engine, Input, LatencyConfig, LatencyError, Model, Plan, Probe, Samples, Source, measure,
 };
 

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use practised::compress::onnxruntime::{Elements, Feed, Session};
+use practised::onnxruntime::{Elements, Feed, Session};
 
 use crate::support::networks::TinyResNet;
 

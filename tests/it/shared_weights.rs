@@ -7,11 +7,11 @@ use std::sync::Arc;
 use practised::compress::block::Block;
 use practised::compress::export;
 use practised::compress::network::Network;
-use practised::compress::onnxruntime::{Elements, Feed, Session};
 use practised::compress::student::Student;
 use practised::exec::Device;
 use practised::graph::{Graph, Node, TensorData};
 use practised::onnx;
+use practised::onnxruntime::{Elements, Feed, Session};
 use serde_json::{Value, json};
 use tch::Tensor;
 

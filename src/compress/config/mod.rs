@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::images::Preprocess;
 
 use super::given::Given;
-use super::latency::LatencyConfig;
+use crate::latency::LatencyConfig;
 
 pub use finetune::{FinetuneConfig, Finetuning, LARGE, Part, Recipe};
 pub use parse::{FIELDS, FieldProblem, GUESSES, parse};

@@ -6,9 +6,10 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
-use crate::compress::latency::{self, Basis};
 use crate::compress::observer::{Observer, Phase};
 use crate::compress::report::Figure;
+use crate::latency;
+use crate::latency::Basis;
 
 use super::Bench;
 use super::bench::reduction;

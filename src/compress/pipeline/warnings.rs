@@ -3,11 +3,11 @@
 use crate::compress::CompressError;
 use crate::compress::companions::Companion;
 use crate::compress::config::Target;
-use crate::compress::latency::Reduction;
 use crate::compress::quality;
 use crate::compress::relative::constant_loss;
 use crate::compress::report::{Outcome, SizeReport, Warning};
 use crate::compress::tiny_set::Rung;
+use crate::latency::Reduction;
 
 use super::flat;
 use super::pictures::Shortcoming;

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use crate::compress::CompressError;
-use crate::compress::latency::{HostLock, Shared};
 use crate::compress::observer::{Observer, Phase};
+use crate::latency::{HostLock, Shared};
 
 /// Passes everything on to a job's observer and, whenever the work looks up, lets a waiting measurement go first.
 pub(super) struct Yielding<'a> {

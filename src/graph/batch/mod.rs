@@ -5,12 +5,12 @@ mod target;
 
 use std::sync::Arc;
 
+use super::dim::Dim;
 use super::infer::InputShapes;
 use super::infer::{Effort, Inferred, Walk};
-use super::dim::Dim;
 use super::model::{Graph, Node, ValueType};
-use super::tensor::TensorData;
 use super::order;
+use super::tensor::TensorData;
 
 /// The network with a free first dimension in place of a fixed batch: inputs, outputs and intermediate types say so,
 /// Reshape targets that spell the batch out copy it instead, and what is there for one image is spread over all where it is

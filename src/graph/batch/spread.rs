@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Change;
-use crate::graph::model::Attribute;
-use crate::graph::infer::Inferred;
 use crate::graph::dim::Dim;
+use crate::graph::infer::Inferred;
+use crate::graph::model::Attribute;
 use crate::graph::model::{Node, Written};
 use crate::graph::tensor::TensorData;
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::Change;
-use crate::graph::model::Attribute;
-use crate::graph::infer::Inferred;
 use crate::graph::dim::Dim;
+use crate::graph::infer::Inferred;
+use crate::graph::model::Attribute;
 use crate::graph::model::{Node, Written};
-use crate::graph::tensor::TensorData;
 use crate::graph::shape::symbol;
+use crate::graph::tensor::TensorData;
 
 /// A Reshape whose target holds the fixed batch, by itself, joined with other sizes (the windows of Swin, the heads of attention)
 /// or taken apart from them, with what is free in its place.

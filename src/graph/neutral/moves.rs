@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Walk, rules};
+use crate::graph::dim::Dim;
 use crate::graph::infer::InputShapes;
 use crate::graph::infer::{Effort, infer};
-use crate::graph::dim::Dim;
 use crate::graph::model::{Graph, Node};
-use crate::graph::tensor::{DataType, TensorData};
 use crate::graph::order;
 use crate::graph::shape::symbol;
+use crate::graph::tensor::{DataType, TensorData};
 
 /// Batches that a move is tried with. What depends on the batch shows in one of them, or in the inferred shape.
 const BATCHES: [usize; 2] = [2, 3];

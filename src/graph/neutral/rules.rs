@@ -2,8 +2,8 @@
 
 use super::range::{self, uniform};
 use super::{Proofs, Walk};
-use crate::graph::model::Attribute;
 use crate::graph::dim::Dim;
+use crate::graph::model::Attribute;
 use crate::graph::model::Node;
 use crate::graph::tensor::{DataType, TensorData};
 use crate::graph::value::numbers::Numbers;

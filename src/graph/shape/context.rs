@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use super::MOST_DIMS;
 use super::fact::{Fact, Items, MOST_ITEMS};
-use crate::graph::error::EXPORT_AGAIN;
 use crate::graph::dim::{Dim, Shape};
+use crate::graph::error::EXPORT_AGAIN;
 use crate::graph::model::Node;
 use crate::graph::tensor::DataType;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::movement::broadcast_index;
 use super::numbers::Numbers;
 use super::partial;
-use crate::graph::tensor::{DataType, TensorData};
 use crate::graph::shape::context::{Context, Trouble};
 use crate::graph::shape::fact::{Fact, Item, Items, Known};
+use crate::graph::tensor::{DataType, TensorData};
 
 type Values = Result<Vec<Option<Known>>, Trouble>;
 

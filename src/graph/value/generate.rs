@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::numbers::Numbers;
 use crate::graph::dim::Dim;
-use crate::graph::tensor::{DataType, TensorData};
 use crate::graph::shape::context::{Context, Trouble};
 use crate::graph::shape::fact::{Fact, Item, Items, Known};
 use crate::graph::shape::ops::shape_bounds;
 use crate::graph::shape::symbol;
+use crate::graph::tensor::{DataType, TensorData};
 
 type Values = Result<Vec<Option<Known>>, Trouble>;
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::graph::tensor::TensorData;
 use crate::graph::shape::context::{Context, Trouble};
 use crate::graph::shape::fact::{Fact, Item, Items, Known};
 use crate::graph::shape::ops::{cuts, pads, permutation, split_sizes};
+use crate::graph::tensor::TensorData;
 
 type Values = Result<Vec<Option<Known>>, Trouble>;
 

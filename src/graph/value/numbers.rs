@@ -2,8 +2,8 @@
 
 use half::{bf16, f16};
 
-use crate::graph::tensor::{DataType, TensorData};
 use crate::graph::shape::fact;
+use crate::graph::tensor::{DataType, TensorData};
 
 /// All integer types in i64 (booleans as 0 and 1), all floating-point types in f64: adding, multiplying, dividing two f32
 /// there and rounding back gives what f32 arithmetic gives.

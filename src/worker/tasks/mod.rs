@@ -11,7 +11,6 @@ use serde::de::DeserializeOwned;
 
 use crate::compress::CompressError;
 use crate::compress::config::JobConfig;
-use crate::compress::latency::Probe;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::Bench;
 use crate::db::tasks::TaskRow;
@@ -23,6 +22,7 @@ use crate::images::{ImageSet, Limits};
 use crate::jobs::claimed::Claim;
 use crate::jobs::complete::Done;
 use crate::jobs::{JobsError, store};
+use crate::latency::Probe;
 
 /// Why a task brought nothing.
 #[derive(Debug, thiserror::Error)]

@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use practised::compress::onnxruntime::{Elements, Feed, Output, Session};
 use practised::exec::{self, Device, Executor, Params, RunOptions};
 use practised::graph::{Attribute, DataType, Graph, Node, TensorData, ValueInfo, ValueType};
 use practised::onnx;
+use practised::onnxruntime::{Elements, Feed, Output, Session};
 use tch::Tensor;
 
 use crate::support::noise;

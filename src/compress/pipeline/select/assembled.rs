@@ -4,13 +4,14 @@ use crate::compress::CompressError;
 use crate::compress::block::Block;
 use crate::compress::config::Target;
 use crate::compress::distill::Forward;
-use crate::compress::latency::{self, Basis, Reduction, Round};
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::Bench;
 use crate::compress::pipeline::bench::{Occasion, TEACHER, reduction};
 use crate::compress::quality;
 use crate::compress::report::CurvePoint;
 use crate::compress::student::Student;
+use crate::latency;
+use crate::latency::{Basis, Reduction, Round};
 
 /// What the samples of a chosen student are called.
 pub(in crate::compress::pipeline) const STUDENT: &str = "student";

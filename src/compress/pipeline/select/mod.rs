@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
 use crate::compress::config::SelectionMode;
-use crate::compress::latency;
 use crate::compress::observer::Observer;
 use crate::compress::report::{CurvePoint, Outcome};
+use crate::latency;
 
 use super::yielding::Yielding;
 use super::{Bench, BlockScore, Measured};

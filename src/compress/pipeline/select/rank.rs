@@ -149,9 +149,9 @@ mod tests {
 
     use super::*;
     use crate::compress::config::{Finetuning, RecoverabilityMethod};
-    use crate::compress::latency::Basis;
     use crate::compress::pipeline::measure::SingleReduction;
     use crate::compress::report::{Interval, Loss, Recoverability};
+    use crate::latency::Basis;
 
     fn scored(block: &str, loss: f64) -> BlockScore {
         let of = |loss| Loss { fit: 9.0, held_out: Some(loss), interval: None, share: None };

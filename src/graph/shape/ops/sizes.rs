@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::super::context::{Context, Outputs};
 use super::super::fact::{Fact, Item};
-use crate::graph::model::Attribute;
 use crate::graph::dim::Dim;
+use crate::graph::model::Attribute;
 use crate::graph::tensor::{DataType, TensorData};
 
 /// The value in whichever attribute holds it; strings stay unknown.

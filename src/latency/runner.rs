@@ -8,12 +8,13 @@ use tch::Tensor;
 
 use super::Engine;
 use super::protocol::{Input, ModelFile, Place};
-use crate::compress::onnxruntime::{self, Elements, Feed, Session};
 use crate::exec::{self, Device, Executor, Params, RunOptions};
-use crate::graph::fold::fold;
 use crate::graph::InputShapes;
+use crate::graph::fold::fold;
 use crate::graph::{Dim, Graph, inline_branches};
 use crate::onnx;
+use crate::onnxruntime;
+use crate::onnxruntime::{Elements, Feed, Session};
 
 /// Why a network was not run.
 #[derive(Debug, PartialEq, Eq)]

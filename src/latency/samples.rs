@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use super::error::LatencyError;
-use super::statistics::{self, Basis, Figure, Reduction, Timing};
+use super::statistics;
+use super::statistics::{Basis, Figure, Reduction, Timing};
 use crate::exec::Device;
 
 /// The samples of one or more rounds, all taken on one device with one engine, batch and number of threads.

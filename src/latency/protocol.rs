@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use crate::compress::onnxruntime::Elements;
 use crate::exec::Device;
+use crate::onnxruntime::Elements;
 
 /// One round of measuring, as the child is asked for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

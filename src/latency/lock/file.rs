@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 
 use super::stopped;
-use crate::compress::latency::error::LatencyError;
+use crate::latency::error::LatencyError;
 
 const POLL: Duration = Duration::from_millis(25);
 
