@@ -12,6 +12,7 @@ pub mod shutdown;
 pub mod telemetry;
 
 pub mod graph;
+pub mod spec;
 
 pub mod exec;
 pub mod onnx;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::compress::analyse::{Analysis, analyse};
-use crate::compress::given::CompanionInfo;
+use crate::compress::analyse::analyse;
+use crate::spec::analysis::Analysis;
+use crate::spec::inputs::CompanionInfo;
 
 use super::failure::{Failure, finish};
 use super::table::Table;

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use crate::compress::config::{self, JobConfig};
-use crate::compress::observer::{Observer, Phase};
+use crate::compress::observer::Observer;
 use crate::compress::pipeline::{self, Bench, Costs, Exported};
-use crate::compress::report::{Figure, Quality, Report};
 use crate::exec::{self, Device};
 use crate::latency::Probe;
+use crate::spec::config;
+use crate::spec::config::JobConfig;
+use crate::spec::phase::Phase;
+use crate::spec::report::{Figure, Quality, Report};
 
 use super::failure::{Failure, finish};
 use super::files;

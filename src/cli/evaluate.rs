@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::compress::evaluate::{Evaluation, evaluate};
-use crate::compress::given::{Value, Word};
-use crate::compress::report::Figure;
+use crate::spec::inputs::{Value, Word};
+use crate::spec::report::Figure;
 
 use super::failure::{Failure, finish};
 use super::files;

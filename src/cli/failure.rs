@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::compress::config::FieldProblem;
 use crate::compress::{CompressError, Fault};
 use crate::images::ImageError;
+use crate::spec::config::FieldProblem;
 
 /// Why a command did not do what was asked.
 #[derive(Debug)]

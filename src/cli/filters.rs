@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value};
 
-use crate::compress::config;
 use crate::compress::pipeline::{self, Bench};
 use crate::exec::{self, Device};
 use crate::latency::Probe;
+use crate::spec::config;
 
 use super::failure::{Failure, finish};
 use super::files;

@@ -10,9 +10,9 @@ use indicatif::ProgressBar;
 
 use crate::exec::Device;
 use crate::latency::{
-    Basis, Engine, HostLock, LatencyConfig, LatencyError, Model, Plan, Probe, Samples, Source, measure, model_inputs,
-    run_child as serve_one_request,
+    HostLock, LatencyError, Model, Probe, Samples, Source, measure, model_inputs, run_child as serve_one_request,
 };
+use crate::spec::latency::{Basis, Engine, LatencyConfig, Plan};
 
 /// Arguments of `practised latency`.
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::compress::observer::{Observer, Phase};
+use crate::compress::observer::Observer;
+use crate::spec::phase::Phase;
 
 /// Shows a job's progress.
 pub struct Progress {

@@ -6,7 +6,8 @@ use crate::graph::model::Written;
 use crate::graph::{Attribute, Attributes, DataType, Dim, Graph, Node, TensorData};
 
 use super::companions::{Companion, Feed};
-use super::image_input::{ImageInput, Layout};
+use super::image_input::ImageInput;
+use crate::spec::analysis::Layout;
 
 /// The graph with the image input alone, as (N, C, H, W): the other inputs, and images in another order, are written by nodes. None
 /// of them folds into a constant, because a constant would be taken for a weight of the network. `size` is the images' height and

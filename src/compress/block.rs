@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use crate::graph::neutral::Proofs;
 use crate::graph::{Graph, GraphError, Node, Problem};
 
-use super::analyse::BlockInfo;
 use super::dominators::{Dominators, data_inputs};
 use super::{macs, names, shared};
+use crate::spec::analysis::BlockInfo;
 
 /// A residual addition of the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -368,7 +368,7 @@ fn only_behind(graph: &Graph, entry: &str, nodes: BTreeSet<usize>) -> BTreeSet<u
 
 fn shape_text(graph: &Graph, value: &str) -> String {
     let dims = graph.shape(value).unwrap_or_default();
-    let dims: Vec<String> = dims.iter().map(super::analyse::dim_text).collect();
+    let dims: Vec<String> = dims.iter().map(crate::graph::dim::dim_text).collect();
     format!("({})", dims.join(", "))
 }
 

@@ -12,7 +12,7 @@ use tch::{Device, Tensor};
 
 use super::CompressError;
 use super::observer::Observer;
-use super::report::GivenUp;
+use crate::spec::report::GivenUp;
 
 /// Of which program a checkpoint is: another one may have another course.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -15,36 +15,17 @@
 //! Names such as `embedding` or `landmarks`, and an end in `Sigmoid`, `Tanh` or a division by the norm, speak against it: beside
 //! them only the last two count.
 
-use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::graph::{Graph, Node, TensorData};
+
+use crate::spec::report::Evidence;
 
 use super::CompressError;
 use super::edit::position;
 use super::network::Network;
 use super::quality::{are_probabilities, top_classes};
-use super::report::Figure;
-
-/// What speaks for classes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Evidence {
-    /// The network ends in a `Softmax`.
-    Softmax,
-    /// Name of the output or of the layer that makes it.
-    Name,
-    /// The file's metadata.
-    Metadata,
-    /// The rows of the last linear layer add up to nothing, as cross entropy leaves them.
-    Head,
-    /// The answers are distributions.
-    Distribution,
-    /// The network gets the given labels right more often than by chance.
-    Labels,
-    /// The network itself puts out which of them is the largest.
-    Place,
-}
+use crate::spec::report::Figure;
 
 /// What the file alone tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

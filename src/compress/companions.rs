@@ -10,11 +10,12 @@ use tch::{Kind, Tensor};
 use crate::graph::{DataType, Dim, Graph, TensorData, ValueInfo};
 
 use super::CompressError;
-use super::analyse::dim_text;
-use super::given::{CompanionInfo, Given, Value, faults};
-use super::image_input::{ImageInput, Layout};
+use super::image_input::ImageInput;
+use crate::graph::dim::dim_text;
 use crate::latency::Input;
 use crate::onnxruntime::Elements;
+use crate::spec::analysis::Layout;
+use crate::spec::inputs::{CompanionInfo, Given, Value, faults};
 
 /// An input next to the image input.
 #[derive(Debug, Clone, PartialEq)]

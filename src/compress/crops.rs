@@ -11,14 +11,14 @@ use tch::Tensor;
 use crate::exec::memory;
 
 use super::CompressError;
-use super::config::LARGE;
 use super::error::taken;
 use super::fused::Fused;
 use super::pair::Pair;
-use super::precision::Precision;
 use super::random::stream;
 use super::recoverability::Setting;
 use super::student::Student;
+use crate::spec::config::LARGE;
+use crate::spec::config::Precision;
 
 /// Sides of the crops, as a share of the image's.
 const SHARE: f64 = 0.75;

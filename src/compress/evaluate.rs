@@ -8,15 +8,16 @@ use crate::onnx;
 
 use super::CompressError;
 use super::answer;
-use super::classes::{self, Evidence};
+use super::classes;
 use super::companions;
-use super::given::Given;
 use super::judged::Judge;
 use super::network::ImageInput;
 use super::quality::{agreement, top1};
 use super::relative::{constant_loss, share};
-use super::report::{Figure, Top1};
 use super::samples::to_tensor;
+use crate::spec::inputs::Given;
+use crate::spec::report::Evidence;
+use crate::spec::report::{Figure, Top1};
 
 /// A student against its teacher, both in ONNX Runtime.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::graph::InputShapes;
@@ -10,8 +9,10 @@ use crate::graph::fold::fold;
 use crate::graph::{DataType, Dim, Graph, Node, ValueInfo};
 use crate::images::{ModelInput, Preprocess};
 
+use crate::spec::analysis::Layout;
+
 use super::CompressError;
-use super::given::{Given, Value};
+use crate::spec::inputs::{Given, Value};
 
 /// The input that takes the images: float, (N, C, H, W), in the graph that is run, whatever it is in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,17 +35,6 @@ pub struct ImageInput {
     pub batch: Option<usize>,
     /// All sizes as the file has them, in its order.
     pub dims: [Dim; 4],
-}
-
-/// Order of an image input's dimensions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Layout {
-    /// (N, C, H, W), as PyTorch exports.
-    #[default]
-    Nchw,
-    /// (N, H, W, C), as TensorFlow exports.
-    Nhwc,
 }
 
 impl Layout {

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, HashSet};
 use crate::graph::{DataType, Graph, Node, ValueInfo, ValueType};
 
 use super::CompressError;
-use super::analyse::dim_text;
 use super::dominators::data_inputs;
 use super::network::has_rows;
+use crate::graph::dim::dim_text;
 
 /// A graph in topological order, with the values on which a loss can be lowered.
 pub struct Judge<'g> {

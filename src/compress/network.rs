@@ -7,17 +7,18 @@ use crate::graph::fold::fold;
 use crate::graph::{DataType, Dim, Graph, ValueInfo, inline_branches, to_inference};
 use crate::onnx;
 
-use super::analyse::{Analysis, Interface, dim_text};
 use super::bind::bind;
 use super::block::{self, Block};
 use super::companions::{self, Companion};
 use super::dominators::Dominators;
-use super::given::Given;
 use super::judged::{self, Judge};
 use super::tap::{self, Tap};
 use super::{CompressError, macs, nominal, shared};
+use crate::graph::dim::dim_text;
+use crate::spec::analysis::{Analysis, Interface};
+use crate::spec::inputs::Given;
 
-pub use super::image_input::{ImageInput, Layout};
+pub use super::image_input::ImageInput;
 
 /// A loaded teacher.
 pub struct Network {

@@ -11,9 +11,10 @@ use super::cut;
 use super::distill::feature_loss;
 use super::fused::Fused;
 use super::hints;
-use super::precision::{Narrowing, Precision};
+use super::precision::Narrowing;
 use super::recoverability::Setting;
 use super::student::Student;
+use crate::spec::config::Precision;
 
 /// Teacher and student run one after the other. Ahead of the first difference the student *is* the teacher, so it starts
 /// from the values that the teacher has computed there.

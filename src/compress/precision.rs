@@ -3,11 +3,12 @@
 
 use std::collections::HashSet;
 
-use serde::{Deserialize, Serialize};
 use tch::Kind;
 
 use crate::exec::{Device, Params, memory};
 use crate::graph::Graph;
+
+use crate::spec::config::Precision;
 
 use super::CompressError;
 use super::distill::feature_loss;
@@ -24,17 +25,6 @@ const TOLERANCE: f64 = 0.02;
 
 /// Images that a precision is tried on.
 const TRIED_ON: usize = 8;
-
-/// A floating-point format.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// IEEE 754 single precision.
-    #[default]
-    Float32,
-    /// The upper half of it.
-    Bfloat16,
-}
 
 /// What training computes in: what is wished for or else what the device is fast in, unless the networks do not work in it.
 /// The student is the teacher ahead of the node at `first`, and has this feature loss.

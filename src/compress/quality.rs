@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 use super::CompressError;
 use super::distill::{Answers, feature_loss};
 use super::relative::{constant_loss, share};
-use super::report::{Figure, Quality};
+use crate::spec::report::{Figure, Quality};
 
 /// Feature loss of two networks' answers about the same images, and their agreement if the output is `classes`.
 pub fn compare(student: &Answers, teacher: &Answers, classes: bool) -> Result<Quality, CompressError> {

@@ -16,15 +16,15 @@ use super::merge::merge;
 use super::network::Network;
 use super::observer::Observer;
 use super::pair::Pair;
-use super::precision::Precision;
 use super::random::stream;
 use super::refit::{Frontier, start};
 use super::relative::{constant_loss, share};
-use super::report::{Interval, Loss};
 use super::samples::{Batches, Samples};
 use super::sgd::{Sgd, learning_rate};
 use super::sites;
 use super::student::{Student, stream_of};
+use crate::spec::config::Precision;
+use crate::spec::report::{Interval, Loss};
 
 /// Largest difference that merging may make, relative to the features' scale.
 const MERGE_TOLERANCE: f64 = 1e-4;

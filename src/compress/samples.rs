@@ -13,9 +13,9 @@ use crate::images::{Batch, Chw, ImageSet, Preprocess};
 
 use super::CompressError;
 use super::augment::{self, Cut};
-use super::config::LARGE;
 use super::mixing::cutmix;
 use super::random::stream;
+use crate::spec::config::LARGE;
 
 /// Images for one run of the networks; a bound on memory more than on speed.
 const EVALUATION_PIXELS: usize = 64 * 64 * 64;

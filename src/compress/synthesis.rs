@@ -18,10 +18,11 @@ use super::CompressError;
 use super::adam::Adam;
 use super::classes;
 use super::network::Network;
-use super::observer::{Observer, Phase};
+use super::observer::Observer;
 use super::quality;
 use super::random::stream;
 use super::student::Student;
+use crate::spec::phase::Phase;
 
 /// Steps of Adam for every batch of pictures, at most.
 const STEPS: i32 = 25;

@@ -2,14 +2,15 @@
 
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::images::{Chw, ImageSet, ModelInput, Preprocess};
 
+use crate::spec::report::Rung;
+
 use super::CompressError;
-use super::config::JobConfig;
 use super::random::stream;
+use crate::spec::config::JobConfig;
 
 /// Pictures that are made: as many as have [`PIXELS`] together, within these bounds. A fifth of the fewest can still be held
 /// out.
@@ -31,22 +32,6 @@ const BESIDE: usize = 64;
 /// Pictures that are drawn for each one that is kept: those are kept that the teacher spreads over its classes.
 const DRAWN_PER_KEPT: usize = 3;
 
-/// Where the images come from: the steps of the ladder, best first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rung {
-    /// The customer's.
-    #[default]
-    Given,
-    /// The customer's, too few to hold any out, without any colour or foreign to the network, with pictures drawn beside them to
-    /// fit on.
-    GivenAndProcedural,
-    /// Drawn by a program, because the customer gave none.
-    Procedural,
-    /// Drawn by a program and changed until the teacher recognises them, because the customer gave none.
-    Synthesised,
-}
-
 /// Images with what it takes to feed them to the network.
 pub struct TinySet {
     /// The images.
@@ -55,13 +40,6 @@ pub struct TinySet {
     pub preprocess: Preprocess,
     /// Where they come from.
     pub rung: Rung,
-}
-
-impl Rung {
-    /// Whether all images were made, none given.
-    pub fn is_made(self) -> bool {
-        matches!(self, Self::Procedural | Self::Synthesised)
-    }
 }
 
 /// How many of the pictures the teacher is to recognise.

@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 
 use super::page::page;
 use super::{Connection, DbError, JobOutcome, JobPriority, JobStatus, Page};
-use crate::compress::observer::Phase;
 use crate::ids::{ImageSetId, JobId, ModelId, Tenant};
+use crate::spec::phase::Phase;
 
 /// A row of `job`.
 #[derive(Debug, Clone, FromRow)]

@@ -7,8 +7,8 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
 use sqlx::{Decode, Encode, Postgres, Type};
 use uuid::Uuid;
 
-use crate::compress::observer::Phase;
 use crate::ids::{ImageSetId, JobId, KeyId, ModelId, TaskId, Tenant, WorkerId};
+use crate::spec::phase::Phase;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Type)]

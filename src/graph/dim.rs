@@ -23,3 +23,12 @@ impl Dim {
         }
     }
 }
+
+/// A dimension as written in answers: its size, its name, or `?`.
+pub(crate) fn dim_text(dim: &Dim) -> String {
+    match dim {
+        Dim::Known(size) => size.to_string(),
+        Dim::Symbol(name) => name.clone(),
+        Dim::Unknown => "?".into(),
+    }
+}

@@ -17,14 +17,14 @@ use super::idempotency;
 use super::list::{List, ListParams};
 use super::query::{FromQuery, Parameters, Params};
 use super::{App, HttpError};
-use crate::compress::config::JobConfig;
-use crate::compress::observer::Phase;
 use crate::db::jobs as rows;
 use crate::db::jobs::JobRow;
 use crate::db::{JobOutcome, JobPriority, JobStatus};
 use crate::ids::{ImageSetId, JobId, ModelId};
 use crate::problem::Problem;
 use crate::service::jobs::{self, Notice, Submitted};
+use crate::spec::config::JobConfig;
+use crate::spec::phase::Phase;
 
 pub(super) fn router() -> Router<App> {
     Router::new()

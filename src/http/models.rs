@@ -15,8 +15,6 @@ use super::list::{List, ListParams};
 use super::query::{FromQuery, Parameters, Params};
 use super::upload::{Part, check_length, form, is_form, next_field, spool_body, spool_part, unexpected};
 use super::{App, HttpError, download, idempotency};
-use crate::compress::analyse::{BlockInfo, Interface};
-use crate::compress::given::CompanionInfo;
 use crate::db::models as rows;
 use crate::db::models::ModelRow;
 use crate::ids::{ModelId, Tenant};
@@ -24,6 +22,8 @@ use crate::problem::{Code, Problem};
 use crate::service::ServiceError;
 use crate::service::models::{self, Keyed, Registered};
 use crate::service::spool::Spooled;
+use crate::spec::analysis::{BlockInfo, Interface};
+use crate::spec::inputs::CompanionInfo;
 
 pub(super) fn router() -> Router<App> {
     Router::new()

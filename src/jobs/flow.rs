@@ -1,8 +1,8 @@
 //! What follows what in a job: measure and scores, then select, finetune where wanted, export.
 
-use crate::compress::observer::Phase;
 use crate::db::tasks::TaskRow;
 use crate::db::{TaskKind, TaskState};
+use crate::spec::phase::Phase;
 
 /// What to do now that a task is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

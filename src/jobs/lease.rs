@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::claimed::Claim;
 use super::{JobsError, LEASE, lock, store, tenant};
-use crate::compress::observer::Phase;
 use crate::db::{CommitPoint, Db, TaskKind, blobs, commit, events, jobs, tasks};
+use crate::spec::phase::Phase;
 
 /// What a look at the lease tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Scores outlive their jobs: what was computed once for a model, its images and the same wishes is not computed again.
 
-use crate::compress::config::JobConfig;
 use crate::db::jobs::JobRow;
 use crate::db::scores::{self, ScoreKey, ScoreRow};
 use crate::db::{Connection, image_sets};
+use crate::spec::config::JobConfig;
 
 use super::JobsError;
 use crate::hash::sha256_hex;

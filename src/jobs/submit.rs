@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::{JobsError, listen, scores};
-use crate::compress::observer::Phase;
 use crate::db::jobs::NewJob;
 use crate::db::{Connection, TaskKind, admin, events, jobs, tasks};
+use crate::spec::phase::Phase;
 
 /// Inserts a job that measures its model and scores each of `blocks`, short of those that an earlier job has scored. Durable once
 /// the caller commits.

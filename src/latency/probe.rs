@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::error::LatencyError;
 use super::protocol::{Answer, Input, ModelFile, Place, Request};
 use super::samples::{Round, Samples, Series};
-use super::{Engine, LatencyConfig, Plan};
 use crate::exec::{Device, compute_as_by_default};
+use crate::spec::latency::{Engine, LatencyConfig, Plan};
 
 /// How a measuring process is started: `program latency-child`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Engine;
 use crate::exec::Device;
 use crate::onnxruntime::Elements;
+use crate::spec::latency::Engine;
 
 /// One round of measuring, as the child is asked for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

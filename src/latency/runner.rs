@@ -6,7 +6,6 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
-use super::Engine;
 use super::protocol::{Input, ModelFile, Place};
 use crate::exec::{self, Device, Executor, Params, RunOptions};
 use crate::graph::InputShapes;
@@ -15,6 +14,7 @@ use crate::graph::{Dim, Graph, inline_branches};
 use crate::onnx;
 use crate::onnxruntime;
 use crate::onnxruntime::{Elements, Feed, Session};
+use crate::spec::latency::Engine;
 
 /// Why a network was not run.
 #[derive(Debug, PartialEq, Eq)]

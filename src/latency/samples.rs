@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::Engine;
 use super::error::LatencyError;
 use super::statistics;
-use super::statistics::{Basis, Figure, Reduction, Timing};
 use crate::exec::Device;
+use crate::spec::latency::Engine;
+use crate::spec::latency::{Basis, Figure, Reduction, Timing};
 
 /// The samples of one or more rounds, all taken on one device with one engine, batch and number of threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

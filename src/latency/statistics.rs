@@ -2,67 +2,8 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
-/// A measured figure with its 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
-    /// The estimate.
-    pub value: f64,
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
-
-/// Which clock a figure was read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Basis {
-    /// Time that passed.
-    Wall,
-    /// Time that the processor spent on it.
-    Cpu,
-}
-
-/// How long a network's runs took, in ms.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Timing {
-    /// Half of the runs were faster.
-    pub median_ms: f64,
-    /// 90 % of the runs were faster.
-    pub p90_ms: f64,
-    /// 99 % of the runs were faster.
-    pub p99_ms: f64,
-}
-
-/// (teacher − student) / teacher on both clocks; `value`, `low` and `high` repeat the clock that decides.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Reduction {
-    /// Median over the pairs.
-    pub value: f64,
-    /// Lower end of its 95 % interval.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-    /// The clock that decides: CPU time with one thread where its interval is the narrower one, else wall time.
-    pub basis: Basis,
-    /// On the wall clock.
-    pub wall: Figure,
-    /// On the CPU clock; `None` where that clock ticks too coarsely.
-    pub cpu: Option<Figure>,
-    /// Pairs that were compared.
-    pub pairs: usize,
-    /// Rounds that they come from.
-    pub rounds: usize,
-}
-
-impl Reduction {
-    /// The reduction, where there is one: an interval that reaches down to 0 is no gain.
-    pub fn gain(&self) -> Option<f64> {
-        (self.low > 0.0).then_some(self.value)
-    }
-}
+use crate::spec::latency::{Basis, Figure, Reduction, Timing};
 
 impl Figure {
     fn width(&self) -> f64 {

@@ -4,9 +4,6 @@ use std::collections::HashSet;
 
 use super::submission::Submission;
 use super::{ServiceError, faults, models};
-use crate::compress::analyse::{Analysis, BlockInfo};
-use crate::compress::config::{self, JobConfig, Target};
-use crate::compress::given::{self, InputFault};
 use crate::compress::image_input::preprocess_of_bytes;
 use crate::db::image_sets::ImageRow;
 use crate::db::models::ModelRow;
@@ -16,6 +13,11 @@ use crate::images::ModelInput;
 use crate::json::escape;
 use crate::nearest::nearest;
 use crate::problem::{Code, Fault, MOST_ERRORS, Problem};
+use crate::spec::analysis::{Analysis, BlockInfo};
+use crate::spec::config;
+use crate::spec::config::{JobConfig, Target};
+use crate::spec::inputs;
+use crate::spec::inputs::InputFault;
 
 /// What a job is about, as stored.
 #[derive(Debug)]
@@ -134,7 +136,7 @@ fn check_target(config: &JobConfig, candidates: usize) -> Result<(), ServiceErro
 
 /// Every input next to the images needs a value, unless it gets the images mirrored.
 fn check_inputs(analysis: &Analysis, config: &JobConfig) -> Result<(), ServiceError> {
-    let faults = given::faults(&analysis.image_input, &analysis.other_inputs, &config.inputs);
+    let faults = inputs::faults(&analysis.image_input, &analysis.other_inputs, &config.inputs);
     let Some(first) = faults.first() else { return Ok(()) };
     let problem = Problem::new(Code::ModelInterfaceUnsupported, first.detail.clone());
     let problem = problem.with_errors(faults.into_iter().map(|InputFault { name, detail, hint }| Fault {

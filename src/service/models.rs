@@ -3,7 +3,7 @@
 use super::idempotency::Idempotency;
 use super::spool::Spooled;
 use super::{Context, ServiceError, bundle, faults, refuse};
-use crate::compress::analyse::{Analysis, analyse};
+use crate::compress::analyse::analyse;
 use crate::db::keys::AnswerRow;
 use crate::db::models::{self, ModelRow};
 use crate::db::{CommitPoint, Connection, commit};
@@ -12,6 +12,7 @@ use crate::ids::{ModelId, Tenant};
 use crate::jobs::store;
 use crate::json;
 use crate::problem::Code;
+use crate::spec::analysis::Analysis;
 
 /// What an upload came to.
 #[derive(Debug)]

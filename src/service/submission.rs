@@ -6,11 +6,12 @@ use uuid::Uuid;
 
 use super::ServiceError;
 use super::device::Wanted;
-use crate::compress::config::{self, FieldProblem, JobConfig};
 use crate::db::JobPriority;
 use crate::ids::{ImageSetId, ModelId};
 use crate::json as values;
 use crate::problem::{Code, Fault, Problem};
+use crate::spec::config;
+use crate::spec::config::{FieldProblem, JobConfig};
 
 /// The fields that are read here; all others are settings of the compression.
 const OURS: [&str; 6] = ["model", "images", "metadata", "deadline_seconds", "device", "priority"];

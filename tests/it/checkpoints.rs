@@ -3,12 +3,13 @@
 use std::sync::Mutex;
 
 use practised::compress::checkpoint::Checkpoints;
-use practised::compress::config::{FinetuneConfig, Part, Recipe};
 use practised::compress::finetune::{Recovered, by_paper, by_practised};
-use practised::compress::observer::{Observer, Phase};
-use practised::compress::report::FinetuneReport;
+use practised::compress::observer::Observer;
 use practised::compress::student::Student;
 use practised::exec::{Device, Params};
+use practised::spec::config::{FinetuneConfig, Part, Recipe};
+use practised::spec::phase::Phase;
+use practised::spec::report::FinetuneReport;
 
 use crate::recovery::with_a_channel_that_only_hints_see;
 use crate::support::networks::{BatchNorm, TinyResNet};

@@ -6,9 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use practised::latency::{
-    Basis, Engine, Input, LatencyConfig, LatencyError, Model, Plan, Probe, Samples, Source, measure,
-};
+use practised::latency::{Input, LatencyError, Model, Probe, Samples, Source, measure};
+use practised::spec::latency::{Basis, Engine, LatencyConfig, Plan};
 
 use practised::exec::Device;
 

@@ -3,20 +3,20 @@
 
 use practised::compress::batchnorm;
 use practised::compress::checkpoint::Checkpoints;
-use practised::compress::config::FinetuneConfig;
 use practised::compress::cut;
 use practised::compress::export;
 use practised::compress::filters;
 use practised::compress::finetune::{Recovered, by_practised, narrowed_by_practised};
 use practised::compress::hints;
 use practised::compress::observer::Unobserved;
-use practised::compress::precision::Precision;
 use practised::compress::recoverability::{by_closed_form, relative_difference};
 use practised::compress::refit::{Frontier, ahead_of_gap, behind_gap, of_sum};
 use practised::compress::student::Student;
 use practised::exec::Device;
 use practised::graph::{Attribute, Node, TensorData};
 use practised::onnx;
+use practised::spec::config::FinetuneConfig;
+use practised::spec::config::Precision;
 use tch::Tensor;
 
 use crate::support::networks::{BatchNorm, Constants, Head, Shapes, Shortcut, Style, TinyResNet};

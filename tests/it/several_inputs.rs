@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use practised::compress::export::verify;
-use practised::compress::given::{Given, Value as Number, Word};
 use practised::compress::network::Network;
 use practised::exec::Device;
 use practised::graph::{Attribute, Attributes, DataType, Dim, Graph, Node, TensorData, ValueInfo, ValueType};
 use practised::onnx;
+use practised::spec::inputs::{Given, Value as Number, Word};
 use serde_json::{Value, json};
 
 use crate::support::desk::{COMPRESS, Desk};

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use practised::compress::analyse::{Analysis, analyse};
+use practised::compress::analyse::analyse;
+use practised::spec::analysis::Analysis;
 
 use crate::neutral::dropping_is_exact;
 use crate::support::noise;

@@ -6,12 +6,12 @@ use practised::compress::crops;
 use practised::compress::distill::Forward;
 use practised::compress::fused::Fused;
 use practised::compress::pair::Pair;
-use practised::compress::precision::Precision;
 use practised::compress::recoverability::relative_difference;
 use practised::compress::student::Student;
 use practised::compress::trainable;
 use practised::exec::{BatchNorm as Statistics, Device, set_threads};
 use practised::graph::{Node, TensorData};
+use practised::spec::config::Precision;
 use tch::Tensor;
 
 use crate::recovery::{behind_stem, forms};

@@ -132,7 +132,7 @@ fn without_classes_and_statistics_there_is_nothing_to_go_by() {
 fn a_stopped_job_stops_at_the_next_step() {
     struct Stopped;
     impl practised::compress::observer::Observer for Stopped {
-        fn progress(&self, _: practised::compress::observer::Phase, _: u64, _: u64) {}
+        fn progress(&self, _: practised::spec::phase::Phase, _: u64, _: u64) {}
         fn event(&self, _: &str, _: serde_json::Value) {}
         fn cancelled(&self) -> bool {
             true

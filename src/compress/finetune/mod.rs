@@ -8,8 +8,8 @@ pub mod practised;
 mod prepared;
 mod run;
 
-use super::report::FinetuneReport;
 use super::student::Student;
+use crate::spec::report::FinetuneReport;
 
 pub use paper::by_paper;
 pub use practised::{by_practised, narrowed_by_practised};

@@ -4,9 +4,9 @@ use tch::Tensor;
 
 use crate::compress::CompressError;
 use crate::compress::checkpoint::Tensors;
-use crate::compress::config::{FinetuneConfig, Part};
 use crate::compress::muon::Muon;
 use crate::compress::sgd::Sgd;
+use crate::spec::config::{FinetuneConfig, Part};
 
 /// What moves the weights.
 pub(super) enum Optimiser {

@@ -9,18 +9,18 @@ use crate::compress::CompressError;
 use crate::compress::augment::Cut;
 use crate::compress::batchnorm::{self, Made};
 use crate::compress::checkpoint::{Checkpoints, Tensors};
-use crate::compress::config::FinetuneConfig;
 use crate::compress::distill::{Forward, feature_loss};
 use crate::compress::mixing::cutmix;
-use crate::compress::observer::Phase;
 use crate::compress::random::stream;
 use crate::compress::recoverability::Setting;
-use crate::compress::report::{FinetuneReport, HistoryPoint};
 use crate::compress::samples::Batches;
 use crate::compress::sgd::{Sgd, learning_rate};
 use crate::compress::student::Student;
 use crate::compress::trainable;
 use crate::exec::{BatchNorm, memory};
+use crate::spec::config::FinetuneConfig;
+use crate::spec::phase::Phase;
+use crate::spec::report::{FinetuneReport, HistoryPoint};
 
 use super::{CHECKPOINTS, Recovered};
 

@@ -10,14 +10,15 @@ use crate::compress::CompressError;
 use crate::compress::batchnorm;
 use crate::compress::block::Block;
 use crate::compress::checkpoint::{Checkpoints, Tensors};
-use crate::compress::config::{FinetuneConfig, LARGE, Part, Recipe};
-use crate::compress::observer::{Observer, Phase};
+use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::refit::Gate;
 use crate::compress::refit::start::{self, Refitted};
-use crate::compress::report::{FinetuneReport, RefitReport};
 use crate::compress::student::Student;
 use crate::exec::Params;
+use crate::spec::config::{FinetuneConfig, LARGE, Part, Recipe};
+use crate::spec::phase::Phase;
+use crate::spec::report::{FinetuneReport, RefitReport};
 
 use super::average::Average;
 use super::prepared::Prepared;

@@ -7,18 +7,18 @@ use tch::Tensor;
 
 use crate::compress::augment::Cut;
 use crate::compress::checkpoint::Tensors;
-use crate::compress::config::FinetuneConfig;
 use crate::compress::fused::Fused;
 use crate::compress::mixing::cutmix;
 use crate::compress::muon::rate;
 use crate::compress::pair::Pair;
 use crate::compress::random::stream;
 use crate::compress::recoverability::Setting;
-use crate::compress::report::HistoryPoint;
 use crate::compress::samples::Batches;
 use crate::compress::student::Student;
 use crate::compress::{CompressError, crops, hints, trainable};
 use crate::exec::Params;
+use crate::spec::config::FinetuneConfig;
+use crate::spec::report::HistoryPoint;
 
 use super::average::Average;
 use super::optimiser::Optimiser;

@@ -2,7 +2,7 @@
 
 use crate::compress::CompressError;
 use crate::compress::quality;
-use crate::compress::report::{OutputQuality, Warning};
+use crate::spec::report::{OutputQuality, Warning};
 
 use super::{Bench, FinetuneSummary};
 

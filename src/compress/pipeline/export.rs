@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::compress::config::{JobConfig, Target};
 use crate::compress::network::Network;
-use crate::compress::observer::{Observer, Phase};
+use crate::compress::observer::Observer;
 use crate::compress::relative::constant_loss;
-use crate::compress::report::{
-    BlockRow, CostReport, ImageCounts, LatencyReport, Outcome, QualityReport, Report, Reproduce, Size, SizeReport,
-};
 use crate::compress::{CompressError, export as file};
 use crate::hash::sha256_hex;
 use crate::latency;
-use crate::latency::{Basis, Reduction};
 use crate::onnxruntime;
+use crate::spec::config::{JobConfig, Target};
+use crate::spec::latency::{Basis, Reduction};
+use crate::spec::phase::Phase;
+use crate::spec::report::{
+    BlockRow, CostReport, ImageCounts, LatencyReport, Outcome, QualityReport, Report, Reproduce, Size, SizeReport,
+};
 
 use super::bench::{TEACHER, reduction};
 use super::select::STUDENT;

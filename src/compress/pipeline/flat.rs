@@ -3,9 +3,9 @@
 use tch::{Kind, Tensor};
 
 use crate::compress::CompressError;
-use crate::compress::report::Warning;
 use crate::compress::samples::grey;
 use crate::images::Preprocess;
+use crate::spec::report::Warning;
 
 /// Standard deviation of all images, as a share of the range from black to white, below which they are nearly constant. Photographs
 /// have 0.15 to 0.3; 12 bits that are read as the upper 8 of 16 have 0.02 at most.

@@ -6,10 +6,11 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
-use crate::compress::observer::{Observer, Phase};
-use crate::compress::report::Figure;
+use crate::compress::observer::Observer;
 use crate::latency;
-use crate::latency::Basis;
+use crate::spec::latency::Basis;
+use crate::spec::phase::Phase;
+use crate::spec::report::Figure;
 
 use super::Bench;
 use super::bench::reduction;

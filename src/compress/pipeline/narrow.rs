@@ -4,7 +4,7 @@ use crate::compress::CompressError;
 use crate::compress::filters;
 use crate::compress::finetune::narrowed_by_practised;
 use crate::compress::observer::Observer;
-use crate::compress::report::FinetuneReport;
+use crate::spec::report::FinetuneReport;
 
 use super::Bench;
 use super::yielding::Yielding;

@@ -3,7 +3,6 @@
 use tch::Tensor;
 
 use crate::compress::CompressError;
-use crate::compress::config::JobConfig;
 use crate::compress::distill::{Answers, Forward};
 use crate::compress::network::Network;
 use crate::compress::observer::Observer;
@@ -11,9 +10,12 @@ use crate::compress::quality::{self, Sight};
 use crate::compress::samples::{Samples, grey};
 use crate::compress::student::Student;
 use crate::compress::synthesis::{self, Synthesis};
-use crate::compress::tiny_set::{self, Rung, TinySet};
+use crate::compress::tiny_set;
+use crate::compress::tiny_set::TinySet;
 use crate::exec::memory;
 use crate::images::{Chw, ImageSet, Preprocess};
+use crate::spec::config::JobConfig;
+use crate::spec::report::Rung;
 
 /// What the images of a job are made with.
 pub(super) struct Studio<'a> {

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
 use crate::compress::block::Block;
-use crate::compress::config::RecoverabilityMethod;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::{by_adapters, by_closed_form};
-use crate::compress::report::Recoverability;
+use crate::spec::config::RecoverabilityMethod;
+use crate::spec::report::Recoverability;
 
 use super::Bench;
 use super::yielding::Yielding;

@@ -2,12 +2,12 @@
 
 use crate::compress::CompressError;
 use crate::compress::companions::Companion;
-use crate::compress::config::Target;
 use crate::compress::quality;
 use crate::compress::relative::constant_loss;
-use crate::compress::report::{Outcome, SizeReport, Warning};
-use crate::compress::tiny_set::Rung;
-use crate::latency::Reduction;
+use crate::spec::config::Target;
+use crate::spec::latency::Reduction;
+use crate::spec::report::Rung;
+use crate::spec::report::{Outcome, SizeReport, Warning};
 
 use super::flat;
 use super::pictures::Shortcoming;
@@ -293,7 +293,7 @@ fn larger(dropped: &[String], size: &SizeReport) -> Option<Warning> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compress::report::Size;
+    use crate::spec::report::Size;
 
     #[test]
     fn a_student_that_is_larger_says_so() {

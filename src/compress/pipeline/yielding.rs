@@ -3,8 +3,9 @@
 use std::sync::Mutex;
 
 use crate::compress::CompressError;
-use crate::compress::observer::{Observer, Phase};
+use crate::compress::observer::Observer;
 use crate::latency::{HostLock, Shared};
+use crate::spec::phase::Phase;
 
 /// Passes everything on to a job's observer and, whenever the work looks up, lets a waiting measurement go first.
 pub(super) struct Yielding<'a> {

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use super::finetune::{BEFORE, REFIT, STUDENT};
 use super::{Failure, select};
-use crate::compress::observer::{Observer, Phase};
+use crate::compress::observer::Observer;
 use crate::compress::pipeline::{self, Bench, Costs, Exported, Finetuned, Selection};
-use crate::compress::report::Outcome;
 use crate::db::tasks::TaskRow;
 use crate::db::{Db, JobOutcome, TaskKind, tasks};
 use crate::jobs::claimed::Claim;
 use crate::jobs::complete::{Done, File, Finished};
 use crate::jobs::{self, JobsError, store};
+use crate::spec::phase::Phase;
+use crate::spec::report::Outcome;
 
 /// What was found out and made before.
 pub(in crate::worker) struct Input {

@@ -10,7 +10,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::compress::CompressError;
-use crate::compress::config::JobConfig;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::Bench;
 use crate::db::tasks::TaskRow;
@@ -23,6 +22,7 @@ use crate::jobs::claimed::Claim;
 use crate::jobs::complete::Done;
 use crate::jobs::{JobsError, store};
 use crate::latency::Probe;
+use crate::spec::config::JobConfig;
 
 /// Why a task brought nothing.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use practised::compress::observer::Phase;
 use practised::db::{JobStatus, TaskKind, events, jobs};
 use practised::ids::JobId;
 use practised::jobs::cancel::{self, Cancelling};
@@ -10,6 +9,7 @@ use practised::jobs::complete::{Completion, complete};
 use practised::jobs::fail::{Verdict, fail};
 use practised::jobs::lease::{self, Standing};
 use practised::jobs::{JobsError, rescue};
+use practised::spec::phase::Phase;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use practised::compress::observer::Phase;
 use practised::db::jobs::NewJob;
 use practised::db::{JobOutcome, JobStatus, TaskKind, artifacts, claims, tasks};
 use practised::jobs::cancel;
@@ -14,6 +13,7 @@ use practised::jobs::fail::{Verdict, fail};
 use practised::jobs::lease::{self, Standing};
 use practised::jobs::{JobsError, store};
 use practised::problem::{Code, Problem};
+use practised::spec::phase::Phase;
 use serde_json::json;
 
 use super::{brings, event_kinds, job, let_leases_run_out, nothing_to_take, our_fault, position, take};

@@ -2,7 +2,6 @@
 
 use practised::compress::block::Block;
 use practised::compress::checkpoint::Checkpoints;
-use practised::compress::config::{FinetuneConfig, Recipe};
 use practised::compress::distill::{Answers, Forward};
 use practised::compress::export;
 use practised::compress::finetune::{Recovered, by_practised};
@@ -13,6 +12,7 @@ use practised::compress::refit::{Frontier, Known, Problem, refit};
 use practised::compress::samples::Samples;
 use practised::compress::student::Student;
 use practised::exec::Device;
+use practised::spec::config::{FinetuneConfig, Recipe};
 use tch::Tensor;
 
 use super::networks::TinyResNet;

@@ -2,16 +2,17 @@
 
 use crate::compress::CompressError;
 use crate::compress::block::Block;
-use crate::compress::config::Target;
 use crate::compress::distill::Forward;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::Bench;
 use crate::compress::pipeline::bench::{Occasion, TEACHER, reduction};
 use crate::compress::quality;
-use crate::compress::report::CurvePoint;
 use crate::compress::student::Student;
 use crate::latency;
-use crate::latency::{Basis, Reduction, Round};
+use crate::latency::Round;
+use crate::spec::config::Target;
+use crate::spec::latency::{Basis, Reduction};
+use crate::spec::report::CurvePoint;
 
 /// What the samples of a chosen student are called.
 pub(in crate::compress::pipeline) const STUDENT: &str = "student";

@@ -15,10 +15,10 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
-use crate::compress::config::SelectionMode;
 use crate::compress::observer::Observer;
-use crate::compress::report::{CurvePoint, Outcome};
 use crate::latency;
+use crate::spec::config::SelectionMode;
+use crate::spec::report::{CurvePoint, Outcome};
 
 use super::yielding::Yielding;
 use super::{Bench, BlockScore, Measured};

@@ -3,10 +3,11 @@
 
 use crate::compress::CompressError;
 use crate::compress::block::Block;
-use crate::compress::config::Target;
-use crate::compress::observer::{Observer, Phase};
+use crate::compress::observer::Observer;
 use crate::compress::pipeline::bench::Occasion;
 use crate::compress::pipeline::{Bench, BlockScore, Measured};
+use crate::spec::config::Target;
+use crate::spec::phase::Phase;
 
 use super::Path;
 use super::assembled::{Assembled, curve_point, measured as measured_sets};

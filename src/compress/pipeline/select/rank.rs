@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
 use crate::compress::block::Block;
-use crate::compress::config::{JobConfig, LARGE};
 use crate::compress::pipeline::{Bench, BlockScore, Measured};
-use crate::compress::report::Figure;
-use crate::compress::tiny_set::Rung;
+use crate::spec::config::{JobConfig, LARGE};
+use crate::spec::report::Figure;
+use crate::spec::report::Rung;
 
 /// Scores within this factor of each other, beyond their noise, are a tie, and so are gains: what a score says before any
 /// training is not better than that.
@@ -148,10 +148,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::compress::config::{Finetuning, RecoverabilityMethod};
     use crate::compress::pipeline::measure::SingleReduction;
-    use crate::compress::report::{Interval, Loss, Recoverability};
-    use crate::latency::Basis;
+    use crate::spec::config::{Finetuning, RecoverabilityMethod};
+    use crate::spec::latency::Basis;
+    use crate::spec::report::{Interval, Loss, Recoverability};
 
     fn scored(block: &str, loss: f64) -> BlockScore {
         let of = |loss| Loss { fit: 9.0, held_out: Some(loss), interval: None, share: None };

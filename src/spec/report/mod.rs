@@ -1,16 +1,19 @@
 //! What a finished job says: one type for `report.json`, the API and the command line. Nothing is rounded here.
 
+mod figure;
+mod recovery;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::analyse::BlockInfo;
-use super::classes::Evidence;
-use super::config::{JobConfig, Recipe, RecoverabilityMethod};
-use super::observer::Phase;
-use super::precision::Precision;
-use super::tiny_set::Rung;
-use crate::latency::{Basis, Engine, Reduction, Timing};
+use super::analysis::BlockInfo;
+use super::config::{JobConfig, RecoverabilityMethod};
+use super::latency::{Basis, Engine, Timing};
+use super::phase::Phase;
+
+pub use figure::{Figure, Interval, Loss};
+pub use recovery::{FinetuneReport, GivenUp, HistoryPoint, RefitReport};
 
 /// The report of a finished job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,92 +59,6 @@ pub enum Outcome {
     TargetUnreachable,
     /// The student that meets it is not as good as was asked for: fewer blocks went.
     QualityFloorHit,
-}
-
-/// A figure with its 95 % interval, where it has one.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
-    /// The estimate.
-    pub value: f64,
-    /// Lower end of the 95 % interval.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub low: Option<f64>,
-    /// Upper end of the 95 % interval.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub high: Option<f64>,
-}
-
-impl Figure {
-    /// A share of `n` independent images, with its Wilson interval.
-    pub fn share(hits: usize, n: usize) -> Self {
-        let (k, n) = (hits as f64, n as f64);
-        let p = k / n;
-        let z = 1.96_f64;
-        let centre = (p + z * z / (2.0 * n)) / (1.0 + z * z / n);
-        let half = z / (1.0 + z * z / n) * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
-        Self { value: p, low: Some((centre - half).max(0.0)), high: Some((centre + half).min(1.0)) }
-    }
-}
-
-impl From<Reduction> for Figure {
-    fn from(reduction: Reduction) -> Self {
-        Self { value: reduction.value, low: Some(reduction.low), high: Some(reduction.high) }
-    }
-}
-
-/// A mean squared error on the images fitted on and on the ones only measured on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Loss {
-    /// On the images that were fitted on, up to 32 of them.
-    pub fit: f64,
-    /// On the images held out; absent where there are too few images to hold any out.
-    pub held_out: Option<f64>,
-    /// 95 % interval of the one that choices go by, over images; absent with a single image.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub interval: Option<Interval>,
-    /// The one that choices go by as a share of what the best constant answer has: 0 is the teacher, 1 no better than always saying
-    /// the same. Absent with a single image, and if the teacher itself always says the same.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub share: Option<f64>,
-}
-
-/// Both ends of a 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
-
-impl Interval {
-    /// Of the mean of independent values, by Student's t; `None` for fewer than two.
-    pub fn of_mean(values: &[f64]) -> Option<Self> {
-        let n = values.len() as f64;
-        if n < 2.0 {
-            return None;
-        }
-        let mean = values.iter().sum::<f64>() / n;
-        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        let half = quantile_of_t(n - 1.0) * (variance / n).sqrt();
-        Some(Self { low: mean - half, high: mean + half })
-    }
-}
-
-/// The 97.5 % quantile of Student's t (Abramowitz & Stegun 26.7.5, three terms): within 0.4 % from 4 degrees of freedom on.
-fn quantile_of_t(degrees: f64) -> f64 {
-    let z = 1.959_964_f64;
-    let (z3, z5, z7) = (z.powi(3), z.powi(5), z.powi(7));
-    z + (z3 + z) / (4.0 * degrees)
-        + (5.0 * z5 + 16.0 * z3 + 3.0 * z) / (96.0 * degrees.powi(2))
-        + (3.0 * z7 + 19.0 * z5 + 17.0 * z3 - 15.0 * z) / (384.0 * degrees.powi(3))
-}
-
-impl Loss {
-    /// The one that choices go by: held-out where there is one.
-    pub fn deciding(&self) -> f64 {
-        self.held_out.unwrap_or(self.fit)
-    }
 }
 
 /// One residual addition of the teacher.
@@ -292,86 +209,6 @@ pub struct Top1 {
     pub student: Figure,
 }
 
-/// A set of blocks whose student did not reach the quality asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct GivenUp {
-    /// Names of the blocks.
-    pub dropped: Vec<String>,
-    /// Agreement of the recovered student.
-    pub agreement: Figure,
-}
-
-/// What fine-tuning did.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct FinetuneReport {
-    /// The recipe.
-    pub recipe: Recipe,
-    /// Whether the images of a batch were mixed with each other.
-    pub mixing: bool,
-    /// Whether the outputs of the blocks on the way were to meet the teacher's; false too where training with them lowered
-    /// nothing and was done once more without.
-    #[serde(default)]
-    pub hints: bool,
-    /// What the steps computed in.
-    #[serde(default)]
-    pub precision: Precision,
-    /// Steps asked for.
-    pub steps: u32,
-    /// Steps run, in the run that the figures are about.
-    pub steps_run: u32,
-    /// What was refitted in closed form before the first step; absent where the recipe refits nothing.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub refit: Option<RefitReport>,
-    /// Learning rate that was taken, where the recipe chooses one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub learning_rate: Option<f64>,
-    /// Learning rates that were tried and undone, because they led astray or another one promised a lower loss on the images
-    /// that decide.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub learning_rates_undone: Vec<f64>,
-    /// True where the delivered student was fitted on all images, once the held-out ones had decided how: the quality
-    /// figures are those of the run that had not seen them.
-    #[serde(default)]
-    pub fitted_on_all_images: bool,
-    /// True where no step beat the start on the images that decide: the student is the start.
-    pub recovery_rolled_back: bool,
-    /// True where it was rolled back to the plain drop because only made pictures spoke for it, and they for too little.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub gain_doubted: bool,
-    /// BatchNormalizations made for an export that had them folded, folded back again on export.
-    pub batch_norms_made: usize,
-    /// Feature loss along the way, from step 0 on.
-    pub history: Vec<HistoryPoint>,
-}
-
-/// Layers refitted in closed form.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RefitReport {
-    /// First outputs of the layers that were refitted.
-    pub refitted: Vec<String>,
-    /// Refits that did not lower the loss on the images that decide, and were undone.
-    pub undone: usize,
-    /// First outputs of layers that were not refitted because their kernel also stands elsewhere, where nothing tells what to fit it
-    /// to.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub left_shared: Vec<String>,
-    /// That loss with nothing refitted.
-    pub loss_before: f64,
-    /// That loss with what was refitted.
-    pub loss_after: f64,
-}
-
-/// Feature loss at one step.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct HistoryPoint {
-    /// Steps done.
-    pub step: u32,
-    /// Loss in evaluation mode on the images that decide.
-    pub loss: f64,
-    /// Seconds since the start.
-    pub seconds: f64,
-}
-
 /// A student on the way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
@@ -459,28 +296,45 @@ pub struct Reproduce {
     pub device: String,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{Figure, Interval};
+/// Where the images come from: the steps of the ladder, best first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rung {
+    /// The customer's.
+    #[default]
+    Given,
+    /// The customer's, too few to hold any out, without any colour or foreign to the network, with pictures drawn beside them to
+    /// fit on.
+    GivenAndProcedural,
+    /// Drawn by a program, because the customer gave none.
+    Procedural,
+    /// Drawn by a program and changed until the teacher recognises them, because the customer gave none.
+    Synthesised,
+}
 
-    #[test]
-    fn the_interval_of_a_mean_is_students() {
-        // 1 … 9: mean 5, standard error √7.5 / 3, t(8) = 2.306.
-        let values: Vec<f64> = (1..=9).map(f64::from).collect();
-        let Interval { low, high } = Interval::of_mean(&values).expect("nine values");
-        let half = 2.306 * 7.5_f64.sqrt() / 3.0;
-        assert!((low - (5.0 - half)).abs() < 0.01 && (high - (5.0 + half)).abs() < 0.01, "{low} {high}");
-        assert_eq!(Interval::of_mean(&[1.0]), None);
+impl Rung {
+    /// Whether all images were made, none given.
+    pub fn is_made(self) -> bool {
+        matches!(self, Self::Procedural | Self::Synthesised)
     }
+}
 
-    #[test]
-    fn the_interval_of_a_share_holds_it_and_stays_within_zero_and_one() {
-        for (hits, n) in [(0, 10), (5, 10), (10, 10), (941, 1000)] {
-            let share = Figure::share(hits, n);
-            let (low, high) = (share.low.expect("low"), share.high.expect("high"));
-            assert!(0.0 <= low && low <= share.value && share.value <= high && high <= 1.0, "{share:?}");
-        }
-        let many = Figure::share(941, 1000);
-        assert!((many.high.expect("high") - many.low.expect("low") - 0.0294).abs() < 0.001, "{many:?}");
-    }
+/// What speaks for classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// The network ends in a `Softmax`.
+    Softmax,
+    /// Name of the output or of the layer that makes it.
+    Name,
+    /// The file's metadata.
+    Metadata,
+    /// The rows of the last linear layer add up to nothing, as cross entropy leaves them.
+    Head,
+    /// The answers are distributions.
+    Distribution,
+    /// The network gets the given labels right more often than by chance.
+    Labels,
+    /// The network itself puts out which of them is the largest.
+    Place,
 }

@@ -1,34 +1,12 @@
 //! From a job's JSON to its settings, or to everything that is wrong with them.
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::problem::FieldProblem;
 use super::{JobConfig, bounds};
 use crate::json::{self, Mistake, Wrong, escape};
 use crate::nearest::nearest;
-
-/// One thing that is wrong with a job's body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FieldProblem {
-    /// JSON pointer to the field.
-    pub pointer: String,
-    /// What is wrong.
-    pub detail: String,
-    /// The fix, if one can be named.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-impl std::fmt::Display for FieldProblem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.pointer, self.detail)?;
-        match &self.hint {
-            Some(hint) => write!(f, " ({hint})"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// The fields of [`JobConfig`] in a job's JSON.
 pub const FIELDS: [&str; 10] = [

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compress::precision::Precision;
-
 /// Fine-tuning, or none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -120,4 +118,15 @@ pub enum Recipe {
 /// `"finetune": null` means none, where an absent field means the default.
 pub(super) fn explicit_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Finetuning, D::Error> {
     Option::<FinetuneConfig>::deserialize(deserializer).map(Finetuning)
+}
+
+/// A floating-point format.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// IEEE 754 single precision.
+    #[default]
+    Float32,
+    /// The upper half of it.
+    Bfloat16,
 }

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{FieldProblem, FinetuneConfig, JobConfig, QualityFloor, Recipe, Target};
-use crate::compress::precision::Precision;
+use super::problem::FieldProblem;
+use super::recipe::{FinetuneConfig, Precision, Recipe};
+use super::{JobConfig, QualityFloor, Target};
 
 /// Every list and every object with names of the customer's, with the most entries it may have.
 const LENGTHS: [(&str, usize); 5] = [

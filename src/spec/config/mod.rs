@@ -1,18 +1,20 @@
 //! What a customer may ask for: parsed once, every default resolved, then trusted.
 
 mod bounds;
-mod finetune;
 mod parse;
+mod problem;
+mod recipe;
 
 use serde::{Deserialize, Serialize};
 
 use crate::images::Preprocess;
 
-use super::given::Given;
-use crate::latency::LatencyConfig;
+use super::inputs::Given;
+use super::latency::LatencyConfig;
 
-pub use finetune::{FinetuneConfig, Finetuning, LARGE, Part, Recipe};
-pub use parse::{FIELDS, FieldProblem, GUESSES, parse};
+pub use parse::{FIELDS, GUESSES, parse};
+pub use problem::FieldProblem;
+pub use recipe::{FinetuneConfig, Finetuning, LARGE, Part, Precision, Recipe};
 
 /// A job's wishes, without the model and the images. `Default` is what a customer gets who asks for nothing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -34,7 +36,7 @@ pub struct JobConfig {
     pub exclude_blocks: Vec<String>,
     /// How the student recovers; `null` leaves it as dropped, and blocks are ranked by that. With 0 steps it is refitted in closed form
     /// and not trained.
-    #[serde(deserialize_with = "finetune::explicit_null")]
+    #[serde(deserialize_with = "recipe::explicit_null")]
     pub finetune: Finetuning,
     /// What latency means in this job.
     pub latency: LatencyConfig,
