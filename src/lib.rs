@@ -21,6 +21,8 @@ pub mod conformance;
 pub mod latency;
 pub mod onnxruntime;
 
+pub mod network;
+
 pub mod compress;
 
 pub mod db;

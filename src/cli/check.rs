@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::compress::analyse::analyse;
+use crate::network::analyse::analyse;
 use crate::spec::analysis::Analysis;
 use crate::spec::inputs::CompanionInfo;
 

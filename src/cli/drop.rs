@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::compress::export::to_onnx;
-use crate::compress::network::Network;
 use crate::compress::student::Student;
 use crate::exec::Device;
+use crate::network::Network;
 
 use super::failure::{Failure, finish};
 use super::files;

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::compress::{CompressError, Fault};
+use crate::compress::CompressError;
 use crate::images::ImageError;
+use crate::network::{Fault, NetworkError};
 use crate::spec::config::FieldProblem;
 
 /// Why a command did not do what was asked.
@@ -33,6 +34,12 @@ impl Failure {
 impl From<CompressError> for Failure {
     fn from(error: CompressError) -> Self {
         Self { code: error.code(), detail: error.to_string(), errors: error.parts(), fault: error.fault() }
+    }
+}
+
+impl From<NetworkError> for Failure {
+    fn from(error: NetworkError) -> Self {
+        CompressError::from(error).into()
     }
 }
 

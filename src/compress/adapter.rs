@@ -8,11 +8,10 @@ use tch::{Kind, Tensor};
 use crate::exec::Params;
 use crate::graph::{Attribute, Node, TensorData};
 
-use super::CompressError;
 use super::edit::wide;
-use super::layer;
 use super::sites::{Side, Site};
 use super::student::Student;
+use super::{CompressError, layer};
 
 /// An adapter that stands in a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]

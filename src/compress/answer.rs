@@ -3,11 +3,12 @@
 use tch::Tensor;
 
 use crate::graph::{DataType, ValueInfo, ValueType};
+use crate::network::NetworkError;
 use crate::onnx;
 
 use super::CompressError;
-use super::companions::Companion;
-use super::network::ImageInput;
+use crate::network::input::ImageInput;
+use crate::network::input::side_inputs::Companion;
 use crate::onnxruntime::{Elements, Feed, Session};
 
 /// Images per run where the file leaves the batch free.
@@ -87,7 +88,7 @@ fn run(session: &mut Session, fed: &[(&str, Tensor)], wanted: &[String]) -> Resu
     let answers = session.run(&feeds)?;
     let find = |name: &String| {
         let answer = answers.iter().find(|answer| answer.name == *name);
-        answer.ok_or_else(|| CompressError::ModelInterface(format!("the network has no output named \"{name}\"")))
+        answer.ok_or_else(|| NetworkError::ModelInterface(format!("the network has no output named \"{name}\"")))
     };
     let tensor = |name: &String| {
         let answer = find(name)?;

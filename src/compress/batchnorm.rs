@@ -20,11 +20,11 @@ use crate::graph::{Attribute, Graph, Node};
 use super::CompressError;
 use super::edit::{own_bias, own_inputs, position, set_weight, wide};
 use super::layer::has_constant_parameters;
-use super::network::Network;
 use super::samples::Samples;
-use super::shared;
 use super::student::Student;
 use super::trainable::ahead_of;
+use crate::network::Network;
+use crate::network::blocks::shared;
 
 const EPSILON: f64 = 1e-5;
 

@@ -19,13 +19,12 @@ use tch::Tensor;
 
 use crate::graph::{Graph, Node, TensorData};
 
-use crate::spec::report::Evidence;
+use crate::spec::report::{Evidence, Figure};
 
 use super::CompressError;
 use super::edit::position;
-use super::network::Network;
 use super::quality::{are_probabilities, top_classes};
-use crate::spec::report::Figure;
+use crate::network::Network;
 
 /// What the file alone tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

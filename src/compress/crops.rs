@@ -17,8 +17,7 @@ use super::pair::Pair;
 use super::random::stream;
 use super::recoverability::Setting;
 use super::student::Student;
-use crate::spec::config::LARGE;
-use crate::spec::config::Precision;
+use crate::spec::config::{LARGE, Precision};
 
 /// Sides of the crops, as a share of the image's.
 const SHARE: f64 = 0.75;

@@ -3,9 +3,9 @@
 use tch::{Kind, Tensor};
 
 use crate::exec::{BatchNorm, Executor, Params, RunOptions};
+use crate::network::{Network, NetworkError};
 
 use super::CompressError;
-use super::network::Network;
 use super::samples::Samples;
 use super::student::Student;
 
@@ -72,10 +72,10 @@ impl Forward {
 
 /// Where shapes did not tell before anything was computed.
 fn no_row_an_image(size: &[i64], images: i64) -> CompressError {
-    CompressError::ModelInterface(format!(
+    NetworkError::ModelInterface(format!(
         "of {images} images the network makes an output, or the features for one, of size {size:?}; its first dimension must be the \
          images'"
-    ))
+    )).into()
 }
 
 /// Mean squared error of the features, averaged over the taps.

@@ -4,20 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, InputShapes, fold};
 use crate::images::{ImageSet, Preprocess};
+use crate::network::NetworkError;
 use crate::onnx;
 
-use super::CompressError;
-use super::answer;
-use super::classes;
-use super::companions;
-use super::judged::Judge;
-use super::network::ImageInput;
 use super::quality::{agreement, top1};
 use super::relative::{constant_loss, share};
 use super::samples::to_tensor;
+use super::{CompressError, answer, classes};
+use crate::network::input::{ImageInput, side_inputs};
+use crate::network::outputs::Judge;
 use crate::spec::inputs::Given;
-use crate::spec::report::Evidence;
-use crate::spec::report::{Figure, Top1};
+use crate::spec::report::{Evidence, Figure, Top1};
 
 /// A student against its teacher, both in ONNX Runtime.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,13 +54,14 @@ pub fn evaluate(
     let others = onnx::decode(student)?.graph;
     let theirs = ImageInput::of(&others, given)?;
     if theirs.file_name != input.file_name || theirs.channels != input.channels {
-        return Err(CompressError::ModelInterface(format!(
+        return Err(NetworkError::ModelInterface(format!(
             "the two networks take different inputs: \"{}\" with {} channels and \"{}\" with {}",
             input.file_name, input.channels, theirs.file_name, theirs.channels
-        )));
+        ))
+        .into());
     }
-    let companions = companions::find(graph, &input, given)?;
-    companions::check(&input, &companions, given)?;
+    let companions = side_inputs::find(graph, &input, given)?;
+    side_inputs::check(&input, &companions, given)?;
     let preprocess = &input.preprocess(preprocess)?;
     let size = preprocess.check(input.wants(), set.images())?;
     let images = to_tensor(&set.tensor_data(preprocess, size)?)?;

@@ -9,12 +9,11 @@ use crate::graph::patch::Patch;
 use crate::graph::{DataType, Graph};
 use crate::onnx;
 
-use super::CompressError;
-use super::answer;
-use super::block::Block;
-use super::network::Network;
 use super::recoverability::difference_on_a_scale;
 use super::student::{Student, drop_patch};
+use super::{CompressError, answer};
+use crate::network::Network;
+use crate::network::blocks::Block;
 
 /// Largest difference between the file in ONNX Runtime and the student in memory, relative to the output's scale.
 pub const TOLERANCE: f64 = 1e-4;

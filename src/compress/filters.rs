@@ -16,8 +16,8 @@ use crate::onnx;
 use super::CompressError;
 use super::edit::{position, set_weight};
 use super::layer::{mixes_channels, passes};
-use super::network::Network;
 use super::student::Student;
+use crate::network::Network;
 
 /// Channels are kept in multiples of so many: with other widths the kernels of real devices are slower than with more.
 const MULTIPLE: i64 = 8;

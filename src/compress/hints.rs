@@ -10,9 +10,9 @@ use std::collections::HashSet;
 use tch::{Kind, Reduction, Tensor};
 
 use super::CompressError;
-use super::block::Block;
-use super::network::Network;
 use super::student::Student;
+use crate::network::Network;
+use crate::network::blocks::Block;
 
 /// What all hints together count at the first step, as a multiple of the features.
 const WEIGHT: f64 = 30.0;

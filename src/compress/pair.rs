@@ -6,14 +6,12 @@ use tch::{Kind, Tensor};
 
 use crate::exec::{self, Executor, Params, RunOptions, memory};
 
-use super::CompressError;
-use super::cut;
 use super::distill::feature_loss;
 use super::fused::Fused;
-use super::hints;
 use super::precision::Narrowing;
 use super::recoverability::Setting;
 use super::student::Student;
+use super::{CompressError, cut, hints};
 use crate::spec::config::Precision;
 
 /// Teacher and student run one after the other. Ahead of the first difference the student *is* the teacher, so it starts

@@ -10,14 +10,13 @@ use crate::graph::Graph;
 
 use crate::spec::config::Precision;
 
-use super::CompressError;
 use super::distill::feature_loss;
 use super::error::taken;
 use super::fused::Fused;
 use super::pair::Pair;
 use super::recoverability::Setting;
 use super::student::Student;
-use super::trainable;
+use super::{CompressError, trainable};
 
 /// Largest mean squared difference of a teacher's features in bfloat16 from those in f32, as a share of the loss that is to
 /// be recovered from.

@@ -7,13 +7,10 @@ use tch::Tensor;
 use crate::exec::{Device, memory};
 use crate::graph::Node;
 
-use super::CompressError;
 use super::adapter::{self, Adapter};
 use super::augment::Cut;
-use super::block::Block;
 use super::distill::{self, Answers, Forward, mean};
 use super::merge::merge;
-use super::network::Network;
 use super::observer::Observer;
 use super::pair::Pair;
 use super::random::stream;
@@ -21,8 +18,10 @@ use super::refit::{Frontier, start};
 use super::relative::{constant_loss, share};
 use super::samples::{Batches, Samples};
 use super::sgd::{Sgd, learning_rate};
-use super::sites;
 use super::student::{Student, stream_of};
+use super::{CompressError, sites};
+use crate::network::Network;
+use crate::network::blocks::Block;
 use crate::spec::config::Precision;
 use crate::spec::report::{Interval, Loss};
 

@@ -12,9 +12,9 @@ use tch::{Kind, Tensor};
 use crate::exec::{Executor, RunOptions};
 
 use super::CompressError;
-use super::network::Network;
 use super::samples::Samples;
 use super::student::Student;
+use crate::network::Network;
 
 /// Variance over images, as a share of the mean square, that is no more than rounding.
 pub const CONSTANT: f64 = 1e-10;

@@ -17,9 +17,9 @@ use crate::graph::{Graph, Node};
 use super::edit::position;
 use super::layer::Layer;
 use super::refit::{carried, changes_nothing, rolled};
-use super::shared::is_shared;
 use super::student::Student;
 use super::trainable::ahead_of;
+use crate::network::blocks::shared::is_shared;
 
 /// A place for an adapter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,8 +7,8 @@ use crate::graph::patch::Patch;
 use crate::graph::{Graph, Node};
 
 use super::CompressError;
-use super::block::Block;
-use super::network::Network;
+use crate::network::Network;
+use crate::network::blocks::Block;
 
 /// A graph with its weights on a device.
 pub struct Student {

@@ -14,14 +14,12 @@ use tch::{Kind, Tensor};
 
 use crate::exec::{Executor, RunOptions};
 
-use super::CompressError;
 use super::adam::Adam;
-use super::classes;
-use super::network::Network;
 use super::observer::Observer;
-use super::quality;
 use super::random::stream;
 use super::student::Student;
+use super::{CompressError, classes, quality};
+use crate::network::Network;
 use crate::spec::phase::Phase;
 
 /// Steps of Adam for every batch of pictures, at most.

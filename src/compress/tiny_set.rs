@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
-use crate::images::{Chw, ImageSet, ModelInput, Preprocess};
+use crate::images::{Chw, ImageError, ImageSet, ModelInput, Preprocess};
 
 use crate::spec::report::Rung;
 
@@ -49,7 +49,7 @@ pub fn recognised(size: Chw) -> usize {
 
 impl TinySet {
     /// The input's size, from the network, the images where there are any, and the wishes; errors where they do not fit.
-    pub fn size(input: ModelInput, images: Option<&ImageSet>, config: &JobConfig) -> Result<Chw, CompressError> {
+    pub fn size(input: ModelInput, images: Option<&ImageSet>, config: &JobConfig) -> Result<Chw, ImageError> {
         Ok(match images {
             Some(set) => config.preprocess.check(input, set.images())?,
             None => config.preprocess.size_without_images(input)?,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::graph::{DataType, Graph, Node};
+use crate::graph::{DataType, Graph};
+use crate::network::blocks::shared::weights_of;
 
 /// Indices of the nodes that the taps depend on, ascending.
 pub fn ahead_of(graph: &Graph, taps: &[String]) -> BTreeSet<usize> {
@@ -41,15 +42,4 @@ pub fn weights_from(graph: &Graph, taps: &[String], first: usize) -> Vec<String>
         }
     }
     names
-}
-
-/// The inputs of a node that training moves: kernels, biases, and scales and shifts of normalisations.
-pub(super) fn weights_of(node: &Node) -> impl Iterator<Item = &str> {
-    let which: &[usize] = match node.op.as_str() {
-        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => &[1, 2],
-        "BatchNormalization" | "InstanceNormalization" | "LayerNormalization" | "GroupNormalization" => &[1, 2],
-        "PRelu" => &[1],
-        _ => &[],
-    };
-    which.iter().filter_map(|index| node.input(*index))
 }

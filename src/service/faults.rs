@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use crate::compress::{CompressError, Fault};
+use crate::compress::CompressError;
 use crate::exec::ExecError;
 use crate::exec::memory::Trouble;
 use crate::images::ImageError;
 use crate::latency::LatencyError;
+use crate::network::{Fault, NetworkError};
 use crate::onnxruntime::OnnxRuntimeError;
 use crate::problem::{self, Code, Problem};
 
@@ -19,20 +20,23 @@ pub fn problem(error: &CompressError) -> Problem {
     }
     let problem = Problem::new(code, told(error));
     match error {
-        CompressError::Images(ImageError::InputMismatch { hint, .. }) => problem.at("/preprocess", hint.clone()),
-        CompressError::Several(errors) => problem.with_errors(errors.iter().flat_map(parts)),
+        CompressError::Network(NetworkError::Images(ImageError::InputMismatch { hint, .. })) => {
+            problem.at("/preprocess", hint.clone())
+        }
+        CompressError::Network(NetworkError::Several(errors)) => problem.with_errors(errors.iter().flat_map(parts)),
         error => problem.with_errors(error.parts().iter().map(fault)),
     }
 }
 
 /// Whether this service is at fault: a file of ours that cannot be read is no fault of the images either.
 fn is_ours(error: &CompressError) -> bool {
-    error.fault() == Fault::Internal || matches!(error, CompressError::Images(ImageError::Io { .. }))
+    error.fault() == Fault::Internal
+        || matches!(error, CompressError::Network(NetworkError::Images(ImageError::Io { .. })))
 }
 
-fn parts(error: &CompressError) -> Vec<problem::Fault> {
+fn parts(error: &NetworkError) -> Vec<problem::Fault> {
     match error.parts().as_slice() {
-        [] => vec![problem::Fault { detail: told(error), ..problem::Fault::default() }],
+        [] => vec![problem::Fault { detail: told_of_network(error), ..problem::Fault::default() }],
         parts => parts.iter().map(fault).collect(),
     }
 }
@@ -40,7 +44,7 @@ fn parts(error: &CompressError) -> Vec<problem::Fault> {
 /// The error in words for a customer.
 fn told(error: &CompressError) -> String {
     match error {
-        CompressError::Several(errors) => errors.iter().map(told).collect::<Vec<_>>().join("; "),
+        CompressError::Network(error) => told_of_network(error),
         error if error.trouble() == Some(Trouble::OutOfMemory) => "the device's memory ran out".to_owned(),
         error if error.trouble() == Some(Trouble::Lost) => "the device failed".to_owned(),
         CompressError::Exec(error) => of_run(error),
@@ -49,8 +53,15 @@ fn told(error: &CompressError) -> String {
         CompressError::Runtime(OnnxRuntimeError::Run(_)) => "ONNX Runtime failed on the network".to_owned(),
         CompressError::Runtime(_) => "ONNX Runtime cannot be used".to_owned(),
         CompressError::Tensor(_) => "a computation failed".to_owned(),
-        CompressError::Images(ImageError::Decode { name, .. }) => format!("image {name:?} could not be decoded again"),
-        CompressError::Images(ImageError::Io { .. }) => "the images could not be read".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+fn told_of_network(error: &NetworkError) -> String {
+    match error {
+        NetworkError::Several(errors) => errors.iter().map(told_of_network).collect::<Vec<_>>().join("; "),
+        NetworkError::Images(ImageError::Decode { name, .. }) => format!("image {name:?} could not be decoded again"),
+        NetworkError::Images(ImageError::Io { .. }) => "the images could not be read".to_owned(),
         error => error.to_string(),
     }
 }
@@ -135,7 +146,7 @@ mod tests {
         ];
         for error in errors
             .into_iter()
-            .chain([CompressError::Several(vec![ImageError::Io { path: words(), source: io() }.into()])])
+            .chain([NetworkError::Several(vec![ImageError::Io { path: words(), source: io() }.into()]).into()])
         {
             let told = serde_json::to_string(&problem(&error)).expect("serialises");
             assert!(!told.contains("secret") && !told.contains("os error"), "{told}");

@@ -4,20 +4,18 @@ use std::collections::HashSet;
 
 use super::submission::Submission;
 use super::{ServiceError, faults, models};
-use crate::compress::image_input::preprocess_of_bytes;
-use crate::db::image_sets::ImageRow;
+use crate::db::image_sets::{self, ImageRow};
 use crate::db::models::ModelRow;
-use crate::db::{Connection, image_sets, models as model_rows};
+use crate::db::{Connection, models as model_rows};
 use crate::ids::Tenant;
 use crate::images::ModelInput;
 use crate::json::escape;
 use crate::nearest::nearest;
+use crate::network::input::preprocess_of_bytes;
 use crate::problem::{Code, Fault, MOST_ERRORS, Problem};
 use crate::spec::analysis::{Analysis, BlockInfo};
-use crate::spec::config;
-use crate::spec::config::{JobConfig, Target};
-use crate::spec::inputs;
-use crate::spec::inputs::InputFault;
+use crate::spec::config::{self, JobConfig, Target};
+use crate::spec::inputs::{self, InputFault};
 
 /// What a job is about, as stored.
 #[derive(Debug)]
@@ -64,7 +62,7 @@ impl Subject {
     fn check_images(&self, analysis: &Analysis, config: &JobConfig) -> Result<(), ServiceError> {
         let (preprocess, input) = (&config.preprocess, input(analysis));
         if takes_bytes(analysis) {
-            preprocess_of_bytes(&analysis.image_input, preprocess).map_err(|error| faults::problem(&error))?;
+            preprocess_of_bytes(&analysis.image_input, preprocess).map_err(|error| faults::problem(&error.into()))?;
         }
         let fits = match &self.images {
             Some(images) => {

@@ -3,7 +3,6 @@
 use super::idempotency::Idempotency;
 use super::spool::Spooled;
 use super::{Context, ServiceError, bundle, faults, refuse};
-use crate::compress::analyse::analyse;
 use crate::db::keys::AnswerRow;
 use crate::db::models::{self, ModelRow};
 use crate::db::{CommitPoint, Connection, commit};
@@ -11,6 +10,7 @@ use crate::hash::sha256_hex;
 use crate::ids::{ModelId, Tenant};
 use crate::jobs::store;
 use crate::json;
+use crate::network::analyse::analyse;
 use crate::problem::Code;
 use crate::spec::analysis::Analysis;
 
@@ -165,7 +165,7 @@ async fn look_at(
         Ok::<_, std::io::Error>((analyse(&bytes), upload))
     });
     let (analysis, upload) = looked.await??;
-    let analysis = analysis.map_err(|error| faults::problem(&error))?;
+    let analysis = analysis.map_err(|error| faults::problem(&error.into()))?;
     let stored = serde_json::to_value(analysis).map_err(std::io::Error::other)?;
     match json::find_nul(&stored) {
         None => Ok((upload, stored)),

@@ -10,7 +10,6 @@ use super::health::Sign;
 use super::tasks::{Failure, Opening, Work};
 use super::watch::{Reason, Watch};
 use super::{Worker, heartbeat};
-use crate::compress::Fault;
 use crate::compress::pipeline::Bench;
 use crate::db::{Db, DbError};
 use crate::exec::memory::Trouble;
@@ -18,6 +17,7 @@ use crate::ids::JobId;
 use crate::jobs::claimed::Claim;
 use crate::jobs::complete::{Completion, Done, complete};
 use crate::jobs::{JobsError, LEASE, POLL, cancel, fail, lease};
+use crate::network::Fault;
 use crate::problem::{Code, Problem};
 use crate::service::faults;
 

@@ -4,18 +4,17 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use practised::compress::CompressError;
 use practised::compress::adapter::{self, Adapter};
-use practised::compress::block::Block;
-use practised::compress::export;
 use practised::compress::merge::merge;
-use practised::compress::network::Network;
 use practised::compress::observer::Unobserved;
 use practised::compress::recoverability::{by_adapters, relative_difference};
 use practised::compress::sites::{self, Side, Site};
 use practised::compress::student::{Student, stream_of};
+use practised::compress::{CompressError, export};
 use practised::exec::Device;
 use practised::graph::Attribute;
+use practised::network::Network;
+use practised::network::blocks::Block;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use tch::Tensor;

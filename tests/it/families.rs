@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use practised::compress::export::{outputs, to_onnx, verify};
-use practised::compress::network::Network;
 use practised::compress::student::Student;
 use practised::exec::Device;
+use practised::network::Network;
 use serde_json::{Value, json};
 
 use crate::support::desk::{COMPRESS, Desk};

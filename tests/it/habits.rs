@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use practised::compress::analyse::analyse;
 use practised::compress::export::{as_stored, outputs, to_onnx, verify};
-use practised::compress::network::Network;
 use practised::exec::Device;
 use practised::graph::{Attribute, DataType, Dim, Graph, Node, TensorData};
+use practised::network::Network;
+use practised::network::analyse::analyse;
 use practised::onnx;
 use reqwest::multipart::{Form, Part};
 use serde_json::json;

@@ -1,8 +1,8 @@
 //! Outputs of whole numbers and truths: what they are made from stands for them, and the file keeps them.
 
 use practised::compress::export::to_onnx;
-use practised::compress::network::Network;
 use practised::graph::{Attribute, DataType, Dim, Graph, Node, TensorData, ValueInfo, ValueType};
+use practised::network::Network;
 use practised::onnx;
 use practised::onnxruntime::{Elements, Feed, Session};
 use serde_json::json;

@@ -1,18 +1,16 @@
 //! The method on tiny networks: what it finds, drops, merges and folds computes what it should.
 
-use practised::compress::adapter;
-use practised::compress::batchnorm;
-use practised::compress::block::Block;
 use practised::compress::distill::Forward;
-use practised::compress::export;
 use practised::compress::merge::merge;
-use practised::compress::network::Network;
 use practised::compress::random::stream;
 use practised::compress::recoverability::relative_difference;
 use practised::compress::samples::Samples;
 use practised::compress::sites::{self, Side};
 use practised::compress::student::Student;
+use practised::compress::{adapter, batchnorm, export};
 use practised::exec::{BatchNorm as Statistics, Device};
+use practised::network::Network;
+use practised::network::blocks::Block;
 use practised::onnx;
 use rand::Rng;
 use tch::{Kind, Tensor};

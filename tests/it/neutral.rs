@@ -1,12 +1,12 @@
 //! What changes nothing on a shortcut does not hide its block; what changes a little does.
 
-use practised::compress::block::Block;
 use practised::compress::export::{outputs, to_onnx, verify};
-use practised::compress::network::Network;
 use practised::compress::recoverability::relative_difference;
 use practised::compress::student::Student;
 use practised::exec::Device;
 use practised::graph::{Attribute, DataType, Graph, Node, TensorData};
+use practised::network::Network;
+use practised::network::blocks::Block;
 use practised::onnx;
 
 use crate::support::noise;

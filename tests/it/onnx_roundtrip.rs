@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use buffa::{Message, UnknownField, UnknownFieldData};
-use practised::compress::Fault;
-use practised::compress::analyse::analyse;
 use practised::graph::{Attribute, DataType, Graph, InputShapes, Node, Patch, TensorData, ValueInfo, check, fold};
+use practised::network::Fault;
+use practised::network::analyse::analyse;
 use practised::onnx::proto::{
     AttributeProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto, attribute_proto,
 };

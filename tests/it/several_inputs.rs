@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use practised::compress::export::verify;
-use practised::compress::network::Network;
 use practised::exec::Device;
 use practised::graph::{Attribute, Attributes, DataType, Dim, Graph, Node, TensorData, ValueInfo, ValueType};
+use practised::network::Network;
 use practised::onnx;
 use practised::spec::inputs::{Given, Value as Number, Word};
 use serde_json::{Value, json};
@@ -260,7 +260,7 @@ fn a_job_says_which_input_takes_the_images() {
     let network = Network::load_for(&file, &given, |_| Ok((8, 8))).expect("loads");
     assert_eq!((network.input.file_name.as_str(), network.input.channels), ("right", 1));
     verify(&network, &file, &noise(&[3, 1, 8, 8], 1), None, Device::Cpu).expect("both feed the same");
-    let analysis = practised::compress::analyse::analyse(&file).expect("loads");
+    let analysis = practised::network::analyse::analyse(&file).expect("loads");
     assert_eq!(analysis.image_input, "left");
     assert_eq!(analysis.fed(&given).image_input, "right");
     assert_eq!(analysis.fed(&given).other_inputs[0].name, "left");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use practised::compress::analyse::analyse;
+use practised::network::analyse::analyse;
 use practised::spec::analysis::Analysis;
 
 use crate::neutral::dropping_is_exact;

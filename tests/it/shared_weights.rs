@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use practised::compress::block::Block;
 use practised::compress::export;
-use practised::compress::network::Network;
 use practised::compress::student::Student;
 use practised::exec::Device;
 use practised::graph::{Graph, Node, TensorData};
+use practised::network::Network;
+use practised::network::blocks::Block;
 use practised::onnx;
 use practised::onnxruntime::{Elements, Feed, Session};
 use serde_json::{Value, json};

@@ -1,11 +1,11 @@
 //! Pictures that are changed until the teacher recognises them: it does, they stay pictures, and their statistics are those of
 //! training where the network keeps any.
 
-use practised::compress::network::Network;
 use practised::compress::observer::Unobserved;
 use practised::compress::student::Student;
 use practised::compress::synthesis::{Range, Synthesis};
 use practised::exec::{Device, Executor, RunOptions};
+use practised::network::Network;
 use tch::{Kind, Tensor};
 
 use crate::support::networks::{BatchNorm, TinyResNet};

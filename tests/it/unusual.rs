@@ -1,12 +1,12 @@
 //! Networks that are unusual and legal: features that do not end in a linear head, weights with several jobs, parameters that
 //! are computed, outputs of other kinds. Each goes the whole way, or is refused with the reason.
 
-use practised::compress::block::Block;
 use practised::compress::export::{outputs, to_onnx, verify};
-use practised::compress::network::Network;
 use practised::compress::{CompressError, batchnorm};
 use practised::exec::Device;
 use practised::graph::{Attribute, DataType, Dim, TensorData};
+use practised::network::Network;
+use practised::network::blocks::Block;
 use practised::onnx;
 
 use crate::support::desk::{COMPRESS, Desk};

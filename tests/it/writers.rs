@@ -1,7 +1,6 @@
 //! Refits of the layers that write the residual stream in transformers and ConvNeXt: found through what exporters put behind
 //! them, exact where they can be, and left alone where they cannot.
 
-use practised::compress::block::Block;
 use practised::compress::export;
 use practised::compress::observer::Unobserved;
 use practised::compress::refit::start::{self, Refitted};
@@ -9,6 +8,7 @@ use practised::compress::refit::{Frontier, Problem, ahead_of_gap, of_sum};
 use practised::compress::student::Student;
 use practised::exec::Device;
 use practised::graph::Attribute;
+use practised::network::blocks::Block;
 use tch::Tensor;
 
 use crate::support::noise;

@@ -5,7 +5,6 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::compress::CompressError;
 use crate::compress::augment::Cut;
 use crate::compress::batchnorm::{self, Made};
 use crate::compress::checkpoint::{Checkpoints, Tensors};
@@ -16,7 +15,7 @@ use crate::compress::recoverability::Setting;
 use crate::compress::samples::Batches;
 use crate::compress::sgd::{Sgd, learning_rate};
 use crate::compress::student::Student;
-use crate::compress::trainable;
+use crate::compress::{CompressError, trainable};
 use crate::exec::{BatchNorm, memory};
 use crate::spec::config::FinetuneConfig;
 use crate::spec::phase::Phase;

@@ -6,16 +6,15 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::compress::CompressError;
-use crate::compress::batchnorm;
-use crate::compress::block::Block;
 use crate::compress::checkpoint::{Checkpoints, Tensors};
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::refit::Gate;
 use crate::compress::refit::start::{self, Refitted};
 use crate::compress::student::Student;
+use crate::compress::{CompressError, batchnorm};
 use crate::exec::Params;
+use crate::network::blocks::Block;
 use crate::spec::config::{FinetuneConfig, LARGE, Part, Recipe};
 use crate::spec::phase::Phase;
 use crate::spec::report::{FinetuneReport, RefitReport};

@@ -1,14 +1,13 @@
 //! What every learning rate starts from: the refitted student with its BatchNormalizations, and what judges it.
 
 use crate::compress::batchnorm::{self, Made};
-use crate::compress::precision;
 use crate::compress::recoverability::Setting;
 use crate::compress::refit::Gate;
 use crate::compress::refit::start::Refitted;
 use crate::compress::student::Student;
-use crate::compress::{CompressError, crops, cut, macs, trainable};
-use crate::spec::config::Precision;
-use crate::spec::config::{FinetuneConfig, LARGE, Part};
+use crate::compress::{CompressError, crops, cut, precision, trainable};
+use crate::network::macs;
+use crate::spec::config::{FinetuneConfig, LARGE, Part, Precision};
 
 /// Runs of fewer steps train nothing ahead of the first gap.
 const SHORT_RUN: u32 = 100;

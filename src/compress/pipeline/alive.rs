@@ -1,7 +1,6 @@
 //! Whether a student still answers about the images: one that always says the same is worth nothing, however small its loss is.
 
-use crate::compress::CompressError;
-use crate::compress::quality;
+use crate::compress::{CompressError, quality};
 use crate::spec::report::{OutputQuality, Warning};
 
 use super::{Bench, FinetuneSummary};

@@ -2,11 +2,11 @@
 
 use crate::compress::CompressError;
 use crate::compress::distill::Forward;
-use crate::compress::network::Network;
 use crate::compress::recoverability::relative_difference;
 use crate::compress::samples::Samples;
 use crate::compress::student::Student;
 use crate::exec::BatchNorm;
+use crate::network::{Network, NetworkError};
 
 /// Relative to the answers' scale; the order of sums may depend on the batch.
 const ALIKE: f64 = 1e-3;
@@ -23,11 +23,11 @@ pub(super) fn check(network: &Network, teacher: &Student, samples: &Samples) -> 
         for (all, alone) in together.iter().zip(run(&[*image])?) {
             let difference = relative_difference(&alone, &all.f_narrow(0, row, 1)?)?;
             if difference > ALIKE {
-                return Err(CompressError::ModelInterface(
+                return Err(NetworkError::ModelInterface(
                     "what the network answers for an image depends on the other images of its batch: something is normalised or \
                      summed over the first dimension, N; export it so that images are computed apart"
                         .into(),
-                ));
+                ).into());
             }
         }
     }

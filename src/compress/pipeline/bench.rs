@@ -4,13 +4,8 @@ use std::cell::{Cell, OnceCell, RefCell};
 
 use tch::{Kind, Tensor};
 
-use crate::compress::CompressError;
-use crate::compress::block::Block;
-use crate::compress::classes;
-use crate::compress::companions;
 use crate::compress::distill::{Answers, Forward};
 use crate::compress::export::to_onnx;
-use crate::compress::network::{ImageInput, Network};
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::refit::Frontier;
@@ -18,16 +13,18 @@ use crate::compress::room::Room;
 use crate::compress::samples::Samples;
 use crate::compress::student::Student;
 use crate::compress::tiny_set::TinySet;
+use crate::compress::{CompressError, classes};
 use crate::exec::Device;
 use crate::graph::DataType;
 use crate::images::{Chw, ImageSet};
-use crate::latency;
-use crate::latency::{HostLock, Input, Model, Probe, Source};
+use crate::latency::{self, HostLock, Input, Model, Probe, Source};
+use crate::network::blocks::Block;
+use crate::network::input::{ImageInput, side_inputs};
+use crate::network::{Network, NetworkError};
 use crate::onnxruntime::Elements;
 use crate::spec::config::JobConfig;
 use crate::spec::latency::{LatencyConfig, Plan, Reduction};
-use crate::spec::report::Evidence;
-use crate::spec::report::Rung;
+use crate::spec::report::{Evidence, Rung};
 
 use super::apart;
 use super::pictures::{Shortcoming, Studio};
@@ -289,14 +286,14 @@ fn fitting(model: &[u8], images: Option<&ImageSet>, config: &JobConfig) -> Resul
         resolved = Some(size);
         Ok((size.height, size.width))
     })?;
-    companions::check(&network.input, &network.companions, &config.inputs)?;
+    side_inputs::check(&network.input, &network.companions, &config.inputs)?;
     candidates(&network, config)?;
     let fixed = network.input.batch.filter(|batch| *batch != config.latency.batch);
     if let Some(batch) = fixed {
-        return Err(CompressError::ModelInterface(format!(
+        return Err(NetworkError::ModelInterface(format!(
             "the model's batch is fixed at {batch} and the job measures latency at {}; set \"latency\": {{\"batch\": {batch}}}, or export the model with a dynamic batch",
             config.latency.batch
-        )));
+        )).into());
     }
     Ok((network, resolved.expect("set while loading")))
 }
@@ -338,7 +335,7 @@ fn candidates<'n>(network: &'n Network, config: &JobConfig) -> Result<Vec<&'n Bl
     let mut candidates = network.droppable()?;
     candidates.retain(|block| !block.places().any(|place| config.exclude_blocks.contains(&place.name)));
     if candidates.is_empty() {
-        return Err(CompressError::NoDroppableBlock("all droppable blocks are in exclude_blocks".into()));
+        return Err(NetworkError::NoDroppableBlock("all droppable blocks are in exclude_blocks".into()).into());
     }
     Ok(candidates)
 }

@@ -3,24 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::compress::network::Network;
 use crate::compress::observer::Observer;
 use crate::compress::relative::constant_loss;
 use crate::compress::{CompressError, export as file};
 use crate::hash::sha256_hex;
-use crate::latency;
-use crate::onnxruntime;
+use crate::network::Network;
 use crate::spec::config::{JobConfig, Target};
 use crate::spec::latency::{Basis, Reduction};
 use crate::spec::phase::Phase;
 use crate::spec::report::{
     BlockRow, CostReport, ImageCounts, LatencyReport, Outcome, QualityReport, Report, Reproduce, Size, SizeReport,
 };
+use crate::{latency, onnxruntime};
 
 use super::bench::{TEACHER, reduction};
-use super::select::STUDENT;
+use super::select::{self, STUDENT};
 use super::warnings::warnings;
-use super::{Bench, BlockScore, FinetuneSummary, Measured, Selection, select};
+use super::{Bench, BlockScore, FinetuneSummary, Measured, Selection};
 
 /// A file a customer downloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,7 +163,7 @@ fn outcome(config: &JobConfig, selection: &Selection, samples: &latency::Samples
 }
 
 fn block_rows(bench: &Bench, found: &Found) -> Vec<BlockRow> {
-    let row = |block: &crate::compress::block::Block| {
+    let row = |block: &crate::network::blocks::Block| {
         let single = found.measured.reductions.get(&block.name);
         let score = found.scores.iter().find(|score| score.block == block.name);
         BlockRow {

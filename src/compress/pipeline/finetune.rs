@@ -4,17 +4,15 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compress::CompressError;
-use crate::compress::block::Block;
 use crate::compress::checkpoint::Checkpoints;
 use crate::compress::distill::{Answers, Forward};
-use crate::compress::export;
 use crate::compress::finetune::{by_paper, by_practised};
 use crate::compress::observer::Observer;
-use crate::compress::quality;
 use crate::compress::relative::{self, OutputErrors};
 use crate::compress::student::Student;
+use crate::compress::{CompressError, export, quality};
 use crate::exec::memory;
+use crate::network::blocks::Block;
 use crate::spec::config::Recipe;
 use crate::spec::phase::Phase;
 use crate::spec::report::{Figure, FinetuneReport, GivenUp, OutputQuality, Quality, Top1};

@@ -1,9 +1,8 @@
 //! A student with fewer channels inside its blocks, for comparison; no step of a job.
 
-use crate::compress::CompressError;
-use crate::compress::filters;
 use crate::compress::finetune::narrowed_by_practised;
 use crate::compress::observer::Observer;
+use crate::compress::{CompressError, filters};
 use crate::spec::report::FinetuneReport;
 
 use super::Bench;

@@ -4,16 +4,15 @@ use tch::Tensor;
 
 use crate::compress::CompressError;
 use crate::compress::distill::{Answers, Forward};
-use crate::compress::network::Network;
 use crate::compress::observer::Observer;
 use crate::compress::quality::{self, Sight};
 use crate::compress::samples::{Samples, grey};
 use crate::compress::student::Student;
 use crate::compress::synthesis::{self, Synthesis};
-use crate::compress::tiny_set;
-use crate::compress::tiny_set::TinySet;
+use crate::compress::tiny_set::{self, TinySet};
 use crate::exec::memory;
 use crate::images::{Chw, ImageSet, Preprocess};
+use crate::network::Network;
 use crate::spec::config::JobConfig;
 use crate::spec::report::Rung;
 

@@ -5,9 +5,9 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
-use crate::compress::block::Block;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::{by_adapters, by_closed_form};
+use crate::network::blocks::Block;
 use crate::spec::config::RecoverabilityMethod;
 use crate::spec::report::Recoverability;
 

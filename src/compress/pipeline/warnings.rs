@@ -1,17 +1,14 @@
 //! What the customer should know beside the figures.
 
-use crate::compress::CompressError;
-use crate::compress::companions::Companion;
-use crate::compress::quality;
 use crate::compress::relative::constant_loss;
+use crate::compress::{CompressError, quality};
+use crate::network::input::side_inputs::Companion;
 use crate::spec::config::Target;
 use crate::spec::latency::Reduction;
-use crate::spec::report::Rung;
-use crate::spec::report::{Outcome, SizeReport, Warning};
+use crate::spec::report::{Outcome, Rung, SizeReport, Warning};
 
-use super::flat;
 use super::pictures::Shortcoming;
-use super::{Bench, FinetuneSummary, Measured, Selection, alive};
+use super::{Bench, FinetuneSummary, Measured, Selection, alive, flat};
 
 /// So many images of one class may be chance.
 const FEWEST_OF_A_CLASS: usize = 4;

@@ -7,11 +7,10 @@ use std::mem;
 
 use tch::Tensor;
 
-use crate::compress::CompressError;
-use crate::compress::cut;
 use crate::compress::recoverability::Setting;
 use crate::compress::samples::Samples;
 use crate::compress::student::Student;
+use crate::compress::{CompressError, cut};
 use crate::exec::{Executor, RunOptions};
 
 /// Bytes of values that are kept, at most; the images beyond them are computed from the start each time.

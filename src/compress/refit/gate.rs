@@ -3,12 +3,11 @@
 
 use tch::Tensor;
 
-use crate::compress::CompressError;
-use crate::compress::cut;
 use crate::compress::distill::{feature_loss, finite};
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
+use crate::compress::{CompressError, cut};
 use crate::exec::{Executor, RunOptions};
 
 use super::frontier::{Asked, Frontier, Known};

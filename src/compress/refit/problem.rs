@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::compress::block::Block;
 use crate::compress::edit::position;
 use crate::compress::layer::{Layer, passes};
-use crate::compress::shared::readers;
 use crate::graph::{Attribute, Graph, Node};
+use crate::network::blocks::Block;
+use crate::network::blocks::shared::readers;
 
 use super::moves::Move;
 use super::path::Path;

@@ -4,13 +4,12 @@ use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
-use crate::compress::CompressError;
-use crate::compress::cut;
 use crate::compress::edit::position;
 use crate::compress::observer::Observer;
 use crate::compress::random::stream;
 use crate::compress::recoverability::Setting;
 use crate::compress::student::Student;
+use crate::compress::{CompressError, cut};
 
 use super::frontier::{Asked, Known};
 use super::moves::{Move, undo};

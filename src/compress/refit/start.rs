@@ -2,11 +2,11 @@
 //! depth order and on the student's own values, each only where it lowers the loss on the images that decide.
 
 use crate::compress::CompressError;
-use crate::compress::block::Block;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::Setting;
-use crate::compress::shared::is_shared;
 use crate::compress::student::Student;
+use crate::network::blocks::Block;
+use crate::network::blocks::shared::is_shared;
 
 use super::problem::{Problem, ahead_of_gap, behind_gap, of_sum};
 use super::{Frontier, Known, refit};

@@ -1,13 +1,12 @@
 //! The doors through which a customer's bytes come in. The fuzzers (`fuzz/`) and the tests of what these have found go through
 //! the same ones. Each takes any bytes at all: it may refuse them, and must not panic or ask for memory that they are not worth.
 
-use practised::compress::CompressError;
-use practised::compress::dominators::Dominators;
-use practised::compress::network::Network;
 use practised::compress::student::drop_patch;
-use practised::compress::{block, macs, tap};
 use practised::graph::{self, Graph, InputShapes, fold, free_batch};
 use practised::images::{ImageSet, Limits, ModelInput, Preprocess};
+use practised::network::NetworkError;
+use practised::network::dominators::Dominators;
+use practised::network::{Network, blocks, macs, tap};
 use practised::{exec, onnx};
 
 /// A network, read; one that is sound can be written again, and what was written is read as the same.
@@ -29,7 +28,7 @@ pub fn check(bytes: &[u8]) {
             without_a_block(&network);
         }
         // Refused before its nodes are looked at.
-        Err(CompressError::ModelInterface(_)) => {
+        Err(NetworkError::ModelInterface(_)) => {
             nodes(&onnx::decode(bytes).expect("what has an interface was read").graph)
         }
         Err(error) => {
@@ -52,7 +51,7 @@ fn nodes(graph: &Graph) {
     let tree = Dominators::new(&folded);
     let _ = (
         exec::unsupported(&folded),
-        block::find(&folded, &tree).map(|blocks| tap::find(&folded, &tree, &folded.outputs, &blocks)),
+        blocks::find(&folded, &tree).map(|blocks| tap::find(&folded, &tree, &folded.outputs, &blocks)),
         macs::of_graph(&folded),
     );
 }

@@ -11,9 +11,9 @@ mod made;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use practised::compress::network::Network;
 use practised::exec::{Device, Executor, Params, RunOptions};
 use practised::images::Limits;
+use practised::network::Network;
 use practised::onnx;
 use tch::{Kind, Tensor};
 

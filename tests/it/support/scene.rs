@@ -1,17 +1,17 @@
 //! A teacher with images, for what is tried on tiny networks without a job around it.
 
-use practised::compress::block::Block;
 use practised::compress::checkpoint::Checkpoints;
 use practised::compress::distill::{Answers, Forward};
 use practised::compress::export;
 use practised::compress::finetune::{Recovered, by_practised};
-use practised::compress::network::Network;
 use practised::compress::observer::Unobserved;
 use practised::compress::recoverability::{Fitted, Setting, by_closed_form};
 use practised::compress::refit::{Frontier, Known, Problem, refit};
 use practised::compress::samples::Samples;
 use practised::compress::student::Student;
 use practised::exec::Device;
+use practised::network::Network;
+use practised::network::blocks::Block;
 use practised::spec::config::{FinetuneConfig, Recipe};
 use tch::Tensor;
 

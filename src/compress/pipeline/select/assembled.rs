@@ -1,15 +1,13 @@
 //! Sets of blocks, dropped together and measured.
 
-use crate::compress::CompressError;
-use crate::compress::block::Block;
 use crate::compress::distill::Forward;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::Bench;
 use crate::compress::pipeline::bench::{Occasion, TEACHER, reduction};
-use crate::compress::quality;
 use crate::compress::student::Student;
-use crate::latency;
-use crate::latency::Round;
+use crate::compress::{CompressError, quality};
+use crate::latency::{self, Round};
+use crate::network::blocks::Block;
 use crate::spec::config::Target;
 use crate::spec::latency::{Basis, Reduction};
 use crate::spec::report::CurvePoint;

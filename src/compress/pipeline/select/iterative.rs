@@ -1,11 +1,11 @@
 //! Score anew after each drop, against the network as it is by then.
 
 use crate::compress::CompressError;
-use crate::compress::block::Block;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::bench::Occasion;
 use crate::compress::pipeline::score::score_without;
 use crate::compress::pipeline::{Bench, BlockScore, Measured};
+use crate::network::blocks::Block;
 use crate::spec::config::Target;
 use crate::spec::phase::Phase;
 

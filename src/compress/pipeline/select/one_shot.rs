@@ -2,10 +2,10 @@
 //! tied with others, the level set nearest to the input is measured beside it, and wins unless it gains clearly less.
 
 use crate::compress::CompressError;
-use crate::compress::block::Block;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::bench::Occasion;
 use crate::compress::pipeline::{Bench, BlockScore, Measured};
+use crate::network::blocks::Block;
 use crate::spec::config::Target;
 use crate::spec::phase::Phase;
 

@@ -3,11 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::compress::CompressError;
-use crate::compress::block::Block;
 use crate::compress::pipeline::{Bench, BlockScore, Measured};
+use crate::network::blocks::Block;
 use crate::spec::config::{JobConfig, LARGE};
-use crate::spec::report::Figure;
-use crate::spec::report::Rung;
+use crate::spec::report::{Figure, Rung};
 
 /// Scores within this factor of each other, beyond their noise, are a tie, and so are gains: what a score says before any
 /// training is not better than that.

@@ -13,8 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::graph::{DataType, Graph, Node, TensorData};
 
-use super::block::{Block, NotDroppable};
-use super::trainable::weights_of;
+use super::{Block, NotDroppable};
 
 /// Lets all nodes that compute with the same weights read them by one name, the first in the graph's order.
 pub fn tie(graph: &mut Graph) {
@@ -73,7 +72,7 @@ fn same_values(graph: &Graph) -> HashMap<&str, Same<'_>> {
 }
 
 /// Whether the values of a constant tell it from others: not one number, or the same one over and over.
-pub(super) fn tells(tensor: &TensorData) -> bool {
+pub(crate) fn tells(tensor: &TensorData) -> bool {
     let mut values = tensor.bytes.chunks(4);
     values.next().is_some_and(|first| values.any(|value| value != first))
 }
@@ -138,7 +137,7 @@ pub fn readers(graph: &Graph, at: usize) -> Vec<usize> {
 }
 
 /// Indices of the nodes that read a value, ascending.
-pub(super) fn reading<'g>(graph: &'g Graph, value: &'g str) -> impl Iterator<Item = usize> + 'g {
+pub(crate) fn reading<'g>(graph: &'g Graph, value: &'g str) -> impl Iterator<Item = usize> + 'g {
     let reads = move |index: &usize| graph.nodes[*index].inputs.iter().any(|input| input == value);
     (0..graph.nodes.len()).filter(reads)
 }
@@ -215,6 +214,17 @@ fn read_elsewhere(graph: &Graph, block: &Block) -> Option<String> {
 fn kernel(node: &Node) -> Option<&str> {
     let layer = ["Conv", "ConvTranspose", "Gemm", "MatMul"].contains(&node.op.as_str());
     node.input(1).filter(|_| layer)
+}
+
+/// The inputs of a node that training moves: kernels, biases, and scales and shifts of normalisations.
+pub(crate) fn weights_of(node: &Node) -> impl Iterator<Item = &str> {
+    let which: &[usize] = match node.op.as_str() {
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => &[1, 2],
+        "BatchNormalization" | "InstanceNormalization" | "LayerNormalization" | "GroupNormalization" => &[1, 2],
+        "PRelu" => &[1],
+        _ => &[],
+    };
+    which.iter().filter_map(|index| node.input(*index))
 }
 
 #[cfg(test)]

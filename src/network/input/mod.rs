@@ -1,17 +1,20 @@
 //! The input that takes the images: which it is, in which order its dimensions are, how many channels it has.
 
+pub(crate) mod bind;
+pub mod side_inputs;
+pub(crate) mod size;
+
 use std::collections::{BTreeSet, HashMap};
 
 use tch::{Kind, Tensor};
 
-use crate::graph::InputShapes;
 use crate::graph::fold::fold;
-use crate::graph::{DataType, Dim, Graph, Node, ValueInfo};
+use crate::graph::{DataType, Dim, Graph, InputShapes, Node, ValueInfo};
 use crate::images::{ModelInput, Preprocess};
 
 use crate::spec::analysis::Layout;
 
-use super::CompressError;
+use crate::network::NetworkError;
 use crate::spec::inputs::{Given, Value};
 
 /// The input that takes the images: float, (N, C, H, W), in the graph that is run, whatever it is in the file.
@@ -67,10 +70,10 @@ impl Layout {
 
 impl ImageInput {
     /// The input that the job gives the images to, else the first that takes images and that something reads, or why none does.
-    pub fn of(graph: &Graph, given: &Given) -> Result<Self, CompressError> {
+    pub fn of(graph: &Graph, given: &Given) -> Result<Self, NetworkError> {
         let mut chosen = given.iter().filter(|(_, value)| matches!(value, Value::Word(_))).map(|(name, _)| name);
         let (first, second) = (chosen.next(), chosen.next());
-        let refuse = |detail: String| Err(CompressError::ModelInterface(detail));
+        let refuse = |detail: String| Err(NetworkError::ModelInterface(detail));
         if let (Some(first), Some(second)) = (first, second) {
             return refuse(format!(
                 "\"inputs\" gives the images to \"{first}\" and \"{second}\": give them to one; other inputs of their size get them \
@@ -104,7 +107,7 @@ impl ImageInput {
     }
 
     /// An input as one that takes images, or why it does not.
-    pub(super) fn from(input: &ValueInfo, graph: &Graph) -> Result<Self, String> {
+    pub(crate) fn from(input: &ValueInfo, graph: &Graph) -> Result<Self, String> {
         let (name, dtype) = (&input.name, input.ty.dtype);
         if ![DataType::Float32, DataType::Uint8].contains(&dtype) {
             return Err(format!("input \"{name}\" is {dtype:?}; export the network with a float32 or uint8 input"));
@@ -147,7 +150,7 @@ impl ImageInput {
     }
 
     /// How a job's images are preprocessed for this input; errors as [`preprocess_of_bytes`].
-    pub fn preprocess(&self, given: &Preprocess) -> Result<Preprocess, CompressError> {
+    pub fn preprocess(&self, given: &Preprocess) -> Result<Preprocess, NetworkError> {
         match self.dtype {
             DataType::Uint8 => preprocess_of_bytes(&self.file_name, given),
             _ => Ok(given.clone()),
@@ -159,13 +162,13 @@ impl ImageInput {
 ///
 /// # Errors
 /// If the job scales pixels that the network takes unchanged.
-pub fn preprocess_of_bytes(input: &str, given: &Preprocess) -> Result<Preprocess, CompressError> {
+pub fn preprocess_of_bytes(input: &str, given: &Preprocess) -> Result<Preprocess, NetworkError> {
     let usual = Preprocess::default();
     let unscaled = given.divide_by == 1.0 || given.divide_by == usual.divide_by;
     if unscaled && (&given.mean, &given.std) == (&usual.mean, &usual.std) {
         return Ok(Preprocess { divide_by: 1.0, ..given.clone() });
     }
-    Err(CompressError::ModelInterface(format!(
+    Err(NetworkError::ModelInterface(format!(
         "input \"{input}\" takes bytes, which the network normalises itself: leave divide_by, mean and std out of \"preprocess\""
     )))
 }

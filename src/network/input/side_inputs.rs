@@ -9,10 +9,10 @@ use tch::{Kind, Tensor};
 
 use crate::graph::{DataType, Dim, Graph, TensorData, ValueInfo};
 
-use super::CompressError;
-use super::image_input::ImageInput;
+use super::ImageInput;
 use crate::graph::dim::dim_text;
 use crate::latency::Input;
+use crate::network::NetworkError;
 use crate::onnxruntime::Elements;
 use crate::spec::analysis::Layout;
 use crate::spec::inputs::{CompanionInfo, Given, Value, faults};
@@ -26,8 +26,8 @@ pub struct Companion {
     /// Sizes for one image; without the batch where it has one.
     dims: Vec<Size>,
     /// Whether its first dimension is the batch.
-    pub(super) batched: bool,
-    pub(super) feed: Feed,
+    pub(crate) batched: bool,
+    pub(crate) feed: Feed,
     /// Whether the job may give the images to it instead.
     may_take_images: bool,
 }
@@ -43,7 +43,7 @@ enum Size {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Feed {
+pub(crate) enum Feed {
     /// The images, each mirrored from left to right, with their dimensions in this order.
     Mirrored(Layout),
     /// What the job gives; 0 until it does.
@@ -56,7 +56,7 @@ pub(super) enum Feed {
 const OLDEST_OPSET: i64 = 10;
 
 /// Every input but the image input. What is not given, or given in a wrong number, is 0 here and refused by [`check`].
-pub fn find(graph: &Graph, image: &ImageInput, given: &Given) -> Result<Vec<Companion>, CompressError> {
+pub fn find(graph: &Graph, image: &ImageInput, given: &Given) -> Result<Vec<Companion>, NetworkError> {
     let others: Vec<&ValueInfo> = graph.inputs.iter().filter(|input| input.name != image.file_name).collect();
     if others.iter().any(|input| graph.is_read(&input.name)) && graph.opset() < OLDEST_OPSET {
         return refuse(format!(
@@ -81,19 +81,19 @@ struct Images<'a> {
 }
 
 /// The same as an error.
-pub fn check(image: &ImageInput, companions: &[Companion], given: &Given) -> Result<(), CompressError> {
+pub fn check(image: &ImageInput, companions: &[Companion], given: &Given) -> Result<(), NetworkError> {
     let infos: Vec<CompanionInfo> = companions.iter().map(Companion::info).collect();
     let faults = faults(&image.file_name, &infos, given).into_iter();
     let faults: Vec<String> = faults.map(|fault| format!("{}: {}", fault.detail, fault.hint)).collect();
     if faults.is_empty() { Ok(()) } else { refuse(faults.join("; ")) }
 }
 
-fn refuse<T>(detail: String) -> Result<T, CompressError> {
-    Err(CompressError::ModelInterface(detail))
+fn refuse<T>(detail: String) -> Result<T, NetworkError> {
+    Err(NetworkError::ModelInterface(detail))
 }
 
 impl Companion {
-    fn of(info: &ValueInfo, images: &mut Images, given: Option<&Value>) -> Result<Self, CompressError> {
+    fn of(info: &ValueInfo, images: &mut Images, given: Option<&Value>) -> Result<Self, NetworkError> {
         let (name, dtype) = (&info.name, info.ty.dtype);
         if !images.graph.is_read(name) {
             return images.unused(info);
@@ -125,7 +125,7 @@ impl Companion {
     }
 
     /// Sizes for one image of this height and width.
-    pub(super) fn dims_at(&self, (height, width): (usize, usize)) -> Vec<usize> {
+    pub(crate) fn dims_at(&self, (height, width): (usize, usize)) -> Vec<usize> {
         let at = |size: &Size| match size {
             Size::Fixed(size) => *size,
             Size::Height => height,
@@ -174,7 +174,7 @@ impl Companion {
     }
 
     /// What it is fed next to these images, (n, C, H, W).
-    pub fn fed(&self, images: &Tensor) -> Result<Tensor, CompressError> {
+    pub fn fed(&self, images: &Tensor) -> Result<Tensor, tch::TchError> {
         if let Feed::Mirrored(layout) = self.feed {
             let mirrored = layout.arrange(&images.f_flip([3])?)?;
             return Ok(if self.dtype == DataType::Uint8 { mirrored.f_to_kind(Kind::Uint8)? } else { mirrored });
@@ -190,7 +190,7 @@ impl Companion {
     }
 
     /// What it is fed while latency is measured at this many images, (n, C, H, W): mirrored images are as good as any seeded ones.
-    pub fn measured(&self, images: &Tensor) -> Result<Input, CompressError> {
+    pub fn measured(&self, images: &Tensor) -> Result<Input, tch::TchError> {
         let fed = self.fed(images)?;
         let dims = fed.size().iter().map(|size| *size as usize).collect();
         let seeded = self.is_mirrored() && self.dtype == DataType::Float32;
@@ -209,7 +209,7 @@ impl Companion {
     }
 
     /// Its elements for one image as a constant.
-    pub(super) fn constant(&self, size: (usize, usize)) -> TensorData {
+    pub(crate) fn constant(&self, size: (usize, usize)) -> TensorData {
         let dims = self.dims_at(size);
         let (numbers, one) = (self.numbers(&dims), [&[1usize][..], dims.as_slice()].concat());
         match self.dtype {
@@ -238,7 +238,7 @@ fn kind(dtype: DataType) -> Kind {
 
 impl Images<'_> {
     /// An input that nothing reads: it is there, and any elements do.
-    fn unused(&self, info: &ValueInfo) -> Result<Companion, CompressError> {
+    fn unused(&self, info: &ValueInfo) -> Result<Companion, NetworkError> {
         if !Elements::takes(info.ty.dtype) {
             return refuse(format!(
                 "input \"{}\" is {:?}, and nothing in the network reads it: export the network without it",
@@ -254,7 +254,7 @@ impl Images<'_> {
     }
 
     /// Whether an input's first dimension is the batch: one of the images' size, or a free one that can be meant by theirs.
-    fn batched(&self, name: &str, shape: &[Dim], takes_images: bool) -> Result<bool, CompressError> {
+    fn batched(&self, name: &str, shape: &[Dim], takes_images: bool) -> Result<bool, NetworkError> {
         let [batch, ..] = &self.input.dims;
         match shape.first() {
             None => Ok(false),
@@ -278,7 +278,7 @@ impl Images<'_> {
     }
 
     /// The sizes of an input for one image. Free ones are the images' if the images leave theirs free at the same place.
-    fn sizes(&self, name: &str, shape: &[Dim], batched: bool) -> Result<Vec<Size>, CompressError> {
+    fn sizes(&self, name: &str, shape: &[Dim], batched: bool) -> Result<Vec<Size>, NetworkError> {
         let images = self.input.layout.as_nchw(&self.input.dims);
         let is_map = batched && shape.len() == 4;
         let size = |(at, size): (usize, &Dim)| match (size.known(), is_map) {
@@ -301,7 +301,7 @@ impl Images<'_> {
     }
 
     /// What an input of these sizes is fed for one image.
-    fn value(&mut self, name: &str, given: Option<&Value>, dims: &[Size]) -> Result<Value, CompressError> {
+    fn value(&mut self, name: &str, given: Option<&Value>, dims: &[Size]) -> Result<Value, NetworkError> {
         let count = dims.iter().try_fold(1usize, |all, size| match size {
             Size::Fixed(size) => all.checked_mul(*size),
             // As the images, whose own limit holds.

@@ -6,12 +6,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::graph::{DataType, Graph, Node, ValueInfo, ValueType};
+use crate::graph::{DataType, Dim, Graph, Node, ValueInfo, ValueType};
 
-use super::CompressError;
 use super::dominators::data_inputs;
-use super::network::has_rows;
 use crate::graph::dim::dim_text;
+use crate::network::NetworkError;
 
 /// A graph in topological order, with the values on which a loss can be lowered.
 pub struct Judge<'g> {
@@ -88,10 +87,10 @@ impl<'g> Judge<'g> {
 ///
 /// # Errors
 /// If nothing can stand for an output, or what does has no row for each image.
-pub fn answers(graph: &Graph, outputs: &[ValueInfo]) -> Result<Vec<ValueInfo>, CompressError> {
+pub fn answers(graph: &Graph, outputs: &[ValueInfo]) -> Result<Vec<ValueInfo>, NetworkError> {
     let judge = Judge::new(graph);
     if let Some(output) = outputs.iter().find(|output| judge.of(&output.name).is_empty()) {
-        return Err(CompressError::ModelInterface(format!(
+        return Err(NetworkError::ModelInterface(format!(
             "output \"{}\" is {} and comes from the images by rounding and comparing alone, so no loss can be lowered on it: \
              export the network so that it answers with the scores that it rounds or compares, in float32",
             output.name,
@@ -110,11 +109,20 @@ pub fn answers(graph: &Graph, outputs: &[ValueInfo]) -> Result<Vec<ValueInfo>, C
         Some(answer) => {
             let dims: Vec<String> = graph.shape(&answer.name).iter().flatten().map(dim_text).collect();
             let stands = if outputs.iter().any(|output| output.name == answer.name) { "output" } else { "value" };
-            Err(CompressError::ModelInterface(format!(
+            Err(NetworkError::ModelInterface(format!(
                 "{stands} \"{}\" is ({}): its first dimension is not the images', N; export the network so that it answers (N, …)",
                 answer.name,
                 dims.join(", ")
             )))
         }
+    }
+}
+
+/// True of (N, …), or where it cannot be told: where inference does not get as far as an output, a file may call its batch anything.
+/// A multiple of it is something else.
+pub(crate) fn has_rows(dims: &[Dim]) -> bool {
+    match dims.first() {
+        Some(Dim::Symbol(name)) => !name.contains('*'),
+        first => first == Some(&Dim::Unknown),
     }
 }

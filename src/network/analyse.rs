@@ -3,14 +3,14 @@
 use crate::spec::analysis::Analysis;
 use crate::spec::inputs::{Given, Value, Word};
 
-use super::CompressError;
-use super::network::Network;
+use super::Network;
+use crate::network::NetworkError;
 
 /// Inputs that are tried as the one that takes the images, at most.
 const MOST_ALTERNATIVES: usize = 4;
 
 /// Reads a network and finds its blocks. Unsupported operators are all reported at once.
-pub fn analyse(model: &[u8]) -> Result<Analysis, CompressError> {
+pub fn analyse(model: &[u8]) -> Result<Analysis, NetworkError> {
     let mut analysis = Network::load(model)?.analysis();
     let others = analysis.other_inputs.iter().filter(|input| input.may_take_images).take(MOST_ALTERNATIVES);
     // An input with which the network does not load takes no images.

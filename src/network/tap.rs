@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::graph::{Graph, Node, ValueInfo};
 
-use super::CompressError;
-use super::block::Block;
+use super::blocks::Block;
 use super::dominators::{Dominators, data_inputs};
-use super::network::has_rows;
+use super::outputs::has_rows;
+use crate::network::NetworkError;
 
 /// The values that the student has to match.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub fn check(
     outputs: &[ValueInfo],
     answers: &[ValueInfo],
     blocks: &[Block],
-) -> Result<(), CompressError> {
+) -> Result<(), NetworkError> {
     let producers = graph.producers();
     let ahead: HashSet<&str> = answers.iter().map(|answer| answer.name.as_str()).collect();
     let mut open: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
@@ -69,7 +69,7 @@ pub fn check(
     let lost = blocks.iter().find(|block| block.droppable() && is_behind(block));
     lost.map_or(Ok(()), |block| {
         let stood_for: Vec<String> = answers.iter().map(|answer| format!("\"{}\"", answer.name)).collect();
-        Err(CompressError::ModelInterface(format!(
+        Err(NetworkError::ModelInterface(format!(
             "block \"{}\" computes with numbers that were rounded or compared, so no loss can be lowered on what it puts out (the \
              last that it can be lowered on is {}): export the network without rounding inside",
             block.name,

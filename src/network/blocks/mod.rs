@@ -4,6 +4,9 @@
 //! two *is* that common value (the shortcut is the identity) or is proven to have its elements ([`Proofs`]), and nothing inside
 //! the other (the branch) is read from outside. The names of architectures play no part.
 
+pub mod names;
+pub mod shared;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -11,7 +14,7 @@ use crate::graph::neutral::Proofs;
 use crate::graph::{Graph, GraphError, Node, Problem};
 
 use super::dominators::{Dominators, data_inputs};
-use super::{macs, names, shared};
+use super::macs;
 use crate::spec::analysis::BlockInfo;
 
 /// A residual addition of the network.

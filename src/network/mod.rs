@@ -1,24 +1,33 @@
 //! A teacher as the method sees it: the uploaded file, the folded graph, its blocks and its tap.
 
-use crate::exec;
-use crate::graph::InputShapes;
-use crate::graph::batch::free_batch;
-use crate::graph::fold::fold;
-use crate::graph::{DataType, Dim, Graph, ValueInfo, inline_branches, to_inference};
-use crate::onnx;
+pub mod analyse;
+pub mod blocks;
+pub mod dominators;
+mod error;
+pub mod input;
+pub mod macs;
+mod obstacles;
+pub mod outputs;
+pub mod tap;
 
-use super::bind::bind;
-use super::block::{self, Block};
-use super::companions::{self, Companion};
-use super::dominators::Dominators;
-use super::judged::{self, Judge};
-use super::tap::{self, Tap};
-use super::{CompressError, macs, nominal, shared};
+use crate::graph::batch::free_batch;
 use crate::graph::dim::dim_text;
+use crate::graph::fold::fold;
+use crate::graph::{Dim, Graph, InputShapes, ValueInfo, inline_branches, to_inference};
+use crate::onnx;
 use crate::spec::analysis::{Analysis, Interface};
 use crate::spec::inputs::Given;
 
-pub use super::image_input::ImageInput;
+use self::blocks::{Block, shared};
+use self::dominators::Dominators;
+use self::input::bind::bind;
+use self::input::side_inputs::{self, Companion};
+use self::input::{ImageInput, size};
+use self::obstacles::{obstacles, with_obstacles};
+use self::outputs::Judge;
+use self::tap::Tap;
+
+pub use self::error::{Fault, NetworkError};
 
 /// A loaded teacher.
 pub struct Network {
@@ -32,7 +41,7 @@ pub struct Network {
     pub companions: Vec<Companion>,
     /// The outputs that images change.
     pub outputs: Vec<ValueInfo>,
-    /// What stands for them, (N, …) in floating point: themselves, or what labels and masks are made from ([`judged`]). Quality is
+    /// What stands for them, (N, …) in floating point: themselves, or what labels and masks are made from ([`outputs`]). Quality is
     /// measured on the first.
     pub answers: Vec<ValueInfo>,
     /// Height and width that the graph was folded with.
@@ -45,12 +54,12 @@ pub struct Network {
 
 impl Network {
     /// Decodes, folds and checks a file; a network with a free height or width is looked at with one that it computes with.
-    pub fn load(bytes: &[u8]) -> Result<Self, CompressError> {
+    pub fn load(bytes: &[u8]) -> Result<Self, NetworkError> {
         Self::load_with(bytes, &Given::new())
     }
 
     /// The same with what a job gives for its inputs.
-    pub fn load_with(bytes: &[u8], given: &Given) -> Result<Self, CompressError> {
+    pub fn load_with(bytes: &[u8], given: &Given) -> Result<Self, NetworkError> {
         Self::loaded(bytes, given, |_| Ok(None))
     }
 
@@ -59,36 +68,36 @@ impl Network {
     pub fn load_for(
         bytes: &[u8],
         given: &Given,
-        size: impl FnOnce(&ImageInput) -> Result<(usize, usize), CompressError>,
-    ) -> Result<Self, CompressError> {
+        size: impl FnOnce(&ImageInput) -> Result<(usize, usize), NetworkError>,
+    ) -> Result<Self, NetworkError> {
         Self::loaded(bytes, given, |input| size(input).map(Some))
     }
 
     fn loaded(
         bytes: &[u8],
         given: &Given,
-        size: impl FnOnce(&ImageInput) -> Result<Option<(usize, usize)>, CompressError>,
-    ) -> Result<Self, CompressError> {
+        size: impl FnOnce(&ImageInput) -> Result<Option<(usize, usize)>, NetworkError>,
+    ) -> Result<Self, NetworkError> {
         let mut model = onnx::decode(bytes)?;
         model.graph = as_deployed(model.graph);
         let input = ImageInput::of(&model.graph, given).map_err(|refusal| with_obstacles(refusal, &model.graph))?;
-        let companions = companions::find(&model.graph, &input, given)?;
+        let companions = side_inputs::find(&model.graph, &input, given)?;
         let at = |size| prepared(&model.graph, &input, &companions, size);
-        let looked_at = nominal::looked_at(&input, size(&input)?, at);
+        let looked_at = size::looked_at(&input, size(&input)?, at);
         let (size, graph) = looked_at.map_err(|refusal| with_obstacles(refusal, &model.graph))?;
-        CompressError::check(obstacles(&graph))?;
+        NetworkError::check(obstacles(&graph))?;
         let tree = Dominators::new(&graph);
         let outputs = outputs(&graph, &tree)?;
-        let (answers, blocks) = (judged::answers(&graph, &outputs)?, block::find(&graph, &tree)?);
+        let (answers, blocks) = (outputs::answers(&graph, &outputs)?, blocks::find(&graph, &tree)?);
         let tap = tap::find(&graph, &tree, &answers, &blocks);
         tap::check(&graph, &outputs, &answers, &blocks)?;
         Ok(Self { model, graph, input, companions, outputs, answers, size, tap, blocks })
     }
 
     /// The block with this name, or an error with the nearest name.
-    pub fn block(&self, name: &str) -> Result<&Block, CompressError> {
+    pub fn block(&self, name: &str) -> Result<&Block, NetworkError> {
         let named = |block: &&Block| block.places().any(|place| place.name == name);
-        self.blocks.iter().find(named).ok_or_else(|| CompressError::UnknownBlock {
+        self.blocks.iter().find(named).ok_or_else(|| NetworkError::UnknownBlock {
             name: name.to_owned(),
             nearest: crate::nearest::nearest(name, self.blocks.iter().map(|b| b.name.as_str())).map(str::to_owned),
         })
@@ -100,14 +109,14 @@ impl Network {
     }
 
     /// Blocks that may be dropped, in graph order; an error that says what was looked at where there is none.
-    pub fn droppable(&self) -> Result<Vec<&Block>, CompressError> {
+    pub fn droppable(&self) -> Result<Vec<&Block>, NetworkError> {
         let found: Vec<&Block> = self.blocks.iter().filter(|block| block.droppable()).collect();
         if !found.is_empty() {
             return Ok(found);
         }
         let reasons: Vec<String> =
             self.blocks.iter().filter_map(|b| b.reason.as_ref().map(|r| format!("{}: {r}", b.name))).collect();
-        Err(CompressError::NoDroppableBlock(match reasons.as_slice() {
+        Err(NetworkError::NoDroppableBlock(match reasons.as_slice() {
             [] => "no residual block was found (an addition of a value and a branch that comes from it)".into(),
             _ => format!(
                 "{} residual additions were found, none with an identity shortcut ({})",
@@ -124,7 +133,7 @@ impl Network {
     }
 
     /// The graph of an edited file as this network's own is: batch free, one input, folded.
-    pub fn prepare(&self, file: &Graph) -> Result<Graph, CompressError> {
+    pub fn prepare(&self, file: &Graph) -> Result<Graph, NetworkError> {
         prepared(&as_deployed(file.clone()), &self.input, &self.companions, self.size)
     }
 
@@ -155,72 +164,18 @@ impl Network {
 }
 
 /// The outputs that images change.
-fn outputs(graph: &Graph, tree: &Dominators) -> Result<Vec<ValueInfo>, CompressError> {
+fn outputs(graph: &Graph, tree: &Dominators) -> Result<Vec<ValueInfo>, NetworkError> {
     let changed = graph.outputs.iter().filter(|output| tree.is_changed_by_images(&output.name));
     let outputs: Vec<ValueInfo> = changed.cloned().collect();
     if outputs.is_empty() {
-        return Err(CompressError::ModelInterface("no output of the network depends on the images".into()));
+        return Err(NetworkError::ModelInterface("no output of the network depends on the images".into()));
     }
     Ok(outputs)
-}
-
-/// True of (N, …), or where it cannot be told: where inference does not get as far as an output, a file may call its batch anything.
-/// A multiple of it is something else.
-pub(super) fn has_rows(dims: &[Dim]) -> bool {
-    match dims.first() {
-        Some(Dim::Symbol(name)) => !name.contains('*'),
-        first => first == Some(&Dim::Unknown),
-    }
 }
 
 /// The first dimension of what there is one of for each image.
 fn batch() -> Dim {
     Dim::Symbol("N".into())
-}
-
-/// What stands in the way of running a folded graph.
-fn obstacles(graph: &Graph) -> Vec<CompressError> {
-    let unsupported = exec::unsupported(graph);
-    let unsupported = (!unsupported.is_empty()).then_some(CompressError::Unsupported(unsupported));
-    half_precision(graph).into_iter().chain(huge_value(graph)).chain(unsupported).collect()
-}
-
-/// The first value, in graph order, that is larger than any that a network is run with.
-fn huge_value(graph: &Graph) -> Option<CompressError> {
-    // 8 GiB of float32.
-    const MOST: usize = 1 << 31;
-    let inputs = graph.inputs.iter().map(|input| (None, &input.name));
-    let written = graph.nodes.iter().flat_map(|node| node.outputs.iter().map(move |value| (Some(node), value)));
-    inputs.chain(written).find_map(|(node, value)| {
-        let elements = graph.elements(value).filter(|elements| *elements > MOST)?;
-        let node = node.map(|node| node.label().to_owned());
-        Some(CompressError::HugeValue { value: value.clone(), node, elements, limit: MOST })
-    })
-}
-
-/// A refusal together with everything else that stands in the way of the same file, so that one more export is enough.
-fn with_obstacles(refusal: CompressError, file: &Graph) -> CompressError {
-    // One that says so itself is whole.
-    if !matches!(refusal, CompressError::ModelInterface(_) | CompressError::Graph(_)) {
-        return refusal;
-    }
-    let mut all = vec![refusal];
-    let known = file.inputs.iter().all(|input| input.ty.shape.is_some());
-    match fold(file, &InputShapes::new()) {
-        Ok(graph) if known => all.extend(obstacles(&graph)),
-        _ => {
-            let unknown = exec::unknown(file);
-            all.extend((!unknown.is_empty()).then_some(CompressError::Unsupported(unknown)));
-        }
-    }
-    CompressError::check(all).expect_err("there is one")
-}
-
-fn half_precision(graph: &Graph) -> Option<CompressError> {
-    let half = |dtype| matches!(dtype, DataType::Float16 | DataType::BFloat16);
-    let mut halves = graph.initializers.iter().filter(|(_, tensor)| half(tensor.dtype));
-    let (name, tensor) = halves.next()?;
-    Some(CompressError::HalfPrecision { tensor: name.clone(), count: 1 + halves.count(), dtype: tensor.dtype })
 }
 
 /// A file's graph in the form that it is deployed in: branches that are decided in their place, and nothing that trains.
@@ -236,14 +191,14 @@ fn prepared(
     input: &ImageInput,
     companions: &[Companion],
     size: (usize, usize),
-) -> Result<Graph, CompressError> {
+) -> Result<Graph, NetworkError> {
     let free = free_batch(file);
     let mut shapes = shapes(input, size);
     if let Some(batch) = pinned_batch(&free, input) {
         // Whatever else is wrong may be all that keeps the batch from being freed.
         shapes.values_mut().for_each(|dims| dims[0] = Dim::Known(batch));
-        CompressError::check(obstacles(&fold(&bind(&free, input, companions, size), &shapes)?))?;
-        return Err(CompressError::ModelInterface(format!(
+        NetworkError::check(obstacles(&fold(&bind(&free, input, companions, size), &shapes)?))?;
+        return Err(NetworkError::ModelInterface(format!(
             "the network computes with a batch of {batch} and no other; export it with a free one, in PyTorch by \
              dynamic_axes={{\"{}\": {{0: \"N\"}}}} or dynamic_shapes",
             input.file_name

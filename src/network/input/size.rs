@@ -8,8 +8,8 @@ use indexmap::IndexSet;
 use crate::graph::{Graph, GraphError, Problem};
 use crate::images::ImageError;
 
-use super::CompressError;
-use super::network::ImageInput;
+use super::ImageInput;
+use crate::network::NetworkError;
 
 /// Heights and widths in the order in which they are tried: photographs, small images, lines of text.
 const SIZES: [(usize, usize); 12] = [
@@ -32,17 +32,17 @@ const SIZES: [(usize, usize); 12] = [
 ///
 /// # Errors
 /// Those of `at`; where the file leaves height or width free, the error says what was tried, or which size it takes instead.
-pub(super) fn looked_at(
+pub(crate) fn looked_at(
     input: &ImageInput,
     wanted: Option<(usize, usize)>,
-    at: impl Fn((usize, usize)) -> Result<Graph, CompressError>,
-) -> Result<((usize, usize), Graph), CompressError> {
+    at: impl Fn((usize, usize)) -> Result<Graph, NetworkError>,
+) -> Result<((usize, usize), Graph), NetworkError> {
     let sizes = sizes(input);
     let first = wanted.unwrap_or(sizes[0]);
     let refusal = match at(first) {
         Ok(graph) => return Ok((first, graph)),
         // Whatever else is wrong is so at every size.
-        Err(CompressError::Graph(refusal)) if input.size().is_none() => refusal,
+        Err(NetworkError::Graph(refusal)) if input.size().is_none() => refusal,
         Err(error) => return Err(error),
     };
     let mut others = sizes.iter().filter(|size| **size != first);
