@@ -9,8 +9,7 @@ use crate::compress::observer::Observer;
 use crate::compress::pipeline::{self, Bench, Costs, Exported};
 use crate::exec::{self, Device};
 use crate::latency::Probe;
-use crate::spec::config;
-use crate::spec::config::JobConfig;
+use crate::spec::config::{self, JobConfig};
 use crate::spec::phase::Phase;
 use crate::spec::report::{Figure, Quality, Report};
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::compress::export::to_onnx;
+use crate::compress::file::to_onnx;
 use crate::compress::student::Student;
 use crate::exec::Device;
 use crate::network::Network;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value};
 
-use crate::compress::pipeline::{self, Bench};
+use crate::compress::baseline::narrow;
+use crate::compress::pipeline::Bench;
 use crate::exec::{self, Device};
 use crate::latency::Probe;
 use crate::spec::config;
@@ -48,7 +49,7 @@ fn prune(args: &Args) -> Result<(), Failure> {
     exec::set_threads(exec::usual_threads());
     let progress = Progress::new();
     let bench = Bench::open(&model, Some(&images), &config, Device::Cpu, probe, &progress)?;
-    let (file, report) = pipeline::narrow(&bench, args.keep, &progress)?;
+    let (file, report) = narrow(&bench, args.keep, &progress)?;
     files::write(&args.out, &file)?;
     files::print_json(&report)
 }

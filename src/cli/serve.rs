@@ -20,10 +20,10 @@ use crate::jobs::{POLL, rescue};
 use crate::service::decoding::Decoders;
 use crate::service::spools::OwnSpool;
 use crate::service::{Context, Limits, api_keys};
-use crate::telemetry::Log;
+use crate::shutdown;
+use crate::telemetry::{self, Log};
 use crate::worker::slots::Workers;
 use crate::worker::supervisor::Supervisor;
-use crate::{shutdown, telemetry};
 
 /// How often what nobody needs any more is deleted.
 const TIDY: Duration = Duration::from_secs(10 * 60);

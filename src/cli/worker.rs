@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::exec::Device;
 use crate::ids::WorkerId;
 use crate::latency::Probe;
-use crate::worker::WorkerConfig;
 use crate::worker::door::{CANNOT_COMPUTE, DoorError};
-use crate::{shutdown, telemetry, worker};
+use crate::worker::{self, WorkerConfig};
+use crate::{shutdown, telemetry};
 
 /// Arguments of `practised worker`.
 #[derive(Debug, clap::Args)]

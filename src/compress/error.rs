@@ -6,10 +6,9 @@ use crate::exec::ExecError;
 use crate::exec::memory::{self, Trouble};
 use crate::graph::GraphError;
 use crate::images::ImageError;
+use crate::latency::LatencyError;
 use crate::network::{Fault, NetworkError};
 use crate::onnx::OnnxError;
-
-use crate::latency::LatencyError;
 use crate::onnxruntime::OnnxRuntimeError;
 
 /// What can go wrong between a network with images and its student.

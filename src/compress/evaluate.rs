@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::CompressError;
+use super::file::in_onnxruntime;
+use super::quality::relative::{constant_loss, share};
+use super::quality::{agreement, classes, top1};
+use super::samples::to_tensor;
 use crate::graph::{Graph, InputShapes, fold};
 use crate::images::{ImageSet, Preprocess};
 use crate::network::NetworkError;
-use crate::onnx;
-
-use super::quality::{agreement, top1};
-use super::relative::{constant_loss, share};
-use super::samples::to_tensor;
-use super::{CompressError, answer, classes};
 use crate::network::input::{ImageInput, side_inputs};
 use crate::network::outputs::Judge;
+use crate::onnx;
 use crate::spec::inputs::Given;
 use crate::spec::report::{Evidence, Figure, Top1};
 
@@ -69,9 +69,10 @@ pub fn evaluate(
     let folded = |graph: &Graph| fold(graph, &InputShapes::new()).unwrap_or_else(|_| graph.clone());
     let (looked_at, output) = (folded(graph), &graph.outputs[0].name);
     let (first, theirs_first) = (stands_for(&looked_at, output), stands_for(&folded(&others), output));
-    let from_teacher = answer::outputs(&input, &companions, std::slice::from_ref(&first), teacher, &images)?.remove(0);
+    let from_teacher =
+        in_onnxruntime::outputs(&input, &companions, std::slice::from_ref(&first), teacher, &images)?.remove(0);
     let from_student =
-        answer::outputs(&theirs, &companions, std::slice::from_ref(&theirs_first), student, &images)?.remove(0);
+        in_onnxruntime::outputs(&theirs, &companions, std::slice::from_ref(&theirs_first), student, &images)?.remove(0);
     let labels: Vec<Option<u32>> = set.images().iter().map(|image| image.label).collect();
     let told = match first == *output {
         true => classes::told(&looked_at, &first, &model.metadata()),

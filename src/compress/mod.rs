@@ -1,56 +1,39 @@
-//! The method: blocks, recoverability, choice, recovery, export.
+//! The method: recoverability, choice, recovery, export.
 //!
 //! Synchronous, and knows nothing of jobs, databases or HTTP: the same core serves `practised compress` on a laptop and
-//! the workers of the service. [`pipeline`] is the way in; the other modules are its parts, in the order of a job:
+//! the workers of the service. [`pipeline`] is the way in; the other modules are its parts, each of which uses only those before it:
 //!
-//! * looking at a network: [`network`] (its inputs: [`image_input`], [`companions`], [`given`]), [`block`] (on
-//!   [`dominators`], named by [`names`], counted by [`macs`]), [`tap`], [`judged`], [`analyse`]
-//! * the tiny set: [`tiny_set`], [`samples`], [`augment`], [`random`]
-//! * latency: [`latency`] in a child process, [`onnxruntime`]
-//! * recoverability: [`recoverability`], by [`adapter`]s (on [`sites`], with [`merge`]) or by [`refit`], both of a [`layer`]
-//! * recovery: [`finetune`], on [`distill`], [`pair`] and [`cut`], [`precision`], [`mixing`], [`crops`],
-//!   [`hints`], [`trainable`], [`batchnorm`], [`fused`], [`sgd`], [`muon`]
-//! * the result: [`student`], [`export`], [`answer`], [`quality`], [`evaluate`], [`report`]
-//! * to compare with: [`filters`]
+//! * [`random`] numbers, an [`observer`] that watches, the errors
+//! * [`samples`]: the images as tensors, those fitted on and those held out
+//! * [`student`]: a network whose weights change, and what is done to it
+//! * [`quality`]: how well a student stands in for its teacher
+//! * [`setting`]: what every fit goes by
+//! * [`file`](mod@file): the student as ONNX, and what ONNX Runtime makes of it
+//! * [`stream`]: what stands between a layer and the residual stream
+//! * [`train`]: how networks are trained
+//! * [`refit`], of one layer by least squares, and [`adapters`], by gradient descent: two ways to [`recoverability`]
+//! * [`recipes`]: feature distillation of a whole student
+//! * [`pictures`]: images for a job that has none
+//! * [`evaluate`](mod@evaluate): two files by themselves
+//! * [`baseline`]: filter pruning, to compare with
 
-pub mod adam;
-pub mod adapter;
-pub mod answer;
-pub mod augment;
-pub mod batchnorm;
-pub mod checkpoint;
-pub mod classes;
-pub mod crops;
-pub mod cut;
-pub mod distill;
-mod edit;
+pub mod adapters;
+pub mod baseline;
 mod error;
 pub mod evaluate;
-pub mod export;
-pub mod filters;
-pub mod finetune;
-pub mod fused;
-pub mod hints;
-pub mod layer;
-pub mod merge;
-pub mod mixing;
-pub mod muon;
+pub mod file;
 pub mod observer;
-pub mod pair;
+pub mod pictures;
 pub mod pipeline;
-pub mod precision;
 pub mod quality;
 pub mod random;
+pub mod recipes;
 pub mod recoverability;
 pub mod refit;
-pub mod relative;
-pub mod room;
 pub mod samples;
-pub mod sgd;
-pub mod sites;
+pub mod setting;
+pub mod stream;
 pub mod student;
-pub mod synthesis;
-pub mod tiny_set;
-pub mod trainable;
+pub mod train;
 
 pub use error::CompressError;

@@ -1,8 +1,7 @@
 //! How a running job is watched, kept and stopped.
 
-use crate::spec::phase::Phase;
-
 use super::CompressError;
+use crate::spec::phase::Phase;
 
 /// Watches a job, keeps where it stands and may stop it; called from the thread that computes, so it must be quick.
 pub trait Observer: Send + Sync {

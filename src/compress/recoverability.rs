@@ -4,50 +4,28 @@
 
 use tch::Tensor;
 
-use crate::exec::{Device, memory};
-use crate::graph::Node;
-
-use super::adapter::{self, Adapter};
-use super::augment::Cut;
-use super::distill::{self, Answers, Forward, mean};
-use super::merge::merge;
+use super::CompressError;
+use super::adapters::merge::merge;
+use super::adapters::{self, Adapter, sites};
 use super::observer::Observer;
-use super::pair::Pair;
+use super::quality::difference::relative_difference;
 use super::random::stream;
 use super::refit::{Frontier, start};
-use super::relative::{constant_loss, share};
-use super::samples::{Batches, Samples};
-use super::sgd::{Sgd, learning_rate};
+use super::samples::Batches;
+use super::samples::views::Cut;
+use super::setting::Setting;
+use super::student::forward::Forward;
 use super::student::{Student, stream_of};
-use super::{CompressError, sites};
-use crate::network::Network;
+use super::train::optimisers::sgd::{Sgd, learning_rate};
+use super::train::pair::Pair;
+use crate::exec::memory;
+use crate::graph::Node;
 use crate::network::blocks::Block;
 use crate::spec::config::Precision;
-use crate::spec::report::{Interval, Loss};
+use crate::spec::report::Loss;
 
 /// Largest difference that merging may make, relative to the features' scale.
 const MERGE_TOLERANCE: f64 = 1e-4;
-
-/// Fitted images, at most, on which the loss of a fit is measured: no choice goes by it.
-const FIT_SHOWN: usize = 32;
-
-/// Teacher, images and the teacher's answers about them.
-pub struct Setting<'a> {
-    /// The teacher.
-    pub network: &'a Network,
-    /// The teacher's weights.
-    pub teacher: &'a Student,
-    /// The tiny set.
-    pub samples: &'a Samples,
-    /// The teacher's answers about the images fitted on.
-    pub fit: &'a Answers,
-    /// The teacher's answers about the images held out, where there are any.
-    pub held_out: Option<&'a Answers>,
-    /// Where to compute.
-    pub device: Device,
-    /// Seed of the job.
-    pub seed: u64,
-}
 
 /// What fitting around one block brought.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,7 +57,7 @@ pub fn by_adapters(
             sites.push(site);
         }
     }
-    let (mut adapted, adapters) = adapter::insert(&plain, &sites)?;
+    let (mut adapted, adapters) = adapters::insert(&plain, &sites)?;
     let mut fitted = Fitted { recovered: plain_loss, plain: plain_loss, adapters: adapters.len(), teacher_forwards: 0 };
     if !adapters.is_empty() && iterations > 0 {
         fitted.teacher_forwards = fit(setting, block, &mut adapted, &adapters, iterations, observer)?;
@@ -112,39 +90,6 @@ pub fn by_closed_form(
 
 fn with<'b>(gone: &[&'b Block], block: &'b Block) -> Vec<&'b Block> {
     gone.iter().copied().chain([block]).collect()
-}
-
-impl Setting<'_> {
-    /// Loss of a student on both parts of the tiny set.
-    pub fn loss(&self, student: &Student) -> Result<Loss, CompressError> {
-        let shown = &self.samples.fit[..self.samples.fit.len().min(FIT_SHOWN)];
-        let fit = distill::evaluate(self.network, student, self.fit, self.samples, shown)?;
-        let held_out = self.held_out.map(|_| self.losses_deciding(student)).transpose()?;
-        let deciding = held_out.as_ref().unwrap_or(&fit);
-        // Of images that are fitted on, no more than the shown ones were asked about.
-        let asked = |tap: &Tensor| tap.f_narrow(0, 0, deciding.len() as i64);
-        let features = self.deciding().features.iter().map(asked).collect::<Result<Vec<_>, _>>()?;
-        Ok(Loss {
-            fit: mean(&fit),
-            held_out: held_out.as_deref().map(mean),
-            interval: Interval::of_mean(deciding),
-            share: share(mean(deciding), constant_loss(&features)?),
-        })
-    }
-
-    /// Loss of a student on the images that choices go by.
-    pub fn loss_deciding(&self, student: &Student) -> Result<f64, CompressError> {
-        Ok(mean(&self.losses_deciding(student)?))
-    }
-
-    fn losses_deciding(&self, student: &Student) -> Result<Vec<f64>, CompressError> {
-        distill::evaluate(self.network, student, self.deciding(), self.samples, self.samples.deciding())
-    }
-
-    /// The teacher's answers about the images that choices go by.
-    pub fn deciding(&self) -> &Answers {
-        self.held_out.unwrap_or(self.fit)
-    }
 }
 
 /// The paper's loop: all weights frozen, BatchNormalization on its running statistics, a fresh view of every image. Gives
@@ -193,20 +138,4 @@ fn check_merge(setting: &Setting, adapted: &Student, merged: &Student) -> Result
         }
     }
     Ok(())
-}
-
-/// Largest difference of two tensors, relative to the first one's largest finite element. No difference where both are infinite
-/// alike or both no number, as behind a mask; no number or infinite where only one of them is.
-pub fn relative_difference(reference: &Tensor, other: &Tensor) -> Result<f64, CompressError> {
-    difference_on_a_scale(reference, other, f64::MIN_POSITIVE)
-}
-
-/// The same, relative to `least` where no element is as large as that.
-pub fn difference_on_a_scale(reference: &Tensor, other: &Tensor, least: f64) -> Result<f64, CompressError> {
-    let finite = reference.f_masked_fill(&reference.f_isfinite()?.f_logical_not()?, 0.0)?;
-    let scale = finite.f_abs()?.f_max()?.f_double_value(&[])?.max(least);
-    let no_numbers = reference.f_isnan()?.f_logical_and(&other.f_isnan()?)?;
-    let alike = reference.f_eq_tensor(other)?.f_logical_or(&no_numbers)?;
-    let apart = reference.f_sub(other)?.f_abs()?.f_masked_fill(&alike, 0.0)?;
-    Ok(apart.f_max()?.f_double_value(&[])? / scale)
 }

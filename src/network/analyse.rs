@@ -1,10 +1,9 @@
 //! A network, looked at but not run.
 
-use crate::spec::analysis::Analysis;
-use crate::spec::inputs::{Given, Value, Word};
-
 use super::Network;
 use crate::network::NetworkError;
+use crate::spec::analysis::Analysis;
+use crate::spec::inputs::{Given, Value, Word};
 
 /// Inputs that are tried as the one that takes the images, at most.
 const MOST_ALTERNATIVES: usize = 4;

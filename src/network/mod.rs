@@ -10,14 +10,6 @@ mod obstacles;
 pub mod outputs;
 pub mod tap;
 
-use crate::graph::batch::free_batch;
-use crate::graph::dim::dim_text;
-use crate::graph::fold::fold;
-use crate::graph::{Dim, Graph, InputShapes, ValueInfo, inline_branches, to_inference};
-use crate::onnx;
-use crate::spec::analysis::{Analysis, Interface};
-use crate::spec::inputs::Given;
-
 use self::blocks::{Block, shared};
 use self::dominators::Dominators;
 use self::input::bind::bind;
@@ -26,6 +18,13 @@ use self::input::{ImageInput, size};
 use self::obstacles::{obstacles, with_obstacles};
 use self::outputs::Judge;
 use self::tap::Tap;
+use crate::graph::batch::free_batch;
+use crate::graph::dim::dim_text;
+use crate::graph::fold::fold;
+use crate::graph::{Dim, Graph, InputShapes, ValueInfo, inline_branches, to_inference};
+use crate::onnx;
+use crate::spec::analysis::{Analysis, Interface};
+use crate::spec::inputs::Given;
 
 pub use self::error::{Fault, NetworkError};
 

@@ -6,10 +6,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::graph::{DataType, Dim, Graph, Node, ValueInfo, ValueType};
-
 use super::dominators::data_inputs;
 use crate::graph::dim::dim_text;
+use crate::graph::{DataType, Dim, Graph, Node, ValueInfo, ValueType};
 use crate::network::NetworkError;
 
 /// A graph in topological order, with the values on which a loss can be lowered.

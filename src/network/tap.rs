@@ -6,11 +6,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::graph::{Graph, Node, ValueInfo};
-
 use super::blocks::Block;
 use super::dominators::{Dominators, data_inputs};
 use super::outputs::has_rows;
+use crate::graph::{Graph, Node, ValueInfo};
 use crate::network::NetworkError;
 
 /// The values that the student has to match.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::compress::checkpoint::RESUMED;
 use crate::compress::observer::Observer;
+use crate::compress::train::checkpoint::RESUMED;
 use crate::spec::phase::Phase;
 
 /// A checkpoint is followed by none for so many times as long as it took to the database.

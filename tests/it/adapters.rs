@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use practised::compress::adapter::{self, Adapter};
-use practised::compress::merge::merge;
+use practised::compress::adapters::merge::merge;
+use practised::compress::adapters::sites::{self, Side, Site};
+use practised::compress::adapters::{self, Adapter};
 use practised::compress::observer::Unobserved;
-use practised::compress::recoverability::{by_adapters, relative_difference};
-use practised::compress::sites::{self, Side, Site};
+use practised::compress::quality::difference::relative_difference;
+use practised::compress::recoverability::by_adapters;
 use practised::compress::student::{Student, stream_of};
-use practised::compress::{CompressError, export};
+use practised::compress::{CompressError, file};
 use practised::exec::Device;
 use practised::graph::Attribute;
 use practised::network::Network;
@@ -43,7 +44,7 @@ impl<'a> Adapted<'a> {
         let sites: BTreeSet<Site> =
             dropped.iter().flat_map(|block| sites::find(&plain, stream_of(dropped, block))).collect();
         let sites: Vec<Site> = sites.into_iter().collect();
-        let (adapted, adapters) = adapter::insert(&plain, &sites).expect("inserts");
+        let (adapted, adapters) = adapters::insert(&plain, &sites).expect("inserts");
         let images = noise(&[3, network.input.channels as i64, side, side], 1);
         Self { network, dropped, plain, adapted, adapters, images }
     }
@@ -60,7 +61,7 @@ impl<'a> Adapted<'a> {
     }
 
     fn outputs(&self, student: &Student) -> Vec<Tensor> {
-        export::outputs(self.network, student, &self.images).expect("the student runs")
+        file::outputs(self.network, student, &self.images).expect("the student runs")
     }
 
     /// Largest difference of any output of two students, relative to its scale.
@@ -71,9 +72,9 @@ impl<'a> Adapted<'a> {
 
     /// Writes a student, reads it back, and compares the executor and ONNX Runtime with what it is in memory.
     fn export(&self, student: &Student) -> Result<f64, CompressError> {
-        let file = export::to_onnx(self.network, self.dropped, student, &[])?;
+        let file = file::to_onnx(self.network, self.dropped, student, &[])?;
         let reference = self.outputs(student);
-        export::verify(self.network, &file, &self.images, Some(&reference), Device::Cpu)
+        file::verify(self.network, &file, &self.images, Some(&reference), Device::Cpu)
     }
 }
 
@@ -340,7 +341,7 @@ fn a_map_of_the_stream_goes_through_linear_padding_alone() {
         }
         let network = Network::load(&net.head_of_maps(&stream)).expect("loads");
         let teacher = Student::teacher(&network, Device::Cpu).expect("runs");
-        export::outputs(&network, &teacher, &noise(&[3, 3, 8, 8], 2)).expect("runs").remove(0)
+        file::outputs(&network, &teacher, &noise(&[3, 3, 8, 8], 2)).expect("runs").remove(0)
     };
     for (mode, number, linear) in
         [("constant", 0.0, true), ("reflect", 1.0, true), ("edge", 1.0, true), ("constant", 1.0, false)]

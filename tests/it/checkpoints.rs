@@ -2,10 +2,10 @@
 
 use std::sync::Mutex;
 
-use practised::compress::checkpoint::Checkpoints;
-use practised::compress::finetune::{Recovered, by_paper, by_practised};
 use practised::compress::observer::Observer;
+use practised::compress::recipes::{Recovered, by_paper, by_practised};
 use practised::compress::student::Student;
+use practised::compress::train::checkpoint::Checkpoints;
 use practised::exec::{Device, Params};
 use practised::spec::config::{FinetuneConfig, Part, Recipe};
 use practised::spec::phase::Phase;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use practised::compress::export::{outputs, to_onnx, verify};
+use practised::compress::file::{outputs, to_onnx, verify};
 use practised::compress::student::Student;
 use practised::exec::Device;
 use practised::network::Network;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use practised::compress::export::{as_stored, outputs, to_onnx, verify};
+use practised::compress::file::{as_stored, outputs, to_onnx, verify};
 use practised::exec::Device;
 use practised::graph::{Attribute, DataType, Dim, Graph, Node, TensorData};
 use practised::network::Network;

@@ -1,6 +1,6 @@
 //! Outputs of whole numbers and truths: what they are made from stands for them, and the file keeps them.
 
-use practised::compress::export::to_onnx;
+use practised::compress::file::to_onnx;
 use practised::graph::{Attribute, DataType, Dim, Graph, Node, TensorData, ValueInfo, ValueType};
 use practised::network::Network;
 use practised::onnx;
@@ -112,7 +112,7 @@ fn what_labels_are_made_from_stands_for_them_and_the_file_keeps_them() {
         let (_, recovered) = scene.recover(&[name], 4);
         let block = network.block(name).expect("a block");
         let student = to_onnx(network, &[block], &recovered.student, &[]).expect("exports");
-        practised::compress::export::verify(
+        practised::compress::file::verify(
             network,
             &student,
             &noise(&[3, 3, 8, 8], 1),

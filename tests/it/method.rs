@@ -1,13 +1,14 @@
 //! The method on tiny networks: what it finds, drops, merges and folds computes what it should.
 
-use practised::compress::distill::Forward;
-use practised::compress::merge::merge;
+use practised::compress::adapters;
+use practised::compress::adapters::merge::merge;
+use practised::compress::adapters::sites::{self, Side};
+use practised::compress::file;
+use practised::compress::quality::difference::relative_difference;
 use practised::compress::random::stream;
-use practised::compress::recoverability::relative_difference;
 use practised::compress::samples::Samples;
-use practised::compress::sites::{self, Side};
-use practised::compress::student::Student;
-use practised::compress::{adapter, batchnorm, export};
+use practised::compress::student::forward::Forward;
+use practised::compress::student::{Student, batchnorm};
 use practised::exec::{BatchNorm as Statistics, Device};
 use practised::network::Network;
 use practised::network::blocks::Block;
@@ -44,7 +45,7 @@ fn images(count: i64, net: &TinyResNet) -> Tensor {
 }
 
 fn outputs(network: &Network, student: &Student, images: &Tensor) -> Tensor {
-    export::outputs(network, student, images).expect("the student runs").remove(0)
+    file::outputs(network, student, images).expect("the student runs").remove(0)
 }
 
 fn assert_close(a: &Tensor, b: &Tensor, tolerance: f64, what: &str) {
@@ -170,7 +171,7 @@ fn merged_adapters_compute_what_they_computed_apart() {
             let plain = Student::dropped(&network, &[block], Device::Cpu).expect("drops");
             let sites = sites::find(&plain, &block.entry);
             assert!(!sites.is_empty(), "{} of {net:?} has no site", block.name);
-            let (mut adapted, adapters) = adapter::insert(&plain, &sites).expect("inserts");
+            let (mut adapted, adapters) = adapters::insert(&plain, &sites).expect("inserts");
             assert_close(&outputs(&network, &plain, &images), &outputs(&network, &adapted, &images), 1e-6, "at start");
             for adapter in &adapters {
                 let identity = adapted.params.get(&adapter.weight).expect("a weight");
@@ -240,10 +241,10 @@ fn an_exported_student_is_the_customers_file_less_the_block() {
             student.params.set(touched, moved);
         }
         let metadata = [("practised.dropped_blocks".to_owned(), block.name.clone())];
-        let bytes = export::to_onnx(&network, &[block], &student, &metadata).expect("exports");
-        let reference = export::outputs(&network, &student, &images).expect("runs");
+        let bytes = file::to_onnx(&network, &[block], &student, &metadata).expect("exports");
+        let reference = file::outputs(&network, &student, &images).expect("runs");
         let worst =
-            export::verify(&network, &bytes, &images, Some(&reference), Device::Cpu).expect("is the same network");
+            file::verify(&network, &bytes, &images, Some(&reference), Device::Cpu).expect("is the same network");
         assert!(worst <= 1e-4);
 
         let read = onnx::decode(&bytes).expect("decodes");

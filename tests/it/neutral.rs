@@ -1,7 +1,7 @@
 //! What changes nothing on a shortcut does not hide its block; what changes a little does.
 
-use practised::compress::export::{outputs, to_onnx, verify};
-use practised::compress::recoverability::relative_difference;
+use practised::compress::file::{outputs, to_onnx, verify};
+use practised::compress::quality::difference::relative_difference;
 use practised::compress::student::Student;
 use practised::exec::Device;
 use practised::graph::{Attribute, DataType, Graph, Node, TensorData};

@@ -1,22 +1,20 @@
 //! Recovery on tiny networks: refits find what is there to be found, are taken only where they help, and our recipe brings
 //! a student nearer to its teacher without touching what it must not touch.
 
-use practised::compress::batchnorm;
-use practised::compress::checkpoint::Checkpoints;
-use practised::compress::cut;
-use practised::compress::export;
-use practised::compress::filters;
-use practised::compress::finetune::{Recovered, by_practised, narrowed_by_practised};
-use practised::compress::hints;
+use practised::compress::baseline::filters;
+use practised::compress::file;
 use practised::compress::observer::Unobserved;
-use practised::compress::recoverability::{by_closed_form, relative_difference};
+use practised::compress::quality::difference::relative_difference;
+use practised::compress::recipes::{Recovered, by_practised, narrowed_by_practised};
+use practised::compress::recoverability::by_closed_form;
 use practised::compress::refit::{Frontier, ahead_of_gap, behind_gap, of_sum};
-use practised::compress::student::Student;
+use practised::compress::student::{Student, batchnorm, boundary};
+use practised::compress::train::checkpoint::Checkpoints;
+use practised::compress::train::hints;
 use practised::exec::Device;
 use practised::graph::{Attribute, Node, TensorData};
 use practised::onnx;
-use practised::spec::config::FinetuneConfig;
-use practised::spec::config::Precision;
+use practised::spec::config::{FinetuneConfig, Precision};
 use tch::Tensor;
 
 use crate::support::networks::{BatchNorm, Constants, Head, Shapes, Shortcut, Style, TinyResNet};
@@ -160,10 +158,10 @@ fn our_recipe_brings_a_student_nearer_to_its_teacher() {
             assert!(head(&plain).equal(&head(&recovered.student)), "the head is never trained");
         }
         let blocks = scene.blocks(&["layer1.1", "layer2.1"]);
-        let file = export::to_onnx(&scene.network, &blocks, &recovered.student, &[]).expect("exports");
+        let file = file::to_onnx(&scene.network, &blocks, &recovered.student, &[]).expect("exports");
         let images = scene.samples.images.narrow(0, 0, 4);
-        let reference = export::outputs(&scene.network, &recovered.student, &images).expect("runs");
-        export::verify(&scene.network, &file, &images, Some(&reference), Device::Cpu).expect("is the same network");
+        let reference = file::outputs(&scene.network, &recovered.student, &images).expect("runs");
+        file::verify(&scene.network, &file, &images, Some(&reference), Device::Cpu).expect("is the same network");
     }
 }
 
@@ -174,7 +172,7 @@ fn hints_are_what_both_networks_compute_between_the_gap_and_the_features() {
         let scene = Scene::new(&net, 16, 4);
         let blocks = scene.blocks(&["layer1.1"]);
         let student = Student::dropped(&scene.network, &blocks, Device::Cpu).expect("drops");
-        let first = cut::first_difference(&scene.network.graph, &student.graph, &[]);
+        let first = boundary::first_difference(&scene.network.graph, &student.graph, &[]);
         let hints = hints::of(&scene.network, &student, first);
         let exit = |name: &str| scene.blocks(&[name])[0].exit.clone();
         assert!(["layer1.2", "layer2.1"].iter().all(|behind| hints.contains(&exit(behind))), "{net:?}: {hints:?}");
@@ -256,8 +254,8 @@ fn fewer_channels_inside_the_blocks_make_a_student_that_recovers_too() {
         assert!(scene.loss(recovered.measured()) < scene.loss(&narrow), "{net:?}");
         let file = filters::to_onnx(&recovered.student).expect("writes");
         let images = scene.samples.images.narrow(0, 0, 4);
-        let reference = export::outputs(&scene.network, &recovered.student, &images).expect("runs");
-        export::verify(&scene.network, &file, &images, Some(&reference), Device::Cpu).expect("is the same network");
+        let reference = file::outputs(&scene.network, &recovered.student, &images).expect("runs");
+        file::verify(&scene.network, &file, &images, Some(&reference), Device::Cpu).expect("is the same network");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use practised::compress::export::verify;
+use practised::compress::file::verify;
 use practised::exec::Device;
 use practised::graph::{Attribute, Attributes, DataType, Dim, Graph, Node, TensorData, ValueInfo, ValueType};
 use practised::network::Network;

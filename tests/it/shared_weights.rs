@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use practised::compress::export;
+use practised::compress::file;
 use practised::compress::student::Student;
 use practised::exec::Device;
 use practised::graph::{Graph, Node, TensorData};
@@ -163,15 +163,15 @@ fn whatever_is_refitted_and_trained_both_towers_stay_one() {
             assert!(scene.loss(recovered.measured()) < 0.9 * scene.loss(&plain), "{what}");
             for student in [&plain, recovered.refitted.as_ref().expect("as refitted"), &recovered.student] {
                 let blocks = scene.blocks(&["layer1.1", "layer2.1"]);
-                let written = export::to_onnx(&scene.network, &blocks, student, &[]).expect("exports");
+                let written = file::to_onnx(&scene.network, &blocks, student, &[]).expect("exports");
                 let graph = onnx::decode(&written).expect("decodes").graph;
                 assert_eq!(count(&graph, "Add"), 2 * (6 - 2), "{what}: both towers lose both blocks");
                 let (there, back) = (distance(&written, &left, &right), distance(&written, &right, &left));
                 assert_eq!(there, back, "{what}: f(a, b) = f(b, a)");
                 assert!(written.len() < file.len(), "{what}: {} of {} bytes", written.len(), file.len());
                 let images = scene.samples.images.narrow(0, 0, 4);
-                let reference = export::outputs(&scene.network, student, &images).expect("runs");
-                export::verify(&scene.network, &written, &images, Some(&reference), Device::Cpu).expect("is the same");
+                let reference = file::outputs(&scene.network, student, &images).expect("runs");
+                file::verify(&scene.network, &written, &images, Some(&reference), Device::Cpu).expect("is the same");
             }
         }
     }

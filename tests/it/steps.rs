@@ -1,14 +1,12 @@
 //! One step of our recipe on tiny networks: fused BatchNormalizations, threads, precision and crops change what it costs and
 //! not where it goes.
 
-use practised::compress::batchnorm;
-use practised::compress::crops;
-use practised::compress::distill::Forward;
-use practised::compress::fused::Fused;
-use practised::compress::pair::Pair;
-use practised::compress::recoverability::relative_difference;
-use practised::compress::student::Student;
-use practised::compress::trainable;
+use practised::compress::quality::difference::relative_difference;
+use practised::compress::student::forward::Forward;
+use practised::compress::student::fused::Fused;
+use practised::compress::student::{Student, batchnorm, weights};
+use practised::compress::train::crops;
+use practised::compress::train::pair::Pair;
 use practised::exec::{BatchNorm as Statistics, Device, set_threads};
 use practised::graph::{Node, TensorData};
 use practised::spec::config::Precision;
@@ -25,7 +23,7 @@ fn a_fused_student_computes_the_same_and_has_the_same_gradients() {
         let plain = Student::dropped(&scene.network, &scene.blocks(&["layer1.1"]), Device::Cpu).expect("drops");
         let made = batchnorm::make_behind(&scene.network, &plain, &plain, &scene.samples, 0).expect("makes");
         let mut student = made.0;
-        let names = trainable::weights(&student.graph, &student.taps);
+        let names = weights::weights(&student.graph, &student.taps);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut fused = Fused::new(&student, 0).expect("fuses");
         assert!(fused.student().graph.nodes.iter().all(|node| node.op != "BatchNormalization"), "{net:?}");
@@ -63,7 +61,7 @@ impl Training {
     fn of(scene: Scene) -> Self {
         let mut student = Student::dropped(&scene.network, &scene.blocks(&["layer1.1"]), Device::Cpu).expect("drops");
         let fused = Fused::new(&student, 0).expect("fuses");
-        let names = trainable::weights(&student.graph, &student.taps);
+        let names = weights::weights(&student.graph, &student.taps);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let parameters = student.params.trainable(&names).expect("trains");
         Self { scene, fused, student, parameters }

@@ -2,8 +2,8 @@
 //! training where the network keeps any.
 
 use practised::compress::observer::Unobserved;
+use practised::compress::pictures::synthesis::{Range, Synthesis};
 use practised::compress::student::Student;
-use practised::compress::synthesis::{Range, Synthesis};
 use practised::exec::{Device, Executor, RunOptions};
 use practised::network::Network;
 use tch::{Kind, Tensor};

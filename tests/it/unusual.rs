@@ -1,8 +1,9 @@
 //! Networks that are unusual and legal: features that do not end in a linear head, weights with several jobs, parameters that
 //! are computed, outputs of other kinds. Each goes the whole way, or is refused with the reason.
 
-use practised::compress::export::{outputs, to_onnx, verify};
-use practised::compress::{CompressError, batchnorm};
+use practised::compress::CompressError;
+use practised::compress::file::{outputs, to_onnx, verify};
+use practised::compress::student::batchnorm;
 use practised::exec::Device;
 use practised::graph::{Attribute, DataType, Dim, TensorData};
 use practised::network::Network;
@@ -120,7 +121,7 @@ fn a_tensor_that_a_normalisation_reads_twice_is_two_once_it_is_renewed() {
     let mut student = scene.teacher.copy().expect("copies");
     let before = scene.outputs(&student);
     batchnorm::renew(&scene.network, &mut student, &scene.samples, 0, &[]).expect("renews");
-    let difference = practised::compress::recoverability::relative_difference(&before, &scene.outputs(&student));
+    let difference = practised::compress::quality::difference::relative_difference(&before, &scene.outputs(&student));
     assert!(difference.expect("same shape") < 1e-4);
 }
 
@@ -323,7 +324,7 @@ fn a_network_that_mixes_the_images_of_a_batch_is_refused_by_its_job() {
 /// What is no number on one side only is a difference; what is none on both is not.
 #[test]
 fn a_file_that_answers_with_no_numbers_is_not_taken_for_the_same() {
-    use practised::compress::recoverability::relative_difference;
+    use practised::compress::quality::difference::relative_difference;
     use tch::Tensor;
     let [nan, infinite] = [f32::NAN, f32::INFINITY];
     let of = |values: &[f32]| Tensor::from_slice(values);

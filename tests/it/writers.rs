@@ -1,7 +1,7 @@
 //! Refits of the layers that write the residual stream in transformers and ConvNeXt: found through what exporters put behind
 //! them, exact where they can be, and left alone where they cannot.
 
-use practised::compress::export;
+use practised::compress::file;
 use practised::compress::observer::Unobserved;
 use practised::compress::refit::start::{self, Refitted};
 use practised::compress::refit::{Frontier, Problem, ahead_of_gap, of_sum};
@@ -257,10 +257,10 @@ fn a_refitted_writer_leaves_as_the_student_has_it() {
         let (student, _) = gap(&scene);
         let closed = closed(&scene, student, &blocks);
         assert_eq!(closed.refitted, ["a.fc2"], "{what}");
-        let file = export::to_onnx(&scene.network, &blocks, &closed.student, &[]).expect(what);
+        let file = file::to_onnx(&scene.network, &blocks, &closed.student, &[]).expect(what);
         let images = scene.samples.images.narrow(0, 0, 4);
-        let reference = export::outputs(&scene.network, &closed.student, &images).expect(what);
-        export::verify(&scene.network, &file, &images, Some(&reference), Device::Cpu).expect(what);
+        let reference = file::outputs(&scene.network, &closed.student, &images).expect(what);
+        file::verify(&scene.network, &file, &images, Some(&reference), Device::Cpu).expect(what);
     }
 }
 

@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::results::Students;
+use super::select::{self, STUDENT};
+use super::warnings::warnings;
+use super::workbench::{TEACHER, reduction};
+use super::{Bench, BlockScore, FinetuneSummary, Measured, Selection};
 use crate::compress::observer::Observer;
-use crate::compress::relative::constant_loss;
-use crate::compress::{CompressError, export as file};
+use crate::compress::quality::relative::constant_loss;
+use crate::compress::{CompressError, file};
 use crate::hash::sha256_hex;
 use crate::network::Network;
 use crate::spec::config::{JobConfig, Target};
@@ -15,11 +20,6 @@ use crate::spec::report::{
     BlockRow, CostReport, ImageCounts, LatencyReport, Outcome, QualityReport, Report, Reproduce, Size, SizeReport,
 };
 use crate::{latency, onnxruntime};
-
-use super::bench::{TEACHER, reduction};
-use super::select::{self, STUDENT};
-use super::warnings::warnings;
-use super::{Bench, BlockScore, FinetuneSummary, Measured, Selection};
 
 /// A file a customer downloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,17 +56,6 @@ struct Found<'a> {
     scores: &'a [BlockScore],
     selection: &'a Selection,
     summary: &'a FinetuneSummary,
-}
-
-/// The students of a job, as ONNX.
-#[derive(Debug, Clone, Copy)]
-pub struct Students<'a> {
-    /// What is delivered.
-    pub student: &'a [u8],
-    /// As dropped.
-    pub before_finetune: &'a [u8],
-    /// As refitted, before any training; `None` if nothing was refitted.
-    pub refit: Option<&'a [u8]>,
 }
 
 /// Checks and measures the student, and writes the report.

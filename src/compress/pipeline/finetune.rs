@@ -2,56 +2,26 @@
 
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
-use crate::compress::checkpoint::Checkpoints;
-use crate::compress::distill::{Answers, Forward};
-use crate::compress::finetune::{by_paper, by_practised};
+use super::results::FinetuneSummary;
+use super::warnings::alive;
+use super::yielding_observer::Yielding;
+use super::{Bench, Selection, Students};
 use crate::compress::observer::Observer;
-use crate::compress::relative::{self, OutputErrors};
+use crate::compress::quality;
+use crate::compress::quality::relative::{self, OutputErrors};
+use crate::compress::recipes::{by_paper, by_practised};
 use crate::compress::student::Student;
-use crate::compress::{CompressError, export, quality};
+use crate::compress::student::forward::{Answers, Forward};
+use crate::compress::train::checkpoint::Checkpoints;
+use crate::compress::{CompressError, file};
 use crate::exec::memory;
 use crate::network::blocks::Block;
 use crate::spec::config::Recipe;
 use crate::spec::phase::Phase;
-use crate::spec::report::{Figure, FinetuneReport, GivenUp, OutputQuality, Quality, Top1};
-
-use super::yielding::Yielding;
-use super::{Bench, Selection, Students, alive};
+use crate::spec::report::{Figure, GivenUp, OutputQuality, Top1};
 
 /// Images on which the exported file and the student in memory are compared.
 const COMPARED: usize = 8;
-
-/// What fine-tuning brought.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FinetuneSummary {
-    /// Names of the blocks that went: those that were chosen, or fewer where a quality was asked for.
-    pub dropped: Vec<String>,
-    /// Larger sets that did not reach the quality asked for.
-    #[serde(default)]
-    pub given_up: Vec<GivenUp>,
-    /// The student as dropped.
-    pub before: Quality,
-    /// The recovered student, as it was when it had not seen the images that this is measured on.
-    pub after: Quality,
-    /// The refitted student, before any training; `None` if nothing was refitted.
-    #[serde(default)]
-    pub refit: Option<Quality>,
-    /// Every output by itself.
-    #[serde(default)]
-    pub outputs: Vec<OutputQuality>,
-    /// Accuracy on the labelled images among those that decide.
-    pub top1: Option<Top1>,
-    /// What the recipe did; `None` where none was asked for, or nothing was dropped.
-    pub report: Option<FinetuneReport>,
-    /// Largest difference between the exported file and the student in memory, relative to the output's scale.
-    pub export_difference: f64,
-    /// Images that the teacher was asked about.
-    pub teacher_forwards: u64,
-    /// Seconds it took.
-    pub seconds: f64,
-}
 
 /// A student after fine-tuning.
 pub struct Finetuned {
@@ -195,19 +165,19 @@ impl Files {
             ];
             pairs.map(|(key, value)| (format!("practised.{key}"), value.to_owned())).to_vec()
         };
-        let before = export::to_onnx(network, blocks, start, &metadata("none"))?;
-        let as_stored = |student| export::as_stored(network, student);
+        let before = file::to_onnx(network, blocks, start, &metadata("none"))?;
+        let as_stored = |student| file::as_stored(network, student);
         let refit = refitted.map(|refitted| {
             let stored = as_stored(refitted)?;
-            export::to_onnx(network, blocks, stored.as_ref().unwrap_or(refitted), &metadata("refit"))
+            file::to_onnx(network, blocks, stored.as_ref().unwrap_or(refitted), &metadata("refit"))
         });
         let stored = as_stored(student)?;
         let student = stored.as_ref().unwrap_or(student);
-        let file = export::to_onnx(network, blocks, student, &metadata("feature distillation"))?;
+        let file = file::to_onnx(network, blocks, student, &metadata("feature distillation"))?;
         let few = &bench.samples.deciding()[..bench.samples.deciding().len().min(memory::part_of(COMPARED))];
         let images = bench.samples.select(few)?;
-        let reference = export::outputs(network, student, &images)?;
-        let difference = export::verify(network, &file, &images, Some(&reference), bench.device)?;
+        let reference = file::outputs(network, student, &images)?;
+        let difference = file::verify(network, &file, &images, Some(&reference), bench.device)?;
         Ok(Self { student: file, before, refit: refit.transpose()?, difference })
     }
 }

@@ -5,15 +5,14 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::Bench;
+use super::workbench::reduction;
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::latency;
 use crate::spec::latency::Basis;
 use crate::spec::phase::Phase;
 use crate::spec::report::Figure;
-
-use super::Bench;
-use super::bench::reduction;
 
 /// Networks measured in one child process; each of them holds its weights and buffers in memory.
 const TOGETHER: usize = 12;

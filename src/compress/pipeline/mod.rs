@@ -10,24 +10,21 @@
 //!
 //! Each step's result is plain data, so that the steps of one job can run in different processes.
 
-mod alive;
-mod apart;
-mod bench;
+mod batch_independence;
 mod export;
 mod finetune;
-mod flat;
 mod measure;
-mod narrow;
-mod pictures;
+mod results;
 mod score;
 mod select;
 mod warnings;
-mod yielding;
+mod workbench;
+pub(crate) mod yielding_observer;
 
-pub use bench::Bench;
-pub use export::{Artifact, Costs, Exported, Students, export};
-pub use finetune::{FinetuneSummary, Finetuned, finetune};
+pub use export::{Artifact, Costs, Exported, export};
+pub use finetune::{Finetuned, finetune};
 pub use measure::{Measured, measure};
-pub use narrow::narrow;
+pub use results::{FinetuneSummary, Students};
 pub use score::{BlockScore, score};
 pub use select::{Ranked, Selection, select};
+pub use workbench::Bench;

@@ -4,15 +4,14 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::Bench;
+use super::yielding_observer::Yielding;
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::{by_adapters, by_closed_form};
 use crate::network::blocks::Block;
 use crate::spec::config::RecoverabilityMethod;
 use crate::spec::report::Recoverability;
-
-use super::Bench;
-use super::yielding::Yielding;
 
 /// Recoverability of one block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,10 +7,10 @@ use std::mem;
 
 use tch::Tensor;
 
-use crate::compress::recoverability::Setting;
+use crate::compress::CompressError;
 use crate::compress::samples::Samples;
-use crate::compress::student::Student;
-use crate::compress::{CompressError, cut};
+use crate::compress::setting::Setting;
+use crate::compress::student::{Student, boundary};
 use crate::exec::{Executor, RunOptions};
 
 /// Bytes of values that are kept, at most; the images beyond them are computed from the start each time.
@@ -119,7 +119,7 @@ impl Frontier {
             before = Self::with_room(room);
         }
         let at = spans.narrowest(before.at, last);
-        let names = cut::values_at(graph, at, taps);
+        let names = boundary::values_at(graph, at, taps);
         let to: Vec<&str> = names.iter().map(String::as_str).chain(wanted.iter().copied()).collect();
         let from_input = Executor::new(graph, &[asked.input], &to)?;
         let from_before = match before.at {

@@ -3,17 +3,16 @@
 
 use tch::Tensor;
 
-use crate::compress::distill::{feature_loss, finite};
-use crate::compress::observer::Observer;
-use crate::compress::recoverability::Setting;
-use crate::compress::student::Student;
-use crate::compress::{CompressError, cut};
-use crate::exec::{Executor, RunOptions};
-
 use super::frontier::{Asked, Frontier, Known};
 use super::problem::Problem;
 use super::rows::Rows;
 use super::solve::{Normal, RIDGES, Solution, Start, normal, prepared};
+use crate::compress::CompressError;
+use crate::compress::observer::Observer;
+use crate::compress::quality::loss::{feature_loss, finite};
+use crate::compress::setting::Setting;
+use crate::compress::student::{Student, boundary};
+use crate::exec::{Executor, RunOptions};
 
 /// Parts of the best solution that are tried. On networks trained with stochastic depth a part is better than the whole.
 const PARTS: [f64; 2] = [0.5, 0.25];
@@ -47,7 +46,7 @@ impl Gate {
         first: usize,
         frontier: &mut Frontier,
     ) -> Result<Self, CompressError> {
-        let fed = cut::values_at(&student.graph, first, &student.taps);
+        let fed = boundary::values_at(&student.graph, first, &student.taps);
         let names: Vec<&str> = fed.iter().map(String::as_str).collect();
         let taps: Vec<&str> = student.taps.iter().map(String::as_str).collect();
         let suffix = Executor::new(&student.graph, &names, &taps)?;

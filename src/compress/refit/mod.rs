@@ -7,9 +7,6 @@
 //! better, so none is taken that does not lower the feature loss on the images that decide ([`gate`]).
 //!
 //! * [`problem`]: which layer, towards which value of the teacher
-//! * [`writer`]: the layer that wrote a value of the stream
-//! * [`path`]: what stands between a layer and the stream, and the way back through it
-//! * [`moves`]: of what stands there, that which only moves elements
 //! * [`rows`]: the layer's input and target, image by image
 //! * [`frontier`]: how far the networks have been computed, so that a refit goes on where the one before ended
 //! * [`window`]: what it sees at one position
@@ -19,19 +16,12 @@
 
 mod frontier;
 mod gate;
-mod moves;
-mod path;
 mod problem;
 mod rows;
 mod solve;
 pub mod start;
 mod window;
-mod writer;
 
 pub use frontier::{Frontier, Known};
 pub use gate::{Gate, refit};
-pub use moves::Move;
-pub(super) use moves::{carried, rolled};
-pub(super) use path::changes_nothing;
-pub use path::{Operand, Path, PerChannel};
 pub use problem::{Problem, ahead_of_gap, behind_gap, of_sum};

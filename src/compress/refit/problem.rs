@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::compress::edit::position;
-use crate::compress::layer::{Layer, passes};
+use crate::compress::stream::moves::Move;
+use crate::compress::stream::path::Path;
+use crate::compress::stream::writer::Written;
+use crate::compress::student::edit::position;
+use crate::compress::student::layer::{Layer, passes};
 use crate::graph::{Attribute, Graph, Node};
 use crate::network::blocks::Block;
 use crate::network::blocks::shared::readers;
-
-use super::moves::Move;
-use super::path::Path;
-use super::writer::Written;
 
 /// A layer of the student and the value of the teacher that it is fitted to.
 ///

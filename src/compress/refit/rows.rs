@@ -4,17 +4,16 @@ use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
-use crate::compress::edit::position;
-use crate::compress::observer::Observer;
-use crate::compress::random::stream;
-use crate::compress::recoverability::Setting;
-use crate::compress::student::Student;
-use crate::compress::{CompressError, cut};
-
 use super::frontier::{Asked, Known};
-use super::moves::{Move, undo};
 use super::problem::Problem;
 use super::window::{Places, View};
+use crate::compress::CompressError;
+use crate::compress::observer::Observer;
+use crate::compress::random::stream;
+use crate::compress::setting::Setting;
+use crate::compress::stream::moves::{Move, undo};
+use crate::compress::student::edit::position;
+use crate::compress::student::{Student, boundary};
 
 /// Rows per unknown of one output channel. Neighbouring positions say nearly the same, so beyond this more rows cost time
 /// and bring nothing.
@@ -76,7 +75,7 @@ impl<'p> Rows<'p> {
         let node = &student.graph.nodes[at];
         let Some(view) = View::of(student, &problem.layer, node) else { return Ok(None) };
         let beside = problem.shortcut.as_deref().into_iter().chain(problem.path.excitation.as_deref());
-        let first = cut::first_difference(teacher, &student.graph, refitted);
+        let first = boundary::first_difference(teacher, &student.graph, refitted);
         let changed = |value: &str| position(&student.graph, value).is_some_and(|at| at >= first);
         let common = at <= first && !beside.clone().any(changed);
         let around = std::iter::once(node.inputs[0].as_str()).chain(beside).map(str::to_owned).collect();

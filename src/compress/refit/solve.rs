@@ -2,16 +2,15 @@
 
 use tch::{Kind, Tensor};
 
-use crate::compress::CompressError;
-use crate::compress::edit::{own_bias, own_inputs, set_weight, wide};
-use crate::compress::observer::Observer;
-use crate::compress::recoverability::Setting;
-use crate::compress::student::Student;
-
 use super::frontier::Known;
-use super::path::alive_only;
 use super::problem::{Problem, Range};
 use super::rows::{Chunk, Rows};
+use crate::compress::CompressError;
+use crate::compress::observer::Observer;
+use crate::compress::setting::Setting;
+use crate::compress::stream::path::alive_only;
+use crate::compress::student::Student;
+use crate::compress::student::edit::{own_bias, own_inputs, set_weight, wide};
 
 /// Ridge strengths that are tried, as shares of the mean squared input.
 pub(super) const RIDGES: [f64; 2] = [1e-3, 1e-1];

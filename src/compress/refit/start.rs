@@ -1,15 +1,14 @@
 //! The start of recovery (method §6, point 1): every gap of a student refitted, then every writer behind the first gap, in
 //! depth order and on the student's own values, each only where it lowers the loss on the images that decide.
 
+use super::problem::{Problem, ahead_of_gap, behind_gap, of_sum};
+use super::{Frontier, Known, refit};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
-use crate::compress::recoverability::Setting;
+use crate::compress::setting::Setting;
 use crate::compress::student::Student;
 use crate::network::blocks::Block;
 use crate::network::blocks::shared::is_shared;
-
-use super::problem::{Problem, ahead_of_gap, behind_gap, of_sum};
-use super::{Frontier, Known, refit};
 
 /// A student with its gaps refitted.
 pub struct Refitted {

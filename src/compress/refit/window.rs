@@ -3,8 +3,8 @@
 use tch::{Device, Tensor};
 
 use crate::compress::CompressError;
-use crate::compress::layer::{Kind, Layer};
 use crate::compress::student::Student;
+use crate::compress::student::layer::{Kind, Layer};
 use crate::graph::Node;
 
 /// What a layer sees.

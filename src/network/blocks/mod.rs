@@ -10,11 +10,10 @@ pub mod shared;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::graph::neutral::Proofs;
-use crate::graph::{Graph, GraphError, Node, Problem};
-
 use super::dominators::{Dominators, data_inputs};
 use super::macs;
+use crate::graph::neutral::Proofs;
+use crate::graph::{Graph, GraphError, Node, Problem};
 use crate::spec::analysis::BlockInfo;
 
 /// A residual addition of the network.

@@ -11,9 +11,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::graph::{DataType, Graph, Node, TensorData};
-
 use super::{Block, NotDroppable};
+use crate::graph::{DataType, Graph, Node, TensorData};
 
 /// Lets all nodes that compute with the same weights read them by one name, the first in the graph's order.
 pub fn tie(graph: &mut Graph) {

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::graph::model::Written;
-use crate::graph::{Attribute, Attributes, DataType, Dim, Graph, Node, TensorData};
-
 use super::ImageInput;
 use super::side_inputs::{Companion, Feed};
+use crate::graph::model::Written;
+use crate::graph::{Attribute, Attributes, DataType, Dim, Graph, Node, TensorData};
 use crate::spec::analysis::Layout;
 
 /// The graph with the image input alone, as (N, C, H, W): the other inputs, and images in another order, are written by nodes. None

@@ -11,10 +11,8 @@ use tch::{Kind, Tensor};
 use crate::graph::fold::fold;
 use crate::graph::{DataType, Dim, Graph, InputShapes, Node, ValueInfo};
 use crate::images::{ModelInput, Preprocess};
-
-use crate::spec::analysis::Layout;
-
 use crate::network::NetworkError;
+use crate::spec::analysis::Layout;
 use crate::spec::inputs::{Given, Value};
 
 /// The input that takes the images: float, (N, C, H, W), in the graph that is run, whatever it is in the file.

@@ -7,10 +7,9 @@
 
 use tch::{Kind, Tensor};
 
-use crate::graph::{DataType, Dim, Graph, TensorData, ValueInfo};
-
 use super::ImageInput;
 use crate::graph::dim::dim_text;
+use crate::graph::{DataType, Dim, Graph, TensorData, ValueInfo};
 use crate::latency::Input;
 use crate::network::NetworkError;
 use crate::onnxruntime::Elements;

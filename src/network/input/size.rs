@@ -5,10 +5,9 @@
 
 use indexmap::IndexSet;
 
+use super::ImageInput;
 use crate::graph::{Graph, GraphError, Problem};
 use crate::images::ImageError;
-
-use super::ImageInput;
 use crate::network::NetworkError;
 
 /// Heights and widths in the order in which they are tried: photographs, small images, lines of text.

@@ -7,10 +7,9 @@ mod recipe;
 
 use serde::{Deserialize, Serialize};
 
-use crate::images::Preprocess;
-
 use super::inputs::Given;
 use super::latency::LatencyConfig;
+use crate::images::Preprocess;
 
 pub use parse::{FIELDS, GUESSES, parse};
 pub use problem::FieldProblem;

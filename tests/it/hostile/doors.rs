@@ -4,9 +4,8 @@
 use practised::compress::student::drop_patch;
 use practised::graph::{self, Graph, InputShapes, fold, free_batch};
 use practised::images::{ImageSet, Limits, ModelInput, Preprocess};
-use practised::network::NetworkError;
 use practised::network::dominators::Dominators;
-use practised::network::{Network, blocks, macs, tap};
+use practised::network::{Network, NetworkError, blocks, macs, tap};
 use practised::{exec, onnx};
 
 /// A network, read; one that is sound can be written again, and what was written is read as the same.

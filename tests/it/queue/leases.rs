@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use practised::db::jobs::NewJob;
 use practised::db::{JobOutcome, JobStatus, TaskKind, artifacts, claims, tasks};
-use practised::jobs::cancel;
 use practised::jobs::claim::{RULES, begin, claim};
 use practised::jobs::claimed::Claim;
 use practised::jobs::complete::{Completion, complete};
 use practised::jobs::fail::{Verdict, fail};
 use practised::jobs::lease::{self, Standing};
-use practised::jobs::{JobsError, store};
+use practised::jobs::{JobsError, cancel, store};
 use practised::problem::{Code, Problem};
 use practised::spec::phase::Phase;
 use serde_json::json;

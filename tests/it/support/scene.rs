@@ -1,14 +1,15 @@
 //! A teacher with images, for what is tried on tiny networks without a job around it.
 
-use practised::compress::checkpoint::Checkpoints;
-use practised::compress::distill::{Answers, Forward};
-use practised::compress::export;
-use practised::compress::finetune::{Recovered, by_practised};
+use practised::compress::file;
 use practised::compress::observer::Unobserved;
-use practised::compress::recoverability::{Fitted, Setting, by_closed_form};
+use practised::compress::recipes::{Recovered, by_practised};
+use practised::compress::recoverability::{Fitted, by_closed_form};
 use practised::compress::refit::{Frontier, Known, Problem, refit};
 use practised::compress::samples::Samples;
+use practised::compress::setting::Setting;
 use practised::compress::student::Student;
+use practised::compress::student::forward::{Answers, Forward};
+use practised::compress::train::checkpoint::Checkpoints;
 use practised::exec::Device;
 use practised::network::Network;
 use practised::network::blocks::Block;
@@ -93,7 +94,7 @@ impl Scene {
     }
 
     pub fn outputs(&self, student: &Student) -> Tensor {
-        export::outputs(&self.network, student, &self.samples.images).expect("runs").remove(0)
+        file::outputs(&self.network, student, &self.samples.images).expect("runs").remove(0)
     }
 
     pub fn recover(&self, dropped: &[&str], steps: u32) -> (Student, Recovered) {

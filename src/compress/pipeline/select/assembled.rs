@@ -1,10 +1,10 @@
 //! Sets of blocks, dropped together and measured.
 
-use crate::compress::distill::Forward;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::Bench;
-use crate::compress::pipeline::bench::{Occasion, TEACHER, reduction};
+use crate::compress::pipeline::workbench::{Occasion, TEACHER, reduction};
 use crate::compress::student::Student;
+use crate::compress::student::forward::Forward;
 use crate::compress::{CompressError, quality};
 use crate::latency::{self, Round};
 use crate::network::blocks::Block;

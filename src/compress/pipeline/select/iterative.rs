@@ -1,17 +1,16 @@
 //! Score anew after each drop, against the network as it is by then.
 
+use super::Path;
+use super::assembled::{Assembled, measured as measured_sets};
+use super::rank::{By, overlap, rank, without_overlaps};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
-use crate::compress::pipeline::bench::Occasion;
 use crate::compress::pipeline::score::score_without;
+use crate::compress::pipeline::workbench::Occasion;
 use crate::compress::pipeline::{Bench, BlockScore, Measured};
 use crate::network::blocks::Block;
 use crate::spec::config::Target;
 use crate::spec::phase::Phase;
-
-use super::Path;
-use super::assembled::{Assembled, measured as measured_sets};
-use super::rank::{By, overlap, rank, without_overlaps};
 
 pub(super) fn path<'b>(
     bench: &'b Bench,

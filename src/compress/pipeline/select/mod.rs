@@ -14,14 +14,13 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::yielding_observer::Yielding;
+use super::{Bench, BlockScore, Measured};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::latency;
 use crate::spec::config::SelectionMode;
 use crate::spec::report::{CurvePoint, Outcome};
-
-use super::yielding::Yielding;
-use super::{Bench, BlockScore, Measured};
 
 use assembled::{Assembled, curve_point};
 pub(super) use assembled::{STUDENT, median_ms, reaches};

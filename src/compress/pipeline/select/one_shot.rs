@@ -1,17 +1,16 @@
 //! Rank once (the paper's way): the sets of the first 1, 2, … blocks, until one meets the target. Where a set's last block is
 //! tied with others, the level set nearest to the input is measured beside it, and wins unless it gains clearly less.
 
+use super::Path;
+use super::assembled::{Assembled, curve_point, measured as measured_sets};
+use super::rank::{By, Ranked, Standing, TIE, Uncertain, noise_of, rank, tie, tied, without_overlaps};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
-use crate::compress::pipeline::bench::Occasion;
+use crate::compress::pipeline::workbench::Occasion;
 use crate::compress::pipeline::{Bench, BlockScore, Measured};
 use crate::network::blocks::Block;
 use crate::spec::config::Target;
 use crate::spec::phase::Phase;
-
-use super::Path;
-use super::assembled::{Assembled, curve_point, measured as measured_sets};
-use super::rank::{By, Ranked, Standing, TIE, Uncertain, noise_of, rank, tie, tied, without_overlaps};
 
 /// Sets that are measured at once on the way to the target.
 const AT_ONCE: usize = 4;

@@ -1,7 +1,7 @@
 //! The model's actions on a real job, by the functions that workers, supervisors and customers call.
 
-use practised::db::claims::Rules;
-use practised::db::{JobStatus, claims, tasks, workers};
+use practised::db::claims::{self, Rules};
+use practised::db::{JobStatus, tasks, workers};
 use practised::ids::{JobId, TaskId, WorkerId};
 use practised::jobs::cancel::{self, Cancelling};
 use practised::jobs::claim::{RULES, begin};

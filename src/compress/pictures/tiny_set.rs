@@ -1,0 +1,140 @@
+//! The images of a job: those that the customer gave, or pictures made where there are none (method §7).
+
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use tch::Tensor;
+
+use crate::compress::CompressError;
+use crate::compress::random::stream;
+use crate::images::{Chw, ImageError, ImageSet, ModelInput, Preprocess};
+use crate::spec::config::JobConfig;
+use crate::spec::report::Rung;
+
+/// Pictures that are made: as many as have [`PIXELS`] together, within these bounds. A fifth of the fewest can still be held
+/// out.
+const COUNT: std::ops::RangeInclusive<usize> = 16..=500;
+
+/// Pixels of all pictures together: 96 at 224 × 224.
+const PIXELS: usize = 96 * 224 * 224;
+
+/// Those that the teacher is to recognise, within these bounds. On small images, where many are made, drawn ones are better to
+/// learn from and recognised ones to decide by.
+const RECOGNISED: std::ops::RangeInclusive<usize> = 16..=200;
+
+/// Pixels of all of them together: 64 at 224 × 224.
+const RECOGNISED_PIXELS: usize = 64 * 224 * 224;
+
+/// Pictures that are drawn beside a handful of images.
+const BESIDE: usize = 64;
+
+/// Pictures that are drawn for each one that is kept: those are kept that the teacher spreads over its classes.
+const DRAWN_PER_KEPT: usize = 3;
+
+/// Images with what it takes to feed them to the network.
+pub struct TinySet {
+    /// The images.
+    pub images: ImageSet,
+    /// From these images to the network's input.
+    pub preprocess: Preprocess,
+    /// Where they come from.
+    pub rung: Rung,
+}
+
+/// How many of the pictures the teacher is to recognise.
+pub fn recognised(size: Chw) -> usize {
+    (RECOGNISED_PIXELS / (size.height * size.width).max(1)).clamp(*RECOGNISED.start(), *RECOGNISED.end())
+}
+
+impl TinySet {
+    /// The input's size, from the network, the images where there are any, and the wishes; errors where they do not fit.
+    pub fn size(input: ModelInput, images: Option<&ImageSet>, config: &JobConfig) -> Result<Chw, ImageError> {
+        Ok(match images {
+            Some(set) => config.preprocess.check(input, set.images())?,
+            None => config.preprocess.size_without_images(input)?,
+        })
+    }
+
+    /// The given images.
+    pub fn given(images: &ImageSet, config: &JobConfig) -> Self {
+        Self { images: images.clone(), preprocess: config.preprocess.clone(), rung: Rung::Given }
+    }
+
+    /// Pictures drawn in place of images. `classes` tells the teacher's answer, (n, classes), about images, (n, C, H, W).
+    pub fn drawn_alone(
+        config: &JobConfig,
+        size: Chw,
+        classes: impl FnOnce(&ImageSet, &Preprocess) -> Result<Tensor, CompressError>,
+    ) -> Result<Self, CompressError> {
+        let count = (PIXELS / (size.height * size.width).max(1)).clamp(*COUNT.start(), *COUNT.end());
+        Self::drawn(config, size, count, classes)
+    }
+
+    /// Pictures to fit on beside a handful of images.
+    pub fn beside(
+        config: &JobConfig,
+        size: Chw,
+        classes: impl FnOnce(&ImageSet, &Preprocess) -> Result<Tensor, CompressError>,
+    ) -> Result<Self, CompressError> {
+        Self::drawn(config, size, BESIDE, classes)
+    }
+
+    fn drawn(
+        config: &JobConfig,
+        size: Chw,
+        count: usize,
+        classes: impl FnOnce(&ImageSet, &Preprocess) -> Result<Tensor, CompressError>,
+    ) -> Result<Self, CompressError> {
+        let preprocess = config.preprocess.drawn();
+        let (width, height) = (size.width as u32, size.height as u32);
+        let mut random = stream(config.seed, "procedural");
+        let drawn = ImageSet::procedural(count * DRAWN_PER_KEPT, width, height, &mut random);
+        let kept = balanced(&classes(&drawn, &preprocess)?, count, &mut random)?;
+        Ok(Self { images: drawn.only(&kept), preprocess, rung: Rung::Procedural })
+    }
+}
+
+/// `count` of the images, spread over the classes that the teacher sees, (n, classes), as evenly as they allow; the first
+/// ones where the output is no classifier's. In order.
+fn balanced(output: &Tensor, count: usize, random: &mut ChaCha8Rng) -> Result<Vec<usize>, CompressError> {
+    let Some(classes) = crate::compress::quality::classes::top_classes(output)? else {
+        return Ok((0..count).collect());
+    };
+    let most = classes.iter().max().map_or(0, |most| *most as usize + 1);
+    let mut of_class: Vec<Vec<usize>> = vec![Vec::new(); most];
+    classes.iter().enumerate().for_each(|(image, class)| of_class[*class as usize].push(image));
+    of_class.iter_mut().for_each(|images| images.shuffle(random));
+    let mut kept = Vec::with_capacity(count);
+    while kept.len() < count.min(classes.len()) {
+        let round: Vec<usize> = of_class.iter_mut().filter_map(Vec::pop).collect();
+        kept.extend(round.into_iter().take(count - kept.len()));
+    }
+    kept.sort_unstable();
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    /// Outputs of a classifier that sees these classes.
+    fn seeing(classes: &[i64]) -> Tensor {
+        Tensor::from_slice(classes).one_hot(4).to_kind(Kind::Float)
+    }
+
+    #[test]
+    fn classes_that_are_rare_are_kept_whole_and_common_ones_thinned() {
+        let output = seeing(&[0, 0, 0, 0, 0, 0, 1, 0, 0, 3, 0, 1]);
+        let kept = balanced(&output, 6, &mut stream(1, "test")).expect("classes");
+        assert_eq!(kept.len(), 6);
+        assert!([6, 9, 11].iter().all(|rare| kept.contains(rare)), "{kept:?}");
+        assert!(kept.is_sorted());
+    }
+
+    #[test]
+    fn an_output_without_classes_keeps_the_first() {
+        let map = Tensor::zeros([5, 2, 4, 4], (Kind::Float, Device::Cpu));
+        assert_eq!(balanced(&map, 3, &mut stream(1, "test")).expect("no classes"), [0, 1, 2]);
+    }
+}

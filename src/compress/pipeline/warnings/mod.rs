@@ -1,0 +1,316 @@
+//! What the customer should know beside the figures.
+
+pub(super) mod alive;
+mod flat;
+
+use super::{Bench, FinetuneSummary, Measured, Selection};
+use crate::compress::CompressError;
+use crate::compress::pictures::Shortcoming;
+use crate::compress::quality::classes::top_classes;
+use crate::compress::quality::relative::constant_loss;
+use crate::network::input::side_inputs::Companion;
+use crate::spec::config::Target;
+use crate::spec::latency::Reduction;
+use crate::spec::report::{Outcome, Rung, SizeReport, Warning};
+
+/// So many images of one class may be chance.
+const FEWEST_OF_A_CLASS: usize = 4;
+
+/// Images held out below which a share of them says little: its 95 % interval is wider than ±10 points.
+const FEW_IMAGES: usize = 100;
+
+/// Everything worth a sentence.
+pub(super) fn warnings(
+    bench: &Bench,
+    measured: &Measured,
+    selection: &Selection,
+    summary: &FinetuneSummary,
+    outcome: Outcome,
+    reduction: &Reduction,
+    size: &SizeReport,
+) -> Result<Vec<Warning>, CompressError> {
+    let far = alive::warnings(summary);
+    let checks = [
+        no_gain(measured),
+        nothing_dropped(selection, summary),
+        short_of_target(bench, outcome, reduction),
+        reduction_is_noise(selection, reduction),
+        floor_hit(bench, summary),
+        rolled_back(summary),
+        constant_features(bench)?,
+        one_class(bench)?,
+        made_images(bench),
+        other_inputs(bench),
+        foreign_images(bench),
+        repeated_images(bench),
+        nearly_constant(bench)?,
+        few_images(bench),
+        fitted_on_all(bench, summary),
+        labels_unused(bench)?,
+        left_shared(summary),
+        larger(&summary.dropped, size),
+    ];
+    Ok(far.into_iter().chain(checks.into_iter().flatten()).collect())
+}
+
+fn warning(code: &str, detail: String) -> Option<Warning> {
+    Some(Warning { code: code.into(), detail })
+}
+
+/// What the inputs next to the images were fed: every figure holds for that alone.
+fn other_inputs(bench: &Bench) -> Option<Warning> {
+    let fed: Vec<String> = bench.network.companions.iter().filter_map(Companion::told).collect();
+    if fed.is_empty() {
+        return None;
+    }
+    let detail = format!(
+        "the network has inputs next to the images; they were fed the same everywhere: {}; recovery, quality and latency hold for such inputs",
+        fed.join(", ")
+    );
+    warning("other_inputs", detail)
+}
+
+fn no_gain(measured: &Measured) -> Option<Warning> {
+    let blocks = measured.reductions.iter().filter(|(_, single)| !single.measurable);
+    let names: Vec<&str> = blocks.map(|(name, _)| name.as_str()).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let detail = format!("dropping these blocks brings no measurable latency, so they were kept: {}", names.join(", "));
+    warning("no_measurable_gain", detail)
+}
+
+fn nothing_dropped(selection: &Selection, summary: &FinetuneSummary) -> Option<Warning> {
+    if !selection.dropped.is_empty() || !summary.given_up.is_empty() {
+        return None;
+    }
+    warning("nothing_dropped", "no block brings a measurable gain: the student is the teacher".into())
+}
+
+fn short_of_target(bench: &Bench, outcome: Outcome, reduction: &Reduction) -> Option<Warning> {
+    let value = reduction.value;
+    match (outcome, bench.config.target) {
+        (Outcome::TargetMet, Target::LatencyReduction(wanted)) if value < wanted => warning(
+            "target_within_noise",
+            format!(
+                "the reduction over all rounds is {value:.3}, below the target of {wanted} by less than its own noise"
+            ),
+        ),
+        (Outcome::TargetUnreachable, _) => warning(
+            "target_unreachable",
+            "no allowed set of blocks meets the target; this is the fastest student there is".into(),
+        ),
+        _ => None,
+    }
+}
+
+fn reduction_is_noise(selection: &Selection, reduction: &Reduction) -> Option<Warning> {
+    if reduction.gain().is_some() || selection.dropped.is_empty() {
+        return None;
+    }
+    warning("no_reduction", "the interval of the latency reduction contains 0: count it as none".into())
+}
+
+fn floor_hit(bench: &Bench, summary: &FinetuneSummary) -> Option<Warning> {
+    let floor = bench.config.quality_floor?.agreement;
+    if summary.after.agreement.is_none() {
+        let detail = "nothing shows that the network's output is classes, so there is no agreement and quality_floor could not be \
+                      checked; upload labels with the images, or name the output `logits`";
+        return warning("quality_floor_not_measured", detail.into());
+    }
+    let best = summary.given_up.last()?;
+    let detail = format!(
+        "without {} the recovered student agrees with the teacher on {:.3} of the images, below quality_floor: {floor}",
+        best.dropped.join(", "),
+        best.agreement.value
+    );
+    let kept = match summary.dropped.is_empty() {
+        true => "the student is the teacher".to_owned(),
+        false => format!("only {} went", summary.dropped.join(", ")),
+    };
+    warning("quality_floor_hit", format!("{detail}; {kept}"))
+}
+
+fn rolled_back(summary: &FinetuneSummary) -> Option<Warning> {
+    let report = summary.report.as_ref().filter(|report| report.recovery_rolled_back)?;
+    if report.gain_doubted {
+        let detail = "only made pictures could decide, and the loss on them fell by too little to say that it would on images: \
+                      the student is as dropped, neither refitted nor trained";
+        return warning("recovery_rolled_back", detail.into());
+    }
+    let detail = format!(
+        "no training lowered the loss on the images that decide: the student is {}",
+        match report.refit.as_ref().is_some_and(|refit| !refit.refitted.is_empty()) {
+            true => "as refitted, without a step of training",
+            false => "as dropped",
+        }
+    );
+    warning("recovery_rolled_back", detail)
+}
+
+/// Features that are the same for every image make every loss 0 and every figure empty.
+fn constant_features(bench: &Bench) -> Result<Option<Warning>, CompressError> {
+    let setting = bench.setting()?;
+    if constant_loss(&setting.deciding().features)? != Some(0.0) {
+        return Ok(None);
+    }
+    let detail = "the network's features are the same for all images: what is measured on them says nothing; check the \
+                  preprocessing, and that the model is the trained one";
+    Ok(warning("constant_features", detail.into()))
+}
+
+/// A student that always says the same agrees with a teacher that does, on such images.
+fn one_class(bench: &Bench) -> Result<Option<Warning>, CompressError> {
+    let setting = bench.setting()?;
+    if bench.classes()?.is_none() {
+        return Ok(None);
+    }
+    let Some(classes) = top_classes(&setting.deciding().output)? else { return Ok(None) };
+    let Some(only) = only_class(&classes) else { return Ok(None) };
+    let detail = format!(
+        "the network puts all of the {} images that decide into one class ({only}): the agreement on them says nothing about \
+         images of other classes; send some of those too",
+        classes.len()
+    );
+    Ok(warning("one_class", detail))
+}
+
+fn only_class(classes: &[i64]) -> Option<i64> {
+    let (first, others) = classes.split_first()?;
+    (classes.len() >= FEWEST_OF_A_CLASS && others.iter().all(|class| class == first)).then_some(*first)
+}
+
+fn made_images(bench: &Bench) -> Option<Warning> {
+    let made = match bench.rung {
+        Rung::Given | Rung::GivenAndProcedural => return None,
+        Rung::Procedural => "drawn by a program",
+        Rung::Synthesised => "drawn by a program and changed until the network recognised them",
+    };
+    let detail = format!(
+        "no images were given: the student was recovered and measured on pictures {made}. How well it stands in for the \
+         teacher on your images is not known; measure it with `practised evaluate`, or send a few images"
+    );
+    warning("made_images", detail)
+}
+
+fn foreign_images(bench: &Bench) -> Option<Warning> {
+    let (code, what) = match bench.shortcoming? {
+        Shortcoming::Colourless => ("colourless_images", "the network takes colour and the images have none"),
+        Shortcoming::NotToldApart => (
+            "foreign_images",
+            "the network is unsure of the images or takes many of them for the same: it was trained on others, or their \
+             preprocessing is not the one that it was trained with",
+        ),
+    };
+    let detail = format!(
+        "{what}; pictures were made to fit on beside them. The quality figures, from the given images, say little about other \
+         images; send some like those that the network is for"
+    );
+    warning(code, detail)
+}
+
+/// Of given images: made ones vary.
+fn nearly_constant(bench: &Bench) -> Result<Option<Warning>, CompressError> {
+    if bench.rung.is_made() {
+        return Ok(None);
+    }
+    flat::nearly_constant(&bench.samples.images, &bench.config.preprocess, &bench.names)
+}
+
+fn repeated_images(bench: &Bench) -> Option<Warning> {
+    let (repeated, all) = (bench.samples.repeated, bench.samples.images.size()[0]);
+    if repeated == 0 {
+        return None;
+    }
+    let detail = format!("{repeated} of the {all} images come out like another one and were left aside");
+    warning("repeated_images", detail)
+}
+
+fn few_images(bench: &Bench) -> Option<Warning> {
+    let (fit, held_out) = (bench.samples.fit.len(), bench.samples.held_out.len());
+    match held_out {
+        0 => warning(
+            "no_held_out_images",
+            format!(
+                "with {fit} images none were held out: the quality figures are from images that were fitted on and say little \
+                 about others; fits were made beside drawn pictures and decided by mixtures"
+            ),
+        ),
+        n if n < FEW_IMAGES => warning(
+            "few_held_out_images",
+            format!("the quality figures rest on {n} held-out images; see their intervals"),
+        ),
+        _ => None,
+    }
+}
+
+fn fitted_on_all(bench: &Bench, summary: &FinetuneSummary) -> Option<Warning> {
+    summary.report.as_ref().filter(|report| report.fitted_on_all_images)?;
+    let detail = format!(
+        "the quality figures are those of the run that had not seen the {} held-out images; the delivered student was then \
+         fitted on all of them",
+        bench.samples.held_out.len()
+    );
+    warning("fitted_on_all_images", detail)
+}
+
+/// Labels that nothing is reported of.
+fn labels_unused(bench: &Bench) -> Result<Option<Warning>, CompressError> {
+    if bench.classes()?.is_some() || bench.labels.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let detail = "the images have labels, but nothing shows that the network's output is classes: it gets the labels right no more often \
+                  than by chance, so no accuracy is reported; check the labels' numbers and the preprocessing";
+    Ok(warning("labels_unused", detail.into()))
+}
+
+fn left_shared(summary: &FinetuneSummary) -> Option<Warning> {
+    let left = &summary.report.as_ref()?.refit.as_ref()?.left_shared;
+    if left.is_empty() {
+        return None;
+    }
+    let detail = format!(
+        "these layers share their kernel with others that it could not be fitted to as well, so they were not refitted: {}",
+        left.join(", ")
+    );
+    warning("shared_not_refitted", detail)
+}
+
+/// Dropping is to make a network smaller.
+fn larger(dropped: &[String], size: &SizeReport) -> Option<Warning> {
+    let SizeReport { teacher, student } = size;
+    let grown = student.parameters > teacher.parameters || student.bytes > teacher.bytes;
+    if dropped.is_empty() || !grown {
+        return None;
+    }
+    let detail = format!(
+        "the student is larger than the network: {} parameters and {} bytes, not {} and {}",
+        student.parameters, student.bytes, teacher.parameters, teacher.bytes
+    );
+    warning("larger_student", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::report::Size;
+
+    #[test]
+    fn a_student_that_is_larger_says_so() {
+        let size = |parameters, bytes| Size { parameters, macs: 9, bytes };
+        let said = |student, dropped: &[String]| larger(dropped, &SizeReport { teacher: size(100, 500), student });
+        let dropped = ["layer1.1".to_owned()];
+        assert!(said(size(90, 450), &dropped).is_none());
+        for grown in [size(101, 450), size(90, 501)] {
+            assert_eq!(said(grown, &dropped).expect("it is said").code, "larger_student");
+        }
+        assert!(said(size(100, 700), &[]).is_none(), "nothing was dropped, and that is said");
+    }
+
+    #[test]
+    fn one_class_is_one_only_where_it_cannot_be_chance() {
+        assert_eq!(only_class(&[2, 2, 2, 2, 2]), Some(2));
+        assert_eq!(only_class(&[2, 2, 1, 2, 2]), None);
+        assert_eq!((only_class(&[2, 2, 2]), only_class(&[])), (None, None));
+    }
+}

@@ -1,0 +1,55 @@
+//! What moves the weights in our recipe: relative Muon or, to see what it brings, the paper's SGD in its place.
+
+use tch::Tensor;
+
+use crate::compress::CompressError;
+use crate::compress::train::checkpoint::Tensors;
+use crate::compress::train::optimisers::muon::Muon;
+use crate::compress::train::optimisers::sgd::Sgd;
+use crate::spec::config::{FinetuneConfig, Part};
+
+/// What moves the weights.
+pub(super) enum Optimiser {
+    /// Ours.
+    Muon(Muon),
+    /// The paper's, to see what ours brings.
+    Sgd(Sgd),
+}
+
+/// The paper's learning rate for SGD is twice the one that ours begins with.
+const SGD_RATE: f64 = 2.0;
+
+impl Optimiser {
+    /// For weights that ask for gradients.
+    pub(super) fn new(config: &FinetuneConfig, weights: Vec<Tensor>) -> Self {
+        if config.has(Part::Optimiser) { Self::Muon(Muon::new(weights)) } else { Self::Sgd(Sgd::new(weights)) }
+    }
+
+    /// What it remembers.
+    pub(super) fn state(&self) -> Vec<Tensor> {
+        match self {
+            Self::Muon(muon) => muon.state(),
+            Self::Sgd(sgd) => sgd.state(),
+        }
+    }
+
+    /// Remembers what another one did. False where that was one for other weights.
+    pub(super) fn restore(&mut self, kept: &mut Tensors) -> Result<bool, CompressError> {
+        match self {
+            Self::Muon(muon) => muon.restore(kept),
+            Self::Sgd(sgd) => sgd.restore(kept),
+        }
+    }
+
+    /// Forgets the last gradients, has the next ones computed, and moves every weight.
+    pub(super) fn step(
+        &mut self,
+        gradients: impl FnOnce() -> Result<(), CompressError>,
+        rate: f64,
+    ) -> Result<(), CompressError> {
+        match self {
+            Self::Muon(muon) => muon.step(gradients, rate),
+            Self::Sgd(sgd) => sgd.step_by(gradients, SGD_RATE * rate),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Mixed views (method §6, point 3): a box of every image replaced by the same box of another. Distillation asks the
+//! teacher about whatever it is shown, so a mixture needs no label, and a handful of images becomes as many as there are
+//! steps. With 10 images this is what makes recovery possible at all.
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use tch::Tensor;
+
+use crate::compress::CompressError;
+
+/// Sides of the box, as shares of the image's.
+const BOX: std::ops::RangeInclusive<f64> = 0.25..=0.75;
+
+/// Replaces one box of every image, (n, C, H, W), by the same box of another image of the batch; another box for each.
+pub fn cutmix(images: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
+    let size = images.size();
+    let (count, height, width) = (size[0], size[2], size[3]);
+    if count < 2 {
+        return Ok(images.shallow_clone());
+    }
+    let mixed = images.copy();
+    let others = images.f_roll([random.random_range(1..count)], [0])?;
+    for image in 0..count {
+        let (top, h) = span(height, random);
+        let (left, w) = span(width, random);
+        let boxed = |tensor: &Tensor| tensor.get(image).f_narrow(1, top, h)?.f_narrow(2, left, w);
+        boxed(&mixed)?.f_copy_(&boxed(&others)?)?;
+    }
+    Ok(mixed)
+}
+
+/// Begin and length of a random stretch of an axis.
+fn span(side: i64, random: &mut ChaCha8Rng) -> (i64, i64) {
+    let length = ((side as f64 * random.random_range(BOX)).round() as i64).clamp(1, side);
+    (random.random_range(0..=side - length), length)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::compress::random::stream;
+
+    #[test]
+    fn every_image_gets_a_box_of_one_other() {
+        // Image i is all i, so that each pixel tells where it came from.
+        let images = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([6, 1, 1, 1]).expand([6, 3, 16, 16], false);
+        let mixed = cutmix(&images, &mut stream(1, "mixing")).expect("mixes");
+        assert_eq!(mixed.size(), images.size());
+        for image in 0..6 {
+            let seen = mixed.get(image);
+            let own = seen.eq(image as f64).sum(Kind::Int64).int64_value(&[]);
+            let other = (seen.sum(Kind::Float).double_value(&[]) - (own * image) as f64) / (3 * 256 - own) as f64;
+            let share = 1.0 - own as f64 / (3.0 * 256.0);
+            assert!((0.05..=0.57).contains(&share), "{share} of image {image} is another's");
+            assert_eq!(other.fract(), 0.0, "all of it from one other image");
+        }
+    }
+
+    #[test]
+    fn one_image_alone_stays_as_it_is() {
+        let image = Tensor::randn([1, 3, 8, 8], (Kind::Float, Device::Cpu));
+        assert!(cutmix(&image, &mut stream(1, "mixing")).expect("mixes").equal(&image));
+    }
+}
