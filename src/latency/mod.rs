@@ -14,7 +14,6 @@ mod probe;
 mod protocol;
 mod runner;
 mod samples;
-mod statistics;
 
 pub use child::run_child;
 pub use error::LatencyError;

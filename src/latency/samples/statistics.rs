@@ -17,7 +17,7 @@ const MIN_PAIRS: usize = 3;
 const RESAMPLES: usize = 1000;
 
 /// Percentiles of a network's samples in nanoseconds; `None` without a sample.
-pub(super) fn timing(ns: &[u64]) -> Option<Timing> {
+pub(crate) fn timing(ns: &[u64]) -> Option<Timing> {
     if ns.is_empty() {
         return None;
     }
@@ -27,7 +27,7 @@ pub(super) fn timing(ns: &[u64]) -> Option<Timing> {
 }
 
 /// Reduction from the (teacher, student) series of each round, on both clocks.
-pub(super) fn reduction(
+pub(crate) fn reduction(
     wall: &[(&[u64], &[u64])],
     cpu: &[(&[u64], &[u64])],
     threads: usize,
@@ -63,7 +63,7 @@ fn ticks_finely(rounds: &[(&[u64], &[u64])]) -> bool {
 
 /// Median over all values with its 95 % interval: the wider of what the values show within their rounds (bootstrap) and
 /// what the rounds show between them. `None` with fewer than three values.
-pub(super) fn median_figure(rounds: &[Vec<f64>], seed: u64) -> Option<Figure> {
+pub(crate) fn median_figure(rounds: &[Vec<f64>], seed: u64) -> Option<Figure> {
     figure(rounds, RESAMPLES, seed)
 }
 

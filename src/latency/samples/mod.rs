@@ -1,14 +1,14 @@
 //! Raw samples: what is kept of a measurement, so that everything said about it can be recomputed.
 
+mod statistics;
+
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::LatencyError;
-use super::statistics;
 use crate::exec::Device;
-use crate::spec::latency::Engine;
-use crate::spec::latency::{Basis, Figure, Reduction, Timing};
+use crate::spec::latency::{Basis, Engine, Figure, Reduction, Timing};
 
 /// The samples of one or more rounds, all taken on one device with one engine, batch and number of threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
