@@ -4,22 +4,23 @@
 pub mod children;
 pub mod hash;
 pub mod ids;
-pub mod images;
 pub mod json;
 pub mod nearest;
 pub mod problem;
 pub mod shutdown;
 pub mod telemetry;
 
+pub mod images;
+
 pub mod graph;
 pub mod spec;
 
 pub mod exec;
 pub mod onnx;
+pub mod onnxruntime;
 
 pub mod conformance;
 pub mod latency;
-pub mod onnxruntime;
 
 pub mod network;
 

@@ -20,7 +20,7 @@ pub struct JobRow {
     pub model: ModelId,
     /// The image set that was asked for.
     pub images: Option<ImageSetId>,
-    /// The resolved wishes, a `compress::config::JobConfig`.
+    /// The resolved wishes, a `spec::config::JobConfig`.
     pub config: Value,
     /// The customer's own notes.
     pub metadata: Value,

@@ -19,7 +19,7 @@ pub struct ModelRow {
     pub name: Option<String>,
     /// Bytes of the file.
     pub size: i64,
-    /// What was found at upload, as `compress::analyse` wrote it.
+    /// What was found at upload, as `network::analyse` wrote it.
     pub analysis: Value,
     /// When it came.
     pub created_at: OffsetDateTime,

@@ -26,7 +26,7 @@ pub fn compare(student: &Answers, teacher: &Answers, classes: bool) -> Result<Qu
 }
 
 /// Share of images where both pick the same top class; `None` if the output does not have the shape of classes, (N, k). Whether it
-/// is classes, [`crate::compress::quality::classes`] tells.
+/// is classes, [`classes`] tells.
 pub fn agreement(student: &Tensor, teacher: &Tensor) -> Result<Option<Figure>, CompressError> {
     let (Some(a), Some(b)) = (top_classes(student)?, top_classes(teacher)?) else { return Ok(None) };
     let same = a.iter().zip(&b).filter(|(a, b)| a == b).count();

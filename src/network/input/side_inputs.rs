@@ -185,7 +185,7 @@ impl Companion {
         if self.batched {
             size.insert(0, images.size()[0]);
         }
-        Ok(one.f_expand(&size, false)?.f_contiguous()?)
+        one.f_expand(&size, false)?.f_contiguous()
     }
 
     /// What it is fed while latency is measured at this many images, (n, C, H, W): mirrored images are as good as any seeded ones.

@@ -1,139 +1,254 @@
-//! The layers of ARCHITECTURE.md, held against the `crate::` paths in the sources.
+//! The layers of ARCHITECTURE.md, held against the imports of the sources.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod imports;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imports::{Source, circles, imports, sources};
 
 /// Each module with the modules that it may use. What is not listed here fails the test, so a new module needs a place.
 const LAYERS: &[(&str, &[&str])] = &[
+    ("children", &[]),
+    ("hash", &[]),
     ("ids", &[]),
-    ("problem", &[]),
-    ("images", &[]),
     ("json", &[]),
+    ("nearest", &[]),
+    ("problem", &[]),
     ("shutdown", &[]),
     ("telemetry", &[]),
-    ("children", &[]),
+    ("images", &["hash"]),
     ("graph", &[]),
+    ("spec", &["images", "json", "nearest"]),
     ("onnx", &["graph"]),
     ("exec", &["graph"]),
-    ("compress", &["images", "json", "children", "graph", "onnx", "exec"]),
-    ("db", &["ids", "images", "compress"]),
-    ("jobs", &["ids", "json", "problem", "shutdown", "telemetry", "children", "compress", "db"]),
-    ("service", &["ids", "problem", "images", "json", "children", "graph", "onnx", "exec", "compress", "db", "jobs"]),
+    ("onnxruntime", &["graph"]),
+    ("conformance", &["exec", "graph", "onnx"]),
+    ("latency", &["exec", "graph", "onnx", "onnxruntime", "spec"]),
+    ("network", &["exec", "graph", "images", "latency", "nearest", "onnx", "onnxruntime", "spec"]),
+    ("compress", &["exec", "graph", "hash", "images", "latency", "network", "onnx", "onnxruntime", "spec"]),
+    ("db", &["ids", "spec"]),
+    ("jobs", &["children", "db", "hash", "ids", "problem", "spec"]),
     (
-        "http",
-        &["ids", "problem", "images", "json", "shutdown", "telemetry", "compress", "db", "jobs", "service", "onnx"],
+        "service",
+        &[
+            "children",
+            "compress",
+            "db",
+            "exec",
+            "hash",
+            "ids",
+            "images",
+            "jobs",
+            "json",
+            "latency",
+            "nearest",
+            "network",
+            "onnx",
+            "onnxruntime",
+            "problem",
+            "spec",
+        ],
     ),
+    ("http", &["db", "hash", "ids", "images", "jobs", "json", "problem", "service", "shutdown", "spec"]),
     (
         "worker",
-        &["ids", "problem", "images", "shutdown", "telemetry", "children", "compress", "exec", "db", "jobs", "service"],
+        &[
+            "children",
+            "compress",
+            "db",
+            "exec",
+            "ids",
+            "images",
+            "jobs",
+            "latency",
+            "network",
+            "onnxruntime",
+            "problem",
+            "service",
+            "shutdown",
+            "spec",
+        ],
     ),
     (
         "cli",
         &[
+            "compress",
+            "conformance",
+            "db",
+            "exec",
+            "http",
             "ids",
             "images",
-            "json",
-            "shutdown",
-            "telemetry",
-            "children",
-            "graph",
-            "onnx",
-            "exec",
-            "compress",
-            "db",
             "jobs",
+            "json",
+            "latency",
+            "network",
+            "onnx",
             "service",
-            "http",
+            "shutdown",
+            "spec",
+            "telemetry",
             "worker",
         ],
     ),
 ];
 
+/// The parts of `compress`: each may use only those before it.
+const METHOD: &[&str] = &[
+    "error",
+    "random",
+    "observer",
+    "samples",
+    "student",
+    "quality",
+    "setting",
+    "file",
+    "stream",
+    "train",
+    "refit",
+    "adapters",
+    "recoverability",
+    "recipes",
+    "pictures",
+    "evaluate",
+    "pipeline",
+    "baseline",
+];
+
 /// Crates that only some modules may name.
-const CONFINED: &[(&str, &[&str])] =
-    &[("tch::", &["exec", "compress"]), ("buffa::", &["onnx"]), ("sqlx::", &["db"]), ("axum::", &["http"])];
+const CONFINED: &[(&str, &[&str])] = &[
+    ("tch", &["exec", "onnxruntime", "conformance", "latency", "network", "compress"]),
+    ("buffa", &["onnx"]),
+    ("sqlx", &["db"]),
+    ("axum", &["http"]),
+];
+
+/// Files that may stand side by side in a folder, beside its `mod.rs` and its folders.
+const MOST_FILES: usize = 8;
+
+/// Folders that have more, and how many.
+const CROWDED: &[(&str, usize)] = &[
+    ("cli", 19),
+    ("db", 23),
+    ("exec", 16),
+    ("exec/ops", 16),
+    ("graph", 11),
+    ("graph/shape/ops", 9),
+    ("http", 21),
+    ("images", 13),
+    ("jobs", 14),
+    ("service", 12),
+];
 
 #[test]
 fn modules_use_only_what_stands_before_them() {
-    let layers: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
-    let mut wrong = Vec::new();
-    for (module, path, text) in sources() {
-        let Some(allowed) = layers.get(module.as_str()) else {
-            wrong.push(format!("{}: module {module} has no place in the layers", path.display()));
-            continue;
-        };
-        for (number, line) in code_lines(&text) {
-            for used in used_modules(line).into_iter().filter(|used| *used != module && layers.contains_key(used)) {
-                if !allowed.contains(&used) {
-                    wrong.push(format!("{}:{number}: {module} may not use {used}", path.display()));
-                }
-            }
+    let (sources, layers) = (sources(), LAYERS.iter().copied().collect::<BTreeMap<&str, &[&str]>>());
+    let (mut wrong, mut used) = (Vec::new(), BTreeSet::new());
+    for (from, to, example) in arrows(&sources, Source::top) {
+        let allowed = layers.get(from.top()).is_some_and(|allowed| allowed.contains(&to.top()));
+        if !allowed {
+            wrong.push(format!("{}: {} may not use {example}", from.path.display(), from.top()));
+        }
+        used.insert((from.top(), to.top()));
+    }
+    let placeless = sources.iter().filter(|source| !layers.contains_key(source.top()));
+    wrong.extend(placeless.map(|source| format!("{} has no place in the layers", source.path.display())));
+    let allowances = LAYERS.iter().flat_map(|(module, allowed)| allowed.iter().map(move |other| (*module, *other)));
+    let place = |module: &str| LAYERS.iter().position(|(listed, _)| *listed == module);
+    for (module, other) in allowances {
+        if place(other) >= place(module) {
+            wrong.push(format!("{module} stands before {other} and may not use it"));
+        }
+        if !used.contains(&(module, other)) {
+            wrong.push(format!("{module} may use {other} and does not"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_part_of_the_method_uses_only_those_before_it() {
+    let sources: Vec<Source> = sources();
+    let part = |source: &'_ Source| source.module.get(1).map_or("", String::as_str).to_owned();
+    let place = |part: &str| METHOD.iter().position(|listed| *listed == part);
+    let inside = |source: &&Source| source.top() == "compress" && source.module.len() > 1;
+    let parts: BTreeSet<String> = sources.iter().filter(inside).map(part).collect();
+    let mut wrong: Vec<String> = parts
+        .iter()
+        .filter(|part| place(part).is_none())
+        .map(|part| format!("compress::{part} has no place"))
+        .collect();
+    wrong.extend(
+        METHOD.iter().filter(|part| !parts.contains(**part)).map(|part| format!("there is no compress::{part}")),
+    );
+    for (from, to, example) in arrows(&sources, |_| "").into_iter().filter(|(from, to, _)| inside(from) && inside(to)) {
+        let (from_part, to_part) = (part(from), part(to));
+        if place(&from_part) < place(&to_part) {
+            wrong.push(format!("{}: {from_part} stands before {example}", from.path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_files_take_from_each_other() {
+    let sources = sources();
+    let imports = imports(&sources);
+    let mut wrong = Vec::new();
+    for circle in circles(&imports) {
+        wrong.push(format!("a circle of {}:", circle.len()));
+        for file in &circle {
+            let inside = imports[*file].iter().filter(|(other, _)| circle.contains(other));
+            wrong.extend(inside.map(|(_, example)| format!("    {} takes {example}", sources[*file].path.display())));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_folder_holds_few_files() {
+    let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    for source in sources() {
+        let folder = source.path.parent().expect("a folder").to_string_lossy().into_owned();
+        *found.entry(folder).or_default() += usize::from(!source.path.ends_with("mod.rs"));
+    }
+    // Beside lib.rs and main.rs stand files that are a module each.
+    found.remove("");
+    found.retain(|_, files| *files > MOST_FILES);
+    let listed: BTreeMap<String, usize> =
+        CROWDED.iter().map(|(folder, files)| ((*folder).to_owned(), *files)).collect();
+    assert_eq!(found, listed, "folders of more than {MOST_FILES} files");
 }
 
 #[test]
 fn tensors_protobuf_sql_and_http_stay_where_they_belong() {
-    let mut wrong = Vec::new();
-    for (module, path, text) in sources() {
-        for (number, line) in code_lines(&text) {
-            for (krate, modules) in CONFINED {
-                if names_crate(line, krate) && !modules.contains(&module.as_str()) {
-                    wrong.push(format!("{}:{number}: {krate} is not for {module}", path.display()));
-                }
+    let (mut wrong, mut used) = (Vec::new(), BTreeSet::new());
+    for source in sources() {
+        for (name, modules) in CONFINED.iter().filter(|(name, _)| names_crate(&source.code, name)) {
+            used.insert((*name, source.top().to_owned()));
+            if !modules.contains(&source.top()) {
+                wrong.push(format!("{}: {name} is not for {}", source.path.display(), source.top()));
             }
         }
+    }
+    for (name, modules) in CONFINED {
+        let unused = modules.iter().filter(|module| !used.contains(&(*name, (**module).to_owned())));
+        wrong.extend(unused.map(|module| format!("{module} may use {name} and does not")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn names_crate(line: &str, krate: &str) -> bool {
-    line.match_indices(krate)
-        .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+fn names_crate(code: &str, name: &str) -> bool {
+    code.match_indices(&format!("{name}::"))
+        .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
 }
 
-/// (top-level module, path, text) of every source file but the two roots.
-fn sources() -> Vec<(String, PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// All imports from one file to another that has something else for `side`, or all where that is nothing.
+fn arrows(sources: &[Source], side: impl Fn(&Source) -> &str) -> Vec<(&Source, &Source, String)> {
     let mut found = Vec::new();
-    let mut open = vec![root.clone()];
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(folder).expect("src is readable") {
-            let path = entry.expect("src is readable").path();
-            if path.is_dir() {
-                open.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let below = path.strip_prefix(&root).expect("below src").to_owned();
-                let module = below.iter().next().expect("a file").to_string_lossy().trim_end_matches(".rs").to_owned();
-                if module != "lib" && module != "main" {
-                    let text = std::fs::read_to_string(&path).expect("a source is UTF-8");
-                    found.push((module, below, text));
-                }
-            }
-        }
+    for (from, imports) in sources.iter().zip(imports(sources)) {
+        let others = imports.into_iter().map(|(to, example)| (from, &sources[to], example));
+        found.extend(others.filter(|(from, to, _)| side(from).is_empty() || side(from) != side(to)));
     }
-    assert!(found.len() > 50, "the sources were found");
     found
-}
-
-fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().map(|(i, line)| (i + 1, line)).filter(|(_, line)| !line.trim_start().starts_with("//"))
-}
-
-/// `crate::graph::Graph` → graph; `use crate::{db, jobs}` → db, jobs.
-fn used_modules(line: &str) -> Vec<&str> {
-    let mut used = Vec::new();
-    for (at, _) in line.match_indices("crate::") {
-        let rest = &line[at + "crate::".len()..];
-        let names = rest.strip_prefix('{').map_or(rest, |group| group.split('}').next().unwrap_or(group));
-        let grouped = rest.starts_with('{');
-        let parts: Vec<&str> = if grouped { names.split(',').collect() } else { vec![names] };
-        used.extend(
-            parts
-                .into_iter()
-                .map(|part| part.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")),
-        );
-    }
-    used
 }
