@@ -71,8 +71,6 @@ pub fn evaluate(
     let (first, theirs_first) = (stands_for(&looked_at, output), stands_for(&folded(&others), output));
     let from_teacher =
         in_onnxruntime::outputs(&input, &companions, std::slice::from_ref(&first), teacher, &images)?.remove(0);
-    let from_teacher =
-        in_onnxruntime::outputs(&input, &companions, std::slice::from_ref(&first), teacher, &images)?.remove(0);
     let from_student =
         in_onnxruntime::outputs(&theirs, &companions, std::slice::from_ref(&theirs_first), student, &images)?.remove(0);
     let labels: Vec<Option<u32>> = set.images().iter().map(|image| image.label).collect();
