@@ -1,7 +1,7 @@
 //! Runs a [`Graph`](crate::graph::Graph) on a torch device, with gradients where asked.
 //!
 //! [`Executor`] plans the nodes between the values fed and the values wanted, [`Params`] holds the weights they read, and
-//! [`unsupported`] lists at once everything in a network that cannot be run. Each operator family is one file in `ops`.
+//! [`unsupported()`] lists at once everything in a network that cannot be run. Each operator family is one file in `ops`.
 
 pub mod cuda;
 pub mod device;

@@ -40,7 +40,7 @@ pub struct Network {
     pub companions: Vec<Companion>,
     /// The outputs that images change.
     pub outputs: Vec<ValueInfo>,
-    /// What stands for them, (N, …) in floating point: themselves, or what labels and masks are made from ([`outputs`]). Quality is
+    /// What stands for them, (N, …) in floating point: themselves, or what labels and masks are made from ([`outputs`](mod@outputs)). Quality is
     /// measured on the first.
     pub answers: Vec<ValueInfo>,
     /// Height and width that the graph was folded with.
