@@ -11,11 +11,18 @@ cargo = LIBTORCH=$(libtorch) cargo
 # them run side by side than there are cores.
 one_thread = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 RUST_TEST_THREADS=4
 
-.PHONY: demo test bench load conformance zoo model soak fuzz lint build setup clean
+.PHONY: demo check test bench load conformance zoo model soak fuzz lint build setup clean
 
 ## Sets up, builds, and runs one job through the HTTP service on the example network.
 demo: build
 	scripts/demo
+
+## What to run before every commit: format, clippy, unit tests, and the layers of ARCHITECTURE.md.
+check: setup
+	$(cargo) fmt --check
+	$(cargo) clippy --locked --all-targets -- -D warnings
+	$(one_thread) $(cargo) test --locked --lib --quiet
+	$(cargo) test --locked --test it --quiet layering::
 
 ## Sets up and runs every check: format, clippy, unit and integration tests, documentation.
 ##
