@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -156,8 +156,7 @@ fn too_slow() -> HttpError {
     let detail = format!(
         "the body came too slowly: nothing for too long (GET /v1/limits), or fewer than {rate} bytes per second"
     );
-    HttpError::from(Problem::new(Code::RequestTimeout, detail))
-        .with_header(CONNECTION, HeaderValue::from_static("close"))
+    Problem::new(Code::RequestTimeout, detail).into()
 }
 
 /// An error that the libraries below made.

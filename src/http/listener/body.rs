@@ -29,16 +29,6 @@ impl LateBody {
     }
 }
 
-/// Whether some of a request's body is still to be read.
-#[derive(Debug, Clone)]
-pub(super) struct Unread(Arc<AtomicBool>);
-
-impl Unread {
-    pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// The body of a request. Only time in which it is asked for bytes and has none counts, not what we take for ourselves.
 #[derive(Debug)]
 pub(super) struct Awaited {
@@ -48,24 +38,24 @@ pub(super) struct Awaited {
     since: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
     late: LateBody,
-    unread: Unread,
+    watch: Arc<Watch>,
 }
 
 impl Awaited {
-    /// The request with its body watched, and whether that body is read.
-    pub(super) fn wrap(request: Request<Incoming>, patience: Duration) -> (Request<Self>, Unread) {
+    /// The request with its body watched.
+    pub(super) fn wrap(request: Request<Incoming>, patience: Duration, watch: Arc<Watch>) -> Request<Self> {
         let late = LateBody::default();
-        let unread = Unread(Arc::new(AtomicBool::new(!request.body().is_end_stream())));
+        watch.left_unread(!request.body().is_end_stream());
         let mut request = request.map(|body| Self {
             body,
             patience: Patience::new(patience),
             since: None,
             alarm: None,
             late: late.clone(),
-            unread: unread.clone(),
+            watch,
         });
         request.extensions_mut().insert(late);
-        (request, unread)
+        request
     }
 
     /// Has the wait for the next bytes gone on for too long? If not, the task is woken when it has.
@@ -96,7 +86,7 @@ impl HttpBody for Awaited {
                 let waited = self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
                 let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref().map(Bytes::len));
                 self.patience.moved(bytes.unwrap_or(0), waited);
-                self.unread.0.store(frame.is_some() && !self.body.is_end_stream(), Ordering::Relaxed);
+                self.watch.left_unread(frame.is_some() && !self.body.is_end_stream());
                 Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)))
             }
             Poll::Pending if self.is_overdue(context) => {

@@ -66,7 +66,8 @@ pub(super) async fn attend(stream: TcpStream, router: Router, seat: Seat, limits
             biased;
             result = poll_fn(|context| connection.poll_without_shutdown(context)) => {
                 return match result {
-                    Ok(()) => hang_up(connection.into_parts().io.into_inner(), &signals.cut).await,
+                    Ok(()) if watch.has_unread() => hang_up(connection.into_parts().io.into_inner(), &signals.cut).await,
+                    Ok(()) => {}
                     Err(error) => tracing::debug!("a connection broke: {error}"),
                 };
             }
@@ -97,12 +98,12 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<Answered>, Infallible> {
     watch.requested();
-    let (mut request, unread) = Awaited::wrap(request, limits.body);
+    let mut request = Awaited::wrap(request, limits.body, Arc::clone(&watch));
     if let Some(crowded) = crowded {
         request.extensions_mut().insert(crowded);
     }
     let mut response = router.oneshot(request).await?;
-    if unread.get() {
+    if watch.has_unread() {
         // What is left of the body stands where the next request would: no further one can come on this connection, and a
         // client that is not told so sends one.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -110,8 +111,8 @@ async fn respond(
     Ok(response.map(|body| Answered::new(body, watch)))
 }
 
-/// Closes a connection whose last response has gone. A client that still sends is read for a while first: a socket that is
-/// closed with bytes unread is reset, and the reset takes the response away from the client that has not read it yet.
+/// Closes a connection that was answered before its client had sent all. It is read for a while first: a socket that is closed with
+/// bytes unread is reset, and the reset takes the response away from the client that has not read it yet.
 async fn hang_up(mut socket: Socket, cut: &CancellationToken) {
     if socket.shutdown().await.is_err() {
         return;

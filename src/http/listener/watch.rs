@@ -44,6 +44,8 @@ struct State {
     patience: Patience,
     /// When the service was asked to stop.
     leaving: Option<Instant>,
+    /// Some of the last request's body was not read.
+    unread: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +63,7 @@ enum Stage {
 impl Watch {
     pub(super) fn new(limits: Limits) -> Self {
         let stage = Stage::New { since: Instant::now() };
-        let state = State { stage, blocked: None, patience: Patience::new(limits.write), leaving: None };
+        let state = State { stage, blocked: None, patience: Patience::new(limits.write), leaving: None, unread: false };
         Self { limits, state: Mutex::new(state) }
     }
 
@@ -77,6 +79,16 @@ impl Watch {
     /// Its response is handed over to the socket.
     pub(super) fn answered(&self) {
         self.state().stage = Stage::Idle { since: Instant::now() };
+    }
+
+    /// Whether some of the request's body is still to be read.
+    pub(super) fn left_unread(&self, unread: bool) {
+        self.state().unread = unread;
+    }
+
+    /// Is some of the last request's body unread?
+    pub(super) fn has_unread(&self) -> bool {
+        self.state().unread
     }
 
     /// The service was asked to stop.
