@@ -11,16 +11,20 @@ cargo = LIBTORCH=$(libtorch) cargo
 # them run side by side than there are cores.
 one_thread = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 RUST_TEST_THREADS=4
 
-.PHONY: demo check test bench load conformance zoo model soak fuzz lint build setup clean
+.PHONY: demo check test bench load conformance zoo model soak fuzz lint style build setup clean
 
 ## Sets up, builds, and runs one job through the HTTP service on the example network.
 demo: build
 	scripts/demo
 
-## What to run before every commit: format, clippy, unit tests, and the layers of ARCHITECTURE.md.
-check: setup
+## The fuzzers are formatted, but not compiled: they have a workspace and a lock file of their own.
+style: setup
 	$(cargo) fmt --check
+	$(cargo) fmt --check --manifest-path fuzz/Cargo.toml
 	$(cargo) clippy --locked --all-targets -- -D warnings
+
+## What to run before every commit: format, clippy, unit tests, and the layers of ARCHITECTURE.md.
+check: style
 	$(one_thread) $(cargo) test --locked --lib --quiet
 	$(cargo) test --locked --test it --quiet layering::
 
@@ -66,11 +70,7 @@ soak: setup
 fuzz: setup
 	LIBTORCH=$(libtorch) scripts/fuzz
 
-## The fuzzers are formatted, but not compiled: they have a workspace and a lock file of their own.
-lint: setup
-	$(cargo) fmt --check
-	$(cargo) fmt --check --manifest-path fuzz/Cargo.toml
-	$(cargo) clippy --locked --all-targets -- -D warnings
+lint: style
 	RUSTDOCFLAGS="-D warnings" $(cargo) doc --locked --no-deps --lib --document-private-items --quiet
 
 ## The release binary at target/release/practised, wherever cargo builds.

@@ -44,8 +44,7 @@ pub fn decode(bytes: &[u8]) -> Result<Model, OnnxError> {
         return Err(OnnxError::TooLarge { bytes: bytes.len(), limit: MAX_BYTES });
     }
     sniff::refuse_other_formats(bytes)?;
-    let mut proto: ModelProto =
-        options(DecodeOptions::new()).decode_from_slice(bytes).map_err(|error| explain(bytes, &error))?;
+    let mut proto: ModelProto = options().decode_from_slice(bytes).map_err(|error| explain(bytes, &error))?;
     refuse_unreadable(bytes, &proto)?;
     let graph_proto = proto.graph.get_or_insert_default();
     let initializers = initializers(graph_proto)?;
@@ -59,8 +58,8 @@ pub fn decode(bytes: &[u8]) -> Result<Model, OnnxError> {
 }
 
 /// With the limits that hold for every network.
-pub(super) fn options(options: DecodeOptions) -> DecodeOptions {
-    options
+pub(super) fn options() -> DecodeOptions {
+    DecodeOptions::new()
         .with_recursion_limit(MAX_DEPTH)
         .with_max_message_size(MAX_BYTES)
         .with_unknown_field_limit(100_000)

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use buffa::{DecodeOptions, Message};
+use buffa::Message;
 
 use super::decode::{MAX_BYTES, MAX_DEPTH, options};
 use super::error::OnnxError;
@@ -37,7 +37,7 @@ pub fn in_one_piece(
     if bytes.len() > MAX_BYTES || names_files(bytes, Outline::Model, MAX_DEPTH) != Some(true) {
         return Ok(None);
     }
-    let decoded = options(DecodeOptions::new()).decode_from_slice::<ModelProto>(bytes);
+    let decoded = options().decode_from_slice::<ModelProto>(bytes);
     // What is no network is refused, with the reason, by whatever reads it next.
     let Ok(mut proto) = decoded else { return Ok(None) };
     let mut room = MAX_BYTES - bytes.len();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zip::read::ZipArchive;
 
-use super::spool::{Spool, Spooled, too_large};
+use super::spool::{Spool, Spooled};
 use super::{ServiceError, faults, refuse};
 use crate::onnx::external::{self, within_folder};
 use crate::problem::Code;
@@ -110,9 +110,6 @@ fn spooled(entry: &mut impl Read, name: &str, spool: &Path, left: u64) -> Result
             Ok(read) => read,
             Err(error) => return refuse(Code::NotOnnx, format!("{name} in the zip cannot be unpacked: {error}")),
         };
-        if left == 0 {
-            return Err(too_large(WHAT, left).into());
-        }
         file.write(&chunk[..read])?;
     }
 }

@@ -29,45 +29,56 @@ pub(super) fn transpose(c: &Context, _: &[Fact]) -> Values {
     Ok(vec![known.pick(&sizes, &combine(steps.collect()), None)])
 }
 
+/// What DepthToSpace and SpaceToDepth move.
+struct Blocks {
+    known: Source,
+    /// Places along a side of a block.
+    side: usize,
+    /// Shape of the input, (N, C, H, W).
+    from: [usize; 4],
+    /// Shape of the output.
+    to: [usize; 4],
+}
+
+impl Blocks {
+    fn of(c: &Context, outputs: &[Fact]) -> Option<Self> {
+        let (known, dims) = source(c, 0)?;
+        let (from, to) = (dims.try_into().ok()?, outputs[0].dims()?.try_into().ok()?);
+        Some(Self { known, side: c.int("blocksize", 0) as usize, from, to })
+    }
+}
+
 /// Blocks of channels spread over places: `DCR` has the place within a block ahead of the channels, `CRD` behind them.
 pub(super) fn depth_to_space(c: &Context, outputs: &[Fact]) -> Values {
-    let (Some((known, dims)), Some(sizes)) = (source(c, 0), outputs[0].dims()) else { return Ok(vec![None]) };
-    let block = c.int("blocksize", 0) as usize;
-    let ([_, channels, height, width], [images, depth, rows, columns]) = (&dims[..], &sizes[..]) else {
-        return Ok(vec![None]);
-    };
-    let [channels, height, width] = [channels, height, width].map(|size| *size);
-    let [images, depth, rows, columns] = [images, depth, rows, columns].map(|size| *size);
+    let Some(blocks) = Blocks::of(c, outputs) else { return Ok(vec![None]) };
+    let Blocks { known, side: block, from: [_, channels, height, width], to } = blocks;
+    let depth = to[1];
     let by_depth = c.node.attrs.string("mode", "DCR") == "CRD";
-    let mut index = Vec::with_capacity(images * depth * rows * columns);
-    for (n, d, y, x) in places([images, depth, rows, columns]) {
+    let mut index = Vec::with_capacity(to.iter().product());
+    for (n, d, y, x) in places(to) {
         let inside = y % block * block + x % block;
         let channel = if by_depth { d * block * block + inside } else { inside * depth + d };
         index.push(((n * channels + channel) * height + y / block) * width + x / block);
     }
-    Ok(vec![known.pick(&sizes, &index, None)])
+    Ok(vec![known.pick(&to, &index, None)])
 }
 
 /// Places of a block spread over channels, the place ahead of the channel.
 pub(super) fn space_to_depth(c: &Context, outputs: &[Fact]) -> Values {
-    let (Some((known, dims)), Some(sizes)) = (source(c, 0), outputs[0].dims()) else { return Ok(vec![None]) };
-    let block = c.int("blocksize", 0) as usize;
-    let ([_, channels, height, width], [images, depth, rows, columns]) = (&dims[..], &sizes[..]) else {
-        return Ok(vec![None]);
-    };
-    let [channels, height, width] = [channels, height, width].map(|size| *size);
-    let [images, depth, rows, columns] = [images, depth, rows, columns].map(|size| *size);
+    let Some(blocks) = Blocks::of(c, outputs) else { return Ok(vec![None]) };
+    let Blocks { known, side: block, from: [_, channels, height, width], to } = blocks;
+    let [_, _, rows, columns] = to;
     // What does not divide is cut off by no rule.
     if height != rows * block || width != columns * block {
         return Ok(vec![None]);
     }
-    let mut index = Vec::with_capacity(images * depth * rows * columns);
-    for (n, d, y, x) in places([images, depth, rows, columns]) {
+    let mut index = Vec::with_capacity(to.iter().product());
+    for (n, d, y, x) in places(to) {
         let (inside, channel) = (d / channels, d % channels);
         let (row, column) = (y * block + inside / block, x * block + inside % block);
         index.push(((n * channels + channel) * height + row) * width + column);
     }
-    Ok(vec![known.pick(&sizes, &index, None)])
+    Ok(vec![known.pick(&to, &index, None)])
 }
 
 /// All places of a tensor of four dimensions, the last running fastest.
