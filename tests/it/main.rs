@@ -12,6 +12,7 @@ mod graph_shapes;
 mod habits;
 mod honest_figures;
 mod hostile;
+mod image_input;
 mod images;
 mod labels;
 mod latency;
