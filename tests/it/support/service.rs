@@ -97,6 +97,13 @@ impl TestApp {
         Self { url, http, dir, mark, serve }
     }
 
+    /// Asks everything on a connection of its own from here on: where places are scarce, the service may close one that is kept
+    /// at the moment it is used again.
+    pub fn keeping_no_connections(mut self) -> Self {
+        self.http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().expect("a client");
+        self
+    }
+
     /// Starts the service again, on the same data.
     pub fn restart(&mut self, args: &[&str]) {
         self.restart_with(args, &[]);
