@@ -8,6 +8,7 @@ pub mod json;
 pub mod nearest;
 pub mod problem;
 pub mod shutdown;
+pub mod statistics;
 pub mod telemetry;
 
 pub mod images;

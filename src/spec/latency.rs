@@ -97,7 +97,7 @@ impl Engine {
 
 /// A measured figure with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
+pub struct Estimate {
     /// The estimate.
     pub value: f64,
     /// Lower end.
@@ -139,9 +139,9 @@ pub struct Reduction {
     /// The clock that decides: CPU time with one thread where its interval is the narrower one, else wall time.
     pub basis: Basis,
     /// On the wall clock.
-    pub wall: Figure,
+    pub wall: Estimate,
     /// On the CPU clock; `None` where that clock ticks too coarsely.
-    pub cpu: Option<Figure>,
+    pub cpu: Option<Estimate>,
     /// Pairs that were compared.
     pub pairs: usize,
     /// Rounds that they come from.

@@ -1,6 +1,6 @@
 //! Raw samples: what is kept of a measurement, so that everything said about it can be recomputed.
 
-mod statistics;
+mod reduction;
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::LatencyError;
 use crate::exec::Device;
-use crate::spec::latency::{Basis, Engine, Figure, Reduction, Timing};
+use crate::spec::latency::{Basis, Engine, Estimate, Reduction, Timing};
 
 /// The samples of one or more rounds, all taken on one device with one engine, batch and number of threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,13 +51,13 @@ pub struct Series {
 impl Samples {
     /// Median, 90th and 99th percentile of a network's runs; `None` where it was not measured.
     pub fn timing(&self, label: &str, basis: Basis) -> Option<Timing> {
-        statistics::timing(&self.pooled(label, basis))
+        reduction::timing(&self.pooled(label, basis))
     }
 
     /// A network's median latency in ms with its 95 % interval; `None` where it was not measured.
-    pub fn median_ms(&self, label: &str, basis: Basis, seed: u64) -> Option<Figure> {
+    pub fn median_ms(&self, label: &str, basis: Basis, seed: u64) -> Option<Estimate> {
         let rounds = self.series(label).map(|series| series.ns(basis).iter().map(|ns| *ns as f64 / 1e6).collect());
-        statistics::median_figure(&rounds.collect::<Vec<_>>(), seed)
+        reduction::median_estimate(&rounds.collect::<Vec<_>>(), seed)
     }
 
     /// (teacher − student) / teacher with its 95 % interval, over all pairs of all rounds that measured both; `None`
@@ -69,7 +69,7 @@ impl Samples {
         };
         // Beside a GPU the processor waits: its time says nothing about the network.
         let cpu = if self.computed_on == Device::Cpu { both(Basis::Cpu) } else { Vec::new() };
-        statistics::reduction(&both(Basis::Wall), &cpu, self.threads, seed)
+        reduction::reduction(&both(Basis::Wall), &cpu, self.threads, seed)
     }
 
     /// The labels, in the order in which they were first measured.

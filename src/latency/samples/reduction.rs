@@ -3,9 +3,10 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::spec::latency::{Basis, Figure, Reduction, Timing};
+use crate::spec::latency::{Basis, Estimate, Reduction, Timing};
+use crate::statistics::{self, median, quantile};
 
-impl Figure {
+impl Estimate {
     fn width(&self) -> f64 {
         self.high - self.low
     }
@@ -34,9 +35,9 @@ pub(crate) fn reduction(
     seed: u64,
 ) -> Option<Reduction> {
     let rounds = ratios(wall);
-    let wall = median_figure(&rounds, seed)?;
-    let cpu = if ticks_finely(cpu) { median_figure(&ratios(cpu), seed) } else { None };
-    let (basis, Figure { value, low, high }) = match cpu {
+    let wall = median_estimate(&rounds, seed)?;
+    let cpu = if ticks_finely(cpu) { median_estimate(&ratios(cpu), seed) } else { None };
+    let (basis, Estimate { value, low, high }) = match cpu {
         Some(cpu) if threads == 1 && cpu.width() < wall.width() => (Basis::Cpu, cpu),
         _ => (Basis::Wall, wall),
     };
@@ -63,11 +64,11 @@ fn ticks_finely(rounds: &[(&[u64], &[u64])]) -> bool {
 
 /// Median over all values with its 95 % interval: the wider of what the values show within their rounds (bootstrap) and
 /// what the rounds show between them. `None` with fewer than three values.
-pub(crate) fn median_figure(rounds: &[Vec<f64>], seed: u64) -> Option<Figure> {
-    figure(rounds, RESAMPLES, seed)
+pub(crate) fn median_estimate(rounds: &[Vec<f64>], seed: u64) -> Option<Estimate> {
+    estimate(rounds, RESAMPLES, seed)
 }
 
-fn figure(rounds: &[Vec<f64>], resamples: usize, seed: u64) -> Option<Figure> {
+fn estimate(rounds: &[Vec<f64>], resamples: usize, seed: u64) -> Option<Estimate> {
     let mut all: Vec<f64> = rounds.iter().flatten().copied().collect();
     if all.len() < MIN_PAIRS {
         return None;
@@ -79,7 +80,7 @@ fn figure(rounds: &[Vec<f64>], resamples: usize, seed: u64) -> Option<Figure> {
     let between = between_rounds(rounds);
     let low = quantile(&medians, 0.025).min(value - between);
     let high = quantile(&medians, 0.975).max(value + between);
-    Some(Figure { value, low, high })
+    Some(Estimate { value, low, high })
 }
 
 /// As many values from each round as it has, with repetition.
@@ -94,36 +95,10 @@ fn resample(rounds: &[Vec<f64>], random: &mut ChaCha8Rng) -> Vec<f64> {
 /// Half of the 95 % interval that the rounds' medians span by Student's t; 0 with one round. A bootstrap over so few
 /// rounds would be too narrow: with four that differ it covered the truth 84 times in 100.
 fn between_rounds(rounds: &[Vec<f64>]) -> f64 {
-    let Some(freedom) = rounds.len().checked_sub(1).filter(|freedom| *freedom > 0) else { return 0.0 };
     let medians: Vec<f64> = rounds.iter().map(|round| median(&mut round.clone())).collect();
-    let count = medians.len() as f64;
-    let mean = medians.iter().sum::<f64>() / count;
-    let variance = medians.iter().map(|m| (m - mean).powi(2)).sum::<f64>() / freedom as f64;
-    STUDENT_T[freedom.min(STUDENT_T.len()) - 1] * (variance / count).sqrt()
-}
-
-/// 97.5 % quantiles of Student's t by degrees of freedom, from 1; the last one serves all beyond it.
-#[rustfmt::skip]
-const STUDENT_T: [f64; 20] = [
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-];
-
-/// The middle value, or the mean of the two middle ones; reorders its argument.
-fn median(values: &mut [f64]) -> f64 {
-    let odd = values.len() % 2 == 1;
-    let (below, &mut upper, _) = values.select_nth_unstable_by(values.len() / 2, f64::total_cmp);
-    if odd { upper } else { below.iter().copied().fold(f64::MIN, f64::max).midpoint(upper) }
-}
-
-/// The `q`-quantile of sorted values, between neighbours by their distance.
-fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let at = q * (sorted.len() - 1) as f64;
-    let (below, part) = (at.floor() as usize, at.fract());
-    let above = (below + 1).min(sorted.len() - 1);
-    sorted[below] + part * (sorted[above] - sorted[below])
+    statistics::mean(&medians).map_or(0.0, |(_, half)| half)
 }
 
 #[cfg(test)]
-#[path = "statistics_tests.rs"]
+#[path = "reduction_tests.rs"]
 mod tests;

@@ -40,9 +40,9 @@ fn reduction_of(wall: &Rounds, cpu: &Rounds, threads: usize) -> Option<Reduction
 }
 
 /// The interval over the ratios of some rounds, from fewer resamples than in earnest: these tests repeat it often.
-fn interval(rounds: &Rounds) -> Figure {
+fn interval(rounds: &Rounds) -> Estimate {
     let borrowed: Vec<_> = rounds.iter().map(|(teacher, student)| (&teacher[..], &student[..])).collect();
-    figure(&ratios(&borrowed), 300, 7).expect("enough pairs")
+    estimate(&ratios(&borrowed), 300, 7).expect("enough pairs")
 }
 
 /// The share of 100 repetitions in which `holds` is true.
@@ -143,7 +143,7 @@ fn percentiles_are_those_of_the_runs() {
 fn a_median_latency_has_an_interval_too() {
     let (runs, _) = Host::new(6, 0.1).round(60, 0.0, 0.0);
     let ms: Vec<f64> = runs.iter().map(|ns| *ns as f64 / 1e6).collect();
-    let found = median_figure(&[ms], 7).expect("60 runs");
+    let found = median_estimate(&[ms], 7).expect("60 runs");
     // 4 ms slowed by 0 to 10 %: the true median is 4.2 ms and a little more for the spikes.
     assert!(found.low < 4.2 && 4.2 < found.high && found.width() < 0.2, "{found:?}");
 }
