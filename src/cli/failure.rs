@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::compress::CompressError;
 use crate::images::ImageError;
-use crate::network::{Fault, NetworkError};
+use crate::network::{NetworkError, Origin};
+use crate::problem::{Code, Fault};
 use crate::spec::config::FieldProblem;
 
 /// Why a command did not do what was asked.
@@ -15,25 +16,25 @@ use crate::spec::config::FieldProblem;
 pub struct Failure {
     code: &'static str,
     detail: String,
-    errors: Vec<serde_json::Value>,
-    fault: Fault,
+    errors: Vec<Fault>,
+    origin: Origin,
 }
 
 impl Failure {
     /// The input or the usage is at fault.
     pub fn input(code: &'static str, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), fault: Fault::Input }
+        Self { code, detail: detail.into(), errors: Vec::new(), origin: Origin::Input }
     }
 
     /// We are at fault.
     pub fn internal(detail: impl Into<String>) -> Self {
-        Self { code: "internal", detail: detail.into(), errors: Vec::new(), fault: Fault::Internal }
+        Self { code: Code::Internal.as_str(), detail: detail.into(), errors: Vec::new(), origin: Origin::Internal }
     }
 }
 
 impl From<CompressError> for Failure {
     fn from(error: CompressError) -> Self {
-        Self { code: error.code(), detail: error.to_string(), errors: error.parts(), fault: error.fault() }
+        Self { code: error.code().as_str(), detail: error.to_string(), errors: error.faults(), origin: error.origin() }
     }
 }
 
@@ -52,8 +53,14 @@ impl From<ImageError> for Failure {
 impl From<Vec<FieldProblem>> for Failure {
     fn from(problems: Vec<FieldProblem>) -> Self {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        let errors = problems.iter().map(|problem| json!(problem)).collect();
-        Self { code: "invalid_job", detail: lines.join("\n"), errors, fault: Fault::Input }
+        let errors = problems.into_iter().map(|FieldProblem { pointer, detail, hint }| Fault {
+            pointer: Some(pointer),
+            detail,
+            hint,
+            ..Fault::default()
+        });
+        let errors = errors.collect();
+        Self { code: Code::InvalidJob.as_str(), detail: lines.join("\n"), errors, origin: Origin::Input }
     }
 }
 
@@ -64,8 +71,8 @@ pub fn finish(result: Result<(), Failure>, json: bool) -> ExitCode {
     if json {
         println!("{}", json!({"code": failure.code, "detail": failure.detail, "errors": failure.errors}));
     }
-    match failure.fault {
-        Fault::Input => ExitCode::from(2),
-        Fault::Internal => ExitCode::from(1),
+    match failure.origin {
+        Origin::Input => ExitCode::from(2),
+        Origin::Internal => ExitCode::from(1),
     }
 }

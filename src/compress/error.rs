@@ -1,15 +1,14 @@
 //! The boundary error of the method.
 
-use serde_json::json;
-
 use crate::exec::ExecError;
 use crate::exec::memory::{self, Trouble};
 use crate::graph::GraphError;
 use crate::images::ImageError;
 use crate::latency::LatencyError;
-use crate::network::{Fault, NetworkError};
+use crate::network::{NetworkError, Origin, fault_of_node};
 use crate::onnx::OnnxError;
 use crate::onnxruntime::OnnxRuntimeError;
+use crate::problem::{Code, Fault};
 
 /// What can go wrong between a network with images and its student.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +31,23 @@ pub enum CompressError {
     /// Merging adapters changed what the student computes.
     #[error("merging the adapters changed the features by {difference:.2e} of their scale (allowed: {allowed:.0e})")]
     MergeDiffers { difference: f64, allowed: f64 },
-    /// The fine-tuning or a measurement met a number that is not finite.
-    #[error("{0} is not finite; are the images preprocessed as the model expects?")]
-    NotFinite(String),
+    /// What the teacher puts out for the images is not finite.
+    #[error(
+        "the network's outputs for these images are not finite; check that the images are preprocessed as the model expects"
+    )]
+    OutputsNotFinite,
+    /// The difference between teacher and student is not finite.
+    #[error("the feature loss is not finite; check that the images are preprocessed as the model expects")]
+    LossNotFinite,
+    /// A refit got no rows to fit on.
+    #[error("a refit got no values to fit on")]
+    NothingToFit,
+    /// A measurement has too few samples for a figure.
+    #[error("there are too few measurements of the latency of {0}")]
+    TooFewSamples(String),
+    /// The report cannot be written.
+    #[error("the report cannot be written as JSON: {0}")]
+    Report(#[from] serde_json::Error),
     /// A recovered student whose answers carry nothing of the teacher's.
     #[error(
         "without {dropped}, output \"{output}\" of the recovered student is no better than always saying the same: its error is \
@@ -94,16 +107,21 @@ pub(super) fn taken<T>(tried: Result<T, CompressError>) -> Result<Option<T>, Com
 
 impl CompressError {
     /// Whether the input or this service is at fault.
-    pub fn fault(&self) -> Fault {
+    pub fn origin(&self) -> Origin {
         match self {
-            Self::Network(error) => error.fault(),
-            Self::NotFinite(_) | Self::NoBetterThanConstant { .. } => Fault::Input,
+            Self::Network(error) => error.origin(),
+            Self::OutputsNotFinite | Self::LossNotFinite | Self::NoBetterThanConstant { .. } => Origin::Input,
             Self::Exec(_)
             | Self::Latency(_)
             | Self::Runtime(_)
             | Self::ExportDiffers { .. }
-            | Self::MergeDiffers { .. } => Fault::Internal,
-            Self::Cancelled | Self::Tensor(_) | Self::OutOfMemory(_) => Fault::Internal,
+            | Self::MergeDiffers { .. }
+            | Self::NothingToFit
+            | Self::TooFewSamples(_)
+            | Self::Report(_)
+            | Self::Cancelled
+            | Self::Tensor(_)
+            | Self::OutOfMemory(_) => Origin::Internal,
         }
     }
 
@@ -121,28 +139,31 @@ impl CompressError {
         }
     }
 
-    /// The single faults behind this error, each with its place in the graph and the way out, for problem documents.
-    pub fn parts(&self) -> Vec<serde_json::Value> {
+    /// The single faults behind this error, each with its place and its fix, for problem documents. Empty if the error is one fault
+    /// without a place.
+    pub fn faults(&self) -> Vec<Fault> {
         match self {
-            Self::Network(error) => error.parts(),
-            Self::Exec(ExecError::Unsupported(list)) => list.iter().map(|node| json!(node)).collect(),
+            Self::Network(error) => error.faults(),
+            Self::Exec(ExecError::Unsupported(nodes)) => nodes.iter().map(fault_of_node).collect(),
             _ => Vec::new(),
         }
     }
 
-    /// Stable code of the error, as in problem documents.
-    pub fn code(&self) -> &'static str {
+    /// The kind of problem that it is.
+    pub fn code(&self) -> Code {
         match self {
             Self::Network(error) => error.code(),
-            Self::Exec(_) => "execution_failed",
-            Self::Latency(_) => "measurement_failed",
-            Self::Runtime(_) => "onnxruntime_failed",
-            Self::ExportDiffers { .. } => "export_differs",
-            Self::MergeDiffers { .. } => "merge_differs",
-            Self::NotFinite(_) => "not_finite",
-            Self::NoBetterThanConstant { .. } => "no_better_than_constant",
-            Self::Cancelled => "cancelled",
-            Self::Tensor(_) | Self::OutOfMemory(_) => "internal",
+            Self::Exec(_) => Code::ExecutionFailed,
+            Self::Latency(_) | Self::TooFewSamples(_) => Code::MeasurementFailed,
+            Self::Runtime(_) => Code::OnnxruntimeFailed,
+            Self::ExportDiffers { .. } => Code::ExportDiffers,
+            Self::MergeDiffers { .. } => Code::MergeDiffers,
+            Self::OutputsNotFinite | Self::LossNotFinite => Code::NotFinite,
+            Self::NoBetterThanConstant { .. } => Code::NoBetterThanConstant,
+            // Nobody is told of a job that was cancelled: it has no error.
+            Self::Cancelled | Self::NothingToFit | Self::Report(_) | Self::Tensor(_) | Self::OutOfMemory(_) => {
+                Code::Internal
+            }
         }
     }
 }

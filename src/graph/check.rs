@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::error::{EXPORT_AGAIN, GraphError, MOST_PROBLEMS, Problem};
+use super::error::{EXPORT_AGAIN, GraphError, GraphFault, MOST_PROBLEMS};
 use super::infer::InputShapes;
 use super::infer::{self, Effort};
 use super::model::{Graph, Node};
@@ -23,16 +23,16 @@ pub(super) fn structure(graph: &Graph) -> Result<(), GraphError> {
     let mut problems = Vec::new();
     let written = written(graph, &mut problems);
     let mute = graph.nodes.iter().filter(|node| node.outputs.iter().all(String::is_empty));
-    let mute = mute.map(|node| Problem::at(node, "has no output", EXPORT_AGAIN));
+    let mute = mute.map(|node| GraphFault::at(node, "has no output", EXPORT_AGAIN));
     let lost = graph.nodes.iter().flat_map(|node| missing(node, &written));
     let unwritten =
         graph.outputs.iter().filter(|output| !written.contains(output.name.as_str())).map(|output| {
-            Problem::of(&output.name, "is an output of the network, but nothing writes it", EXPORT_AGAIN)
+            GraphFault::of(&output.name, "is an output of the network, but nothing writes it", EXPORT_AGAIN)
         });
     let sizes = graph.initializers.iter().filter_map(|(name, tensor)| size_problem(name, tensor));
     problems.extend(mute.chain(lost).chain(unwritten).chain(sizes).take(MOST_PROBLEMS));
     if graph.outputs.is_empty() {
-        problems.push(Problem::of(&graph.name, "the network has no output", EXPORT_AGAIN));
+        problems.push(GraphFault::of(&graph.name, "the network has no output", EXPORT_AGAIN));
     }
     if let Err(cycle) = order::order(graph) {
         problems.extend(cycle.problems);
@@ -44,33 +44,33 @@ const MISSING: &str = "an initializer is missing, perhaps because the weights we
                        file, weights included";
 
 /// Names of all values that something writes; a name written twice is a problem.
-fn written<'a>(graph: &'a Graph, problems: &mut Vec<Problem>) -> BTreeSet<&'a str> {
+fn written<'a>(graph: &'a Graph, problems: &mut Vec<GraphFault>) -> BTreeSet<&'a str> {
     let mut names = BTreeSet::new();
     let inputs = graph.inputs.iter().map(|input| input.name.as_str());
     for name in inputs.chain(graph.initializers.keys().map(String::as_str)) {
         if !names.insert(name) && problems.len() < MOST_PROBLEMS {
-            problems.push(Problem::of(name, "two graph inputs or initializers have this name", EXPORT_AGAIN));
+            problems.push(GraphFault::of(name, "two graph inputs or initializers have this name", EXPORT_AGAIN));
         }
     }
     for node in &graph.nodes {
         for name in node.outputs.iter().filter(|name| !name.is_empty()) {
             if !names.insert(name) && problems.len() < MOST_PROBLEMS {
-                problems.push(Problem::at(node, format!("writes `{name}`, which is already written"), EXPORT_AGAIN));
+                problems.push(GraphFault::at(node, format!("writes `{name}`, which is already written"), EXPORT_AGAIN));
             }
         }
     }
     names
 }
 
-fn missing<'a>(node: &'a Node, written: &BTreeSet<&str>) -> impl Iterator<Item = Problem> + use<'a> {
+fn missing<'a>(node: &'a Node, written: &BTreeSet<&str>) -> impl Iterator<Item = GraphFault> + use<'a> {
     let lost: Vec<&String> =
         node.inputs.iter().filter(|name| !name.is_empty() && !written.contains(name.as_str())).collect();
-    lost.into_iter().map(|name| Problem::at(node, format!("reads `{name}`, which nothing writes"), MISSING))
+    lost.into_iter().map(|name| GraphFault::at(node, format!("reads `{name}`, which nothing writes"), MISSING))
 }
 
-fn size_problem(name: &str, tensor: &TensorData) -> Option<Problem> {
+fn size_problem(name: &str, tensor: &TensorData) -> Option<GraphFault> {
     if tensor.dims.len() > MOST_DIMS {
-        return Some(Problem::of(name, format!("has more than {MOST_DIMS} dimensions"), EXPORT_AGAIN));
+        return Some(GraphFault::of(name, format!("has more than {MOST_DIMS} dimensions"), EXPORT_AGAIN));
     }
     let elements = tensor.dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
     let bytes = elements.and_then(|n| n.checked_mul(tensor.dtype.size().unwrap_or(0)));
@@ -78,5 +78,5 @@ fn size_problem(name: &str, tensor: &TensorData) -> Option<Problem> {
         return None;
     }
     let detail = format!("holds {} bytes, which do not fill its shape {:?}", tensor.bytes.len(), tensor.dims);
-    Some(Problem::of(name, detail, EXPORT_AGAIN))
+    Some(GraphFault::of(name, detail, EXPORT_AGAIN))
 }

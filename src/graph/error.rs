@@ -10,12 +10,12 @@ use super::model::Node;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub struct GraphError {
     /// Never empty; in the order of the nodes.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<GraphFault>,
 }
 
 /// One thing wrong with a graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub struct GraphFault {
     /// Label of the node at fault, or name of the value where no node is.
     pub node: String,
     /// Its operator; empty where no node is at fault.
@@ -32,7 +32,7 @@ pub(crate) const EXPORT_AGAIN: &str = "the file contradicts itself: export the n
 /// More are not listed: a made-up file can have millions.
 pub(crate) const MOST_PROBLEMS: usize = 1000;
 
-impl Problem {
+impl GraphFault {
     /// A problem of one node.
     pub fn at(node: &Node, detail: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { op: shortened(&node.op), ..Self::of(node.label(), detail, hint) }
@@ -55,25 +55,25 @@ fn shortened(text: &str) -> String {
 
 impl GraphError {
     /// `Ok` where nothing is wrong.
-    pub fn check(problems: Vec<Problem>) -> Result<(), Self> {
+    pub fn check(problems: Vec<GraphFault>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
     }
 }
 
-impl From<Problem> for GraphError {
-    fn from(problem: Problem) -> Self {
+impl From<GraphFault> for GraphError {
+    fn from(problem: GraphFault) -> Self {
         Self { problems: vec![problem] }
     }
 }
 
-impl Problem {
+impl GraphFault {
     fn cause(&self) -> String {
         let Self { node, op, detail, .. } = self;
         if op.is_empty() { format!("`{node}`: {detail}") } else { format!("{op} `{node}`: {detail}") }
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for GraphFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.cause())?;
         if self.hint.is_empty() { Ok(()) } else { write!(f, " ({})", self.hint) }

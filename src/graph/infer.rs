@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::dim::{Dim, Shape};
-use super::error::{EXPORT_AGAIN, MOST_PROBLEMS, Problem};
+use super::error::{EXPORT_AGAIN, GraphFault, MOST_PROBLEMS};
 use super::model::{Graph, Node, ValueType};
 use super::shape::context::{Context, Trouble, show, too_many_dims};
 use super::shape::dims::may_equal;
@@ -20,7 +20,7 @@ pub type InputShapes = BTreeMap<String, Shape>;
 pub(crate) struct Inferred {
     facts: HashMap<String, Fact>,
     /// Everything that contradicts itself, in node order.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<GraphFault>,
 }
 
 /// How large a constant a walk computes.
@@ -119,13 +119,13 @@ impl<'a> Walk<'a> {
                 fact.shape = Some(shape.clone());
             }
             if fact.shape.as_ref().is_some_and(|shape| shape.len() > MOST_DIMS) {
-                self.note(Problem::of(&input.name, format!("has more than {MOST_DIMS} dimensions"), EXPORT_AGAIN));
+                self.note(GraphFault::of(&input.name, format!("has more than {MOST_DIMS} dimensions"), EXPORT_AGAIN));
                 fact.shape = None;
             }
             self.found.facts.insert(input.name.clone(), fact);
         }
         for name in shapes.keys().filter(|name| !self.graph.inputs.iter().any(|input| input.name == **name)) {
-            self.note(Problem::of(name, "is given a shape, but the network has no such input", "check the name"));
+            self.note(GraphFault::of(name, "is given a shape, but the network has no such input", "check the name"));
         }
         for (name, tensor) in &self.graph.initializers {
             self.define(name, tensor);
@@ -136,11 +136,11 @@ impl<'a> Walk<'a> {
         let fits = |own: &&Shape| own.len() == given.len() && own.iter().zip(given).all(|(a, b)| may_equal(a, b));
         if let Some(own) = own.filter(|own| !fits(own)) {
             let detail = format!("takes shape {}, not {}", show(own), show(given));
-            self.note(Problem::of(input, detail, "give the size that the network was exported for"));
+            self.note(GraphFault::of(input, detail, "give the size that the network was exported for"));
         }
     }
 
-    fn note(&mut self, problem: Problem) {
+    fn note(&mut self, problem: GraphFault) {
         if self.found.problems.len() < MOST_PROBLEMS {
             self.found.problems.push(problem);
         }
@@ -158,7 +158,7 @@ impl<'a> Walk<'a> {
             (Vec::new(), Cost::default())
         });
         for Trouble { detail, hint } in context.troubles.into_inner() {
-            self.note(Problem::at(node, detail, hint));
+            self.note(GraphFault::at(node, detail, hint));
         }
         self.budget.bytes -= charged.bytes;
         self.budget.elements -= charged.elements;

@@ -23,7 +23,7 @@ pub use batch::free_batch;
 pub use branch::inline_branches;
 pub use check::check;
 pub use dim::{Dim, Shape};
-pub use error::{GraphError, Problem};
+pub use error::{GraphError, GraphFault};
 pub use fold::fold;
 pub use infer::InputShapes;
 pub use inference::to_inference;

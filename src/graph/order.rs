@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{GraphError, Problem};
+use super::error::{GraphError, GraphFault};
 use super::model::{Graph, Node};
 
 /// Sorts the nodes so that each stands behind those it reads from. A sorted graph stays as it is, and a node that has
@@ -79,7 +79,8 @@ impl Walk<'_> {
             shown.push_str(&format!(" → … ({} nodes)", members.len()));
         }
         let detail = format!("the nodes form a cycle: {shown} → {}", members[0]);
-        Problem::at(&self.nodes[entry], detail, "a network is computed from inputs to outputs; export it again").into()
+        GraphFault::at(&self.nodes[entry], detail, "a network is computed from inputs to outputs; export it again")
+            .into()
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::check;
-use super::error::{GraphError, Problem};
+use super::error::{GraphError, GraphFault};
 use super::infer::InputShapes;
 use super::infer::{self, Effort, Inferred};
 use super::model::Attribute;
@@ -91,7 +91,7 @@ impl Patch {
     /// was unneeded before stays, as do graph inputs.
     pub fn apply(&self, graph: &Graph) -> Result<Graph, GraphError> {
         let mut bench = Bench { graph: graph.clone(), inferred: None, origin: graph };
-        let problems: Vec<Problem> = self.edits.iter().filter_map(|edit| bench.apply(edit).err()).collect();
+        let problems: Vec<GraphFault> = self.edits.iter().filter_map(|edit| bench.apply(edit).err()).collect();
         GraphError::check(problems)?;
         let mut edited = bench.graph;
         order::sort(&mut edited)?;
@@ -110,7 +110,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn apply(&mut self, edit: &Edit) -> Result<(), Problem> {
+    fn apply(&mut self, edit: &Edit) -> Result<(), GraphFault> {
         match edit {
             Edit::ReplaceValue { from, to } => self.replace_value(from, to),
             Edit::SetTensor { value, data } => self.set_tensor(value, data),
@@ -129,12 +129,12 @@ impl Bench<'_> {
         }
     }
 
-    fn producer(&self, value: &str) -> Result<usize, Problem> {
+    fn producer(&self, value: &str) -> Result<usize, GraphFault> {
         let writes = |node: &Node| node.outputs.iter().any(|output| output == value);
         self.graph.nodes.iter().position(writes).ok_or_else(|| problem(value, "is not written by any node"))
     }
 
-    fn replace_value(&mut self, from: &str, to: &str) -> Result<(), Problem> {
+    fn replace_value(&mut self, from: &str, to: &str) -> Result<(), GraphFault> {
         if from == to {
             return Ok(());
         }
@@ -151,7 +151,7 @@ impl Bench<'_> {
     }
 
     /// Frees a name whose value nothing reads any more.
-    fn unwrite(&mut self, value: &str) -> Result<(), Problem> {
+    fn unwrite(&mut self, value: &str) -> Result<(), GraphFault> {
         if self.graph.initializers.shift_remove(value).is_some() {
             return Ok(());
         }
@@ -172,7 +172,7 @@ impl Bench<'_> {
         name
     }
 
-    fn set_tensor(&mut self, value: &str, data: &Arc<TensorData>) -> Result<(), Problem> {
+    fn set_tensor(&mut self, value: &str, data: &Arc<TensorData>) -> Result<(), GraphFault> {
         self.keep_derived(value);
         if let Some(old) = self.graph.initializers.get_mut(value) {
             *old = Arc::clone(data);
@@ -197,7 +197,7 @@ impl Bench<'_> {
     }
 
     /// Gives the `Cast` at this place another tensor to widen; other nodes that read the one it had keep that.
-    fn set_stored(&mut self, at: usize, narrow: TensorData) -> Result<(), Problem> {
+    fn set_stored(&mut self, at: usize, narrow: TensorData) -> Result<(), GraphFault> {
         let source = self.graph.nodes[at].inputs[0].clone();
         let readers = self.graph.nodes.iter().flat_map(|node| &node.inputs).filter(|input| **input == source).count();
         if readers == 1 && !self.graph.is_output(&source) {
@@ -247,7 +247,7 @@ impl Bench<'_> {
         })
     }
 
-    fn set_input(&mut self, output: &str, index: usize, value: &str) -> Result<(), Problem> {
+    fn set_input(&mut self, output: &str, index: usize, value: &str) -> Result<(), GraphFault> {
         let at = self.producer(output)?;
         let inputs = &mut self.graph.nodes[at].inputs;
         // No operator takes more; a wrong index must not allocate.
@@ -261,14 +261,14 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn add_initializer(&mut self, name: &str, data: &Arc<TensorData>) -> Result<(), Problem> {
+    fn add_initializer(&mut self, name: &str, data: &Arc<TensorData>) -> Result<(), GraphFault> {
         match self.graph.initializers.insert(name.to_owned(), Arc::clone(data)) {
             Some(_) => Err(problem(name, "is an initializer already")),
             None => Ok(()),
         }
     }
 
-    fn insert_after(&mut self, value: &str, node: &Node) -> Result<(), Problem> {
+    fn insert_after(&mut self, value: &str, node: &Node) -> Result<(), GraphFault> {
         let mut node = node.clone();
         if !node.inputs.iter().any(|input| input == value) {
             return Err(problem(
@@ -303,8 +303,8 @@ impl Bench<'_> {
     }
 }
 
-fn problem(value: &str, detail: &str) -> Problem {
-    Problem::of(value, detail, "the edit does not fit this network")
+fn problem(value: &str, detail: &str) -> GraphFault {
+    GraphFault::of(value, detail, "the edit does not fit this network")
 }
 
 /// Removes the nodes and initializers that nothing needs, unless nothing needed them in `origin` either.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::problem::Code;
+
 /// A fault of a whole image set; every message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
@@ -46,7 +48,7 @@ pub enum ImageError {
     Labels(String),
     /// The preprocessing itself makes no sense.
     #[error("preprocess: {}", list(.0))]
-    Preprocess(Vec<Fault>),
+    Preprocess(Vec<PreprocessFault>),
     /// The model does not take what the preprocessing makes of the images.
     #[error("{detail}; {hint}")]
     InputMismatch {
@@ -75,7 +77,7 @@ pub enum ImageError {
 
 /// A field of [`Preprocess`](super::Preprocess) that makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct PreprocessFault {
     /// The field.
     pub field: &'static str,
     /// What is wrong with it.
@@ -85,20 +87,20 @@ pub struct Fault {
 }
 
 impl ImageError {
-    /// A stable word for programs.
-    pub fn code(&self) -> &'static str {
+    /// The kind of problem that it is.
+    pub fn code(&self) -> Code {
         match self {
-            Self::NotAZip(_) => "not_a_zip",
-            Self::Bomb(_) => "zip_bomb",
-            Self::UnsafeEntry { .. } => "unsafe_archive_entry",
-            Self::DuplicateName(_) => "duplicate_image_name",
-            Self::TooLarge { .. } => "image_set_too_large",
-            Self::NoImages { .. } => "no_usable_image",
-            Self::Labels(_) => "invalid_labels",
-            Self::Preprocess(_) => "invalid_preprocess",
-            Self::InputMismatch { .. } => "images_do_not_fit_the_model",
-            Self::Decode { .. } => "image_decode_failed",
-            Self::Io { .. } => "images_unreadable",
+            Self::NotAZip(_) => Code::NotAZip,
+            Self::Bomb(_) => Code::ZipBomb,
+            Self::UnsafeEntry { .. } => Code::UnsafeArchiveEntry,
+            Self::DuplicateName(_) => Code::DuplicateImageName,
+            Self::TooLarge { .. } => Code::ImageSetTooLarge,
+            Self::NoImages { .. } => Code::NoUsableImage,
+            Self::Labels(_) => Code::InvalidLabels,
+            Self::Preprocess(_) => Code::InvalidPreprocess,
+            Self::InputMismatch { .. } => Code::ImagesDoNotFit,
+            Self::Decode { .. } => Code::ImageDecodeFailed,
+            Self::Io { .. } => Code::ImagesUnreadable,
         }
     }
 
@@ -119,12 +121,12 @@ impl ImageError {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for PreprocessFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}; {}", self.field, self.detail, self.hint)
     }
 }
 
-fn list(faults: &[Fault]) -> String {
-    faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ")
+fn list(faults: &[PreprocessFault]) -> String {
+    faults.iter().map(PreprocessFault::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -21,7 +21,7 @@ mod tensor;
 mod whole;
 
 pub use decode::{Rgb, Rgb8, Rgb16, Sample};
-pub use error::{Fault, ImageError};
+pub use error::{ImageError, PreprocessFault};
 pub use image::{Image, Refused};
 pub use limits::Limits;
 pub use preprocess::{Chw, Extent, ModelInput, Preprocess};

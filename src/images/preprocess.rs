@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::decode::{Rgb, Sample};
-use super::error::{Fault, ImageError};
+use super::error::{ImageError, PreprocessFault};
 use super::image::Image;
 use super::limits::Limits;
 use super::resize::{Interpolation, resized};
@@ -191,9 +191,9 @@ impl Preprocess {
     }
 
     /// Fields that make no sense by themselves, for a model with `channels` channels.
-    pub fn faults(&self, channels: usize) -> Vec<Fault> {
+    pub fn faults(&self, channels: usize) -> Vec<PreprocessFault> {
         let mut faults = Vec::new();
-        let mut fault = |field, detail: String, hint| faults.push(Fault { field, detail, hint });
+        let mut fault = |field, detail: String, hint| faults.push(PreprocessFault { field, detail, hint });
         for (field, extent) in [("resize", self.resize), ("crop", self.crop)] {
             let sides = extent.map_or([1, 1], |extent| extent.at_most());
             if sides.iter().any(|side| !(1..=MAX_SIDE).contains(side)) {

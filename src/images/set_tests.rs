@@ -64,7 +64,7 @@ fn names_that_leave_the_archive_are_refused_whole() {
             put(z, name, &png(2, 2, 1));
         }))
         .expect_err(name);
-        assert_eq!(error.code(), "unsafe_archive_entry", "{name}: {error}");
+        assert_eq!(error.code().as_str(), "unsafe_archive_entry", "{name}: {error}");
     }
 }
 
@@ -83,7 +83,7 @@ fn a_bomb_is_refused_whether_it_owns_up_to_its_size_or_not() {
     let mut liar = zip(|z| put(z, "zeros.bmp", &vec![0; 8 << 20]));
     let limits = Limits { free_bytes: 1 << 20, ..Limits::default() };
     let error = ImageSet::from_zip_bytes(&liar, &limits).expect_err("packs 1000:1");
-    assert_eq!(error.code(), "zip_bomb");
+    assert_eq!(error.code().as_str(), "zip_bomb");
     assert!(error.to_string().contains("unpack to 8388608"), "{error}");
 
     // The same bytes with a directory that says 1,000 bytes: no more than that is unpacked.
@@ -158,7 +158,7 @@ fn entries_that_share_packed_bytes_are_refused_whole() {
         put(z, "a.png", &png(8, 8, 3));
         z.shallow_copy_file("a.png", "b.png").expect("a second name for the same bytes");
     });
-    assert_eq!(open(&overlapping).expect_err("shared bytes").code(), "zip_bomb");
+    assert_eq!(open(&overlapping).expect_err("shared bytes").code().as_str(), "zip_bomb");
 }
 
 #[test]
@@ -168,16 +168,19 @@ fn limits_hold() {
     let error = limited(Limits { entries: 2, ..Limits::default() }).expect_err("three entries");
     assert!(error.to_string().contains('3') && error.to_string().contains('2'), "{error}");
     let error = limited(Limits { archive_bytes: 100, ..Limits::default() }).expect_err("a large archive");
-    assert_eq!(error.code(), "image_set_too_large");
+    assert_eq!(error.code().as_str(), "image_set_too_large");
     let error = limited(Limits { total_bytes: 100, ..Limits::default() }).expect_err("many bytes");
-    assert_eq!(error.code(), "image_set_too_large");
+    assert_eq!(error.code().as_str(), "image_set_too_large");
     let error = limited(Limits { entry_bytes: 20, ..Limits::default() }).expect_err("every file is too large");
     assert!(error.to_string().contains("limit of 20"), "{error}");
     let error = limited(Limits { pixels: 255, ..Limits::default() }).expect_err("every image is too large");
     assert!(error.to_string().contains("16×16"), "{error}");
     let set = limited(Limits { tensor_bytes: 100, ..Limits::default() }).expect("opens");
     let size = Chw { channels: 3, height: 16, width: 16 };
-    assert_eq!(set.tensor_data(&Preprocess::default(), size).expect_err("floats").code(), "image_set_too_large");
+    assert_eq!(
+        set.tensor_data(&Preprocess::default(), size).expect_err("floats").code().as_str(),
+        "image_set_too_large"
+    );
 }
 
 #[test]
@@ -200,7 +203,7 @@ fn a_directory_of_nothing_but_entries_is_refused_unread() {
     let limits = Limits { entries: 10, ..Limits::default() };
     // No end of a directory: what is refused here has been counted, and not read as a zip.
     let entries = |count: usize| [b"PK\x01\x02", &[0; 42][..]].concat().repeat(count);
-    let code = |count| ImageSet::from_zip_bytes(&entries(count), &limits).expect_err("no zip").code();
+    let code = |count| ImageSet::from_zip_bytes(&entries(count), &limits).expect_err("no zip").code().as_str();
     assert_eq!([code(40), code(41), code(5000)], ["not_a_zip", "image_set_too_large", "image_set_too_large"]);
 }
 
@@ -208,7 +211,7 @@ fn a_directory_of_nothing_but_entries_is_refused_unread() {
 fn what_is_no_zip_or_a_cut_one_says_so() {
     let good = zip(|z| put(z, "a.png", &png(8, 8, 3)));
     for bytes in [&b"not a zip"[..], b"", &good[..good.len() / 2]] {
-        assert_eq!(open(bytes).expect_err("no zip").code(), "not_a_zip");
+        assert_eq!(open(bytes).expect_err("no zip").code().as_str(), "not_a_zip");
     }
 }
 

@@ -63,18 +63,6 @@ pub enum LatencyError {
 }
 
 impl LatencyError {
-    /// A stable word for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Model { .. } => "model_cannot_be_run",
-            Self::Engine { .. } => "engine_unavailable",
-            Self::Request(_) => "invalid_measurement",
-            Self::Timeout { .. } => "measurement_timeout",
-            Self::Cancelled => "cancelled",
-            Self::Start { .. } | Self::Died { .. } | Self::Io { .. } => "measurement_failed",
-        }
-    }
-
     /// True where the networks or the request are at fault, false where we are.
     pub fn is_input(&self) -> bool {
         matches!(self, Self::Model { .. } | Self::Request(_) | Self::Timeout { .. })

@@ -1,15 +1,14 @@
 //! What a customer's network, and what comes with it, can be at fault for.
 
-use serde_json::json;
-
 use crate::exec::Unsupported;
-use crate::graph::{DataType, GraphError};
-use crate::images::ImageError;
+use crate::graph::{DataType, GraphError, GraphFault};
+use crate::images::{ImageError, PreprocessFault};
 use crate::onnx::OnnxError;
+use crate::problem::{Code, Fault};
 
-/// Who has to act on a failure.
+/// Where a failure comes from, and so who has to act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum Origin {
     /// The input: trying again with the same input fails again.
     Input,
     /// This service: trying again may succeed.
@@ -77,31 +76,29 @@ fn list(unsupported: &[Unsupported]) -> String {
 
 impl NetworkError {
     /// Whether the input or this service is at fault.
-    pub fn fault(&self) -> Fault {
+    pub fn origin(&self) -> Origin {
         match self {
-            Self::Images(error) if !error.is_input() => Fault::Internal,
-            Self::Several(errors) => errors.first().map_or(Fault::Internal, Self::fault),
-            _ => Fault::Input,
+            Self::Images(error) if !error.is_input() => Origin::Internal,
+            Self::Several(errors) => errors.first().map_or(Origin::Internal, Self::origin),
+            _ => Origin::Input,
         }
     }
 
-    /// The single faults behind this error, each with its place in the graph and the way out, for problem documents.
-    pub fn parts(&self) -> Vec<serde_json::Value> {
+    /// The single faults behind this error, each with its place in the graph or the body and its fix, for problem documents. Empty if
+    /// the error is one fault without a place.
+    pub fn faults(&self) -> Vec<Fault> {
         match self {
-            Self::Graph(error) => error.problems.iter().map(|problem| json!(problem)).collect(),
-            Self::Unsupported(list) => list.iter().map(|node| json!(node)).collect(),
-            Self::Images(ImageError::Preprocess(faults)) => faults
-                .iter()
-                .map(|f| json!({"pointer": format!("/preprocess/{}", f.field), "detail": f.detail, "hint": f.hint}))
-                .collect(),
-            Self::Several(errors) => errors.iter().flat_map(Self::parts_or_self).collect(),
+            Self::Graph(error) => error.problems.iter().map(fault_of_graph).collect(),
+            Self::Unsupported(nodes) => nodes.iter().map(fault_of_node).collect(),
+            Self::Images(ImageError::Preprocess(faults)) => faults.iter().map(fault_of_field).collect(),
+            Self::Several(errors) => errors.iter().flat_map(Self::faults_or_self).collect(),
             _ => Vec::new(),
         }
     }
 
-    fn parts_or_self(&self) -> Vec<serde_json::Value> {
-        let parts = self.parts();
-        if parts.is_empty() { vec![json!({"detail": self.to_string()})] } else { parts }
+    fn faults_or_self(&self) -> Vec<Fault> {
+        let faults = self.faults();
+        if faults.is_empty() { vec![Fault { detail: self.to_string(), ..Fault::default() }] } else { faults }
     }
 
     /// `Ok` where nothing is wrong; one fault alone as itself.
@@ -113,20 +110,42 @@ impl NetworkError {
         }
     }
 
-    /// Stable code of the error, as in problem documents.
-    pub fn code(&self) -> &'static str {
+    /// The kind of problem that it is.
+    pub fn code(&self) -> Code {
         match self {
             Self::Onnx(error) => error.code(),
-            Self::Graph(_) => "model_invalid",
+            Self::Graph(_) => Code::ModelInvalid,
             Self::Images(error) => error.code(),
-            Self::Several(errors) => errors.first().map_or("internal", Self::code),
-            Self::Unsupported(nodes) if nodes.iter().all(Unsupported::is_control_flow) => "control_flow_unsupported",
-            Self::Unsupported(_) => "operators_unsupported",
-            Self::HalfPrecision { .. } => "tensor_unsupported",
-            Self::HugeValue { .. } => "model_too_complex",
-            Self::NoDroppableBlock(_) => "no_droppable_block",
-            Self::ModelInterface(_) => "model_interface_unsupported",
-            Self::UnknownBlock { .. } => "unknown_block",
+            Self::Several(errors) => errors.first().map_or(Code::Internal, Self::code),
+            Self::Unsupported(nodes) if nodes.iter().all(Unsupported::is_control_flow) => Code::ControlFlowUnsupported,
+            Self::Unsupported(_) => Code::OperatorsUnsupported,
+            Self::HalfPrecision { .. } => Code::TensorUnsupported,
+            Self::HugeValue { .. } => Code::ModelTooComplex,
+            Self::NoDroppableBlock(_) => Code::NoDroppableBlock,
+            Self::ModelInterface(_) => Code::ModelInterfaceUnsupported,
+            Self::UnknownBlock { .. } => Code::UnknownBlock,
         }
     }
+}
+
+/// A text, unless it is empty.
+fn text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn fault_of_graph(problem: &GraphFault) -> Fault {
+    let GraphFault { node, op, detail, hint } = problem;
+    Fault { node: text(node), op: text(op), detail: detail.clone(), hint: text(hint), ..Fault::default() }
+}
+
+/// An operator that the executor does not have.
+pub(crate) fn fault_of_node(unsupported: &Unsupported) -> Fault {
+    let Unsupported { node, op, domain: _, reason, hint } = unsupported;
+    Fault { node: text(node), op: text(op), detail: reason.clone(), hint: text(hint), ..Fault::default() }
+}
+
+fn fault_of_field(fault: &PreprocessFault) -> Fault {
+    let PreprocessFault { field, detail, hint } = fault;
+    let pointer = Some(format!("/preprocess/{field}"));
+    Fault { pointer, detail: detail.clone(), hint: Some((*hint).to_owned()), ..Fault::default() }
 }

@@ -26,7 +26,8 @@ use crate::onnx;
 use crate::spec::analysis::{Analysis, Interface};
 use crate::spec::inputs::Given;
 
-pub use self::error::{Fault, NetworkError};
+pub(crate) use self::error::fault_of_node;
+pub use self::error::{NetworkError, Origin};
 
 /// A loaded teacher.
 pub struct Network {

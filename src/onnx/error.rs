@@ -1,5 +1,7 @@
 //! Why a file is refused, and what its owner can do.
 
+use crate::problem::Code;
+
 /// Why bytes are not a usable ONNX file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -111,19 +113,19 @@ pub enum OnnxError {
 }
 
 impl OnnxError {
-    /// A stable word for programs.
-    pub fn code(&self) -> &'static str {
+    /// The kind of problem that it is.
+    pub fn code(&self) -> Code {
         match self {
-            Self::NotOnnx { .. } => "not_onnx",
-            Self::Pickle { .. } => "pytorch_file",
-            Self::Truncated { .. } => "model_truncated",
-            Self::ExternalData { .. } | Self::ExternalUnreadable { .. } => "external_data",
-            Self::TooLarge { .. } => "model_too_large",
-            Self::TooComplex { .. } => "model_too_complex",
-            Self::Functions { .. } => "control_flow_unsupported",
-            Self::UnsupportedTensor { .. } => "tensor_unsupported",
-            Self::NoGraph | Self::NoOpset | Self::BadTensor { .. } | Self::Malformed { .. } => "model_invalid",
-            Self::Encode { .. } => "internal",
+            Self::NotOnnx { .. } => Code::NotOnnx,
+            Self::Pickle { .. } => Code::PytorchFile,
+            Self::Truncated { .. } => Code::ModelTruncated,
+            Self::ExternalData { .. } | Self::ExternalUnreadable { .. } => Code::ExternalData,
+            Self::TooLarge { .. } => Code::ModelTooLarge,
+            Self::TooComplex { .. } => Code::ModelTooComplex,
+            Self::Functions { .. } => Code::ControlFlowUnsupported,
+            Self::UnsupportedTensor { .. } => Code::TensorUnsupported,
+            Self::NoGraph | Self::NoOpset | Self::BadTensor { .. } | Self::Malformed { .. } => Code::ModelInvalid,
+            Self::Encode { .. } => Code::Internal,
         }
     }
 }

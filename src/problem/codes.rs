@@ -1,9 +1,11 @@
 //! Every kind of problem in one table: code, HTTP status, whether trying again may help, title, way out.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 macro_rules! codes {
     ($($name:ident = $code:literal, $status:literal, $retryable:literal, $title:literal, $way_out:literal;)*) => {
         /// A kind of problem; its page is `/v1/errors/{code}`.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
             $(#[doc = $title] $name,)*
         }
@@ -156,6 +158,10 @@ codes! {
     ImagesDoNotFit = "images_do_not_fit_the_model", 422, false, "The images do not fit the model's input",
         "Give the job a `preprocess` with `resize` and `crop` as in the hint, or upload images of the model's size.";
 
+    ImageDecodeFailed = "image_decode_failed", 500, true, "An image could not be decoded a second time",
+        "Submit the job again; if it fails again, report it with the job's id.";
+    ImagesUnreadable = "images_unreadable", 500, true, "The images could not be read",
+        "Check the path and its permissions if you run the command line; else repeat the request.";
     ImagesTooCostly = "images_too_costly", 422, false, "Decoding the images took too much time or memory",
         "The detail says what ran out. Save the images again as plain JPEG or PNG, smaller, or send fewer of them.";
     TooManyUploads = "too_many_uploads", 429, true, "The tenant has as many uploads in work as it may",
@@ -201,6 +207,20 @@ codes! {
         "Reading, cancelling and deleting still work: delete models or image sets that are no longer needed, or ask the operator.";
     Internal = "internal", 500, true, "Something failed on our side",
         "Repeat the request; if it fails again, report it with the request_id.";
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    /// A code that another version wrote and this one does not know reads as `internal`.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = String::deserialize(deserializer)?;
+        Ok(Self::from_code(&code).unwrap_or(Self::Internal))
+    }
 }
 
 impl Code {

@@ -17,7 +17,7 @@ pub struct Problem {
     /// HTTP status.
     pub status: u16,
     /// The kind for programs; never changes.
-    pub code: String,
+    pub code: Code,
     /// This very problem, and what to do about it.
     pub detail: String,
     /// What was asked for.
@@ -84,7 +84,7 @@ impl Problem {
             page: format!("/v1/errors/{}", code.as_str()),
             title: code.title().to_owned(),
             status: code.status(),
-            code: code.as_str().to_owned(),
+            code,
             detail: bounded(detail.into(), MOST_DETAIL),
             instance: None,
             request_id: None,

@@ -1,44 +1,39 @@
 //! The core's errors as problems: the kind, the words, and the single faults with their places.
 
-use serde_json::Value;
-
 use crate::compress::CompressError;
 use crate::exec::ExecError;
 use crate::exec::memory::Trouble;
 use crate::images::ImageError;
 use crate::latency::LatencyError;
-use crate::network::{Fault, NetworkError};
+use crate::network::{NetworkError, Origin};
 use crate::onnxruntime::OnnxRuntimeError;
-use crate::problem::{self, Code, Problem};
+use crate::problem::{Fault, Problem};
 
 /// What a customer is told about an error of the core. What libraries and the operating system said of a failure of ours goes to the
 /// log: it may name files, devices and other things of this host.
 pub fn problem(error: &CompressError) -> Problem {
-    let code = Code::from_code(error.code()).unwrap_or(Code::Internal);
     if is_ours(error) {
-        tracing::error!(code = error.code(), "{error}");
+        tracing::error!(code = error.code().as_str(), "{error}");
     }
-    let problem = Problem::new(code, told(error));
+    let problem = Problem::new(error.code(), told(error));
     match error {
         CompressError::Network(NetworkError::Images(ImageError::InputMismatch { hint, .. })) => {
             problem.at("/preprocess", hint.clone())
         }
         CompressError::Network(NetworkError::Several(errors)) => problem.with_errors(errors.iter().flat_map(parts)),
-        error => problem.with_errors(error.parts().iter().map(fault)),
+        error => problem.with_errors(error.faults()),
     }
 }
 
 /// Whether this service is at fault: a file of ours that cannot be read is no fault of the images either.
 fn is_ours(error: &CompressError) -> bool {
-    error.fault() == Fault::Internal
+    error.origin() == Origin::Internal
         || matches!(error, CompressError::Network(NetworkError::Images(ImageError::Io { .. })))
 }
 
-fn parts(error: &NetworkError) -> Vec<problem::Fault> {
-    match error.parts().as_slice() {
-        [] => vec![problem::Fault { detail: told_of_network(error), ..problem::Fault::default() }],
-        parts => parts.iter().map(fault).collect(),
-    }
+fn parts(error: &NetworkError) -> Vec<Fault> {
+    let faults = error.faults();
+    if faults.is_empty() { vec![Fault { detail: told_of_network(error), ..Fault::default() }] } else { faults }
 }
 
 /// The error in words for a customer.
@@ -53,6 +48,7 @@ fn told(error: &CompressError) -> String {
         CompressError::Runtime(OnnxRuntimeError::Run(_)) => "ONNX Runtime failed on the network".to_owned(),
         CompressError::Runtime(_) => "ONNX Runtime cannot be used".to_owned(),
         CompressError::Tensor(_) => "a computation failed".to_owned(),
+        CompressError::Report(_) => "the report could not be written".to_owned(),
         error => error.to_string(),
     }
 }
@@ -86,28 +82,17 @@ fn of_measurement(error: &LatencyError) -> String {
     }
 }
 
-/// A part of the core's error. What a node does wrong is a `detail` there, or a `reason`.
-fn fault(part: &Value) -> problem::Fault {
-    let text = |key: &str| part.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
-    problem::Fault {
-        pointer: text("pointer"),
-        node: text("node"),
-        op: text("op"),
-        detail: text("detail").or_else(|| text("reason")).unwrap_or_default(),
-        hint: text("hint"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::images;
+    use crate::images::PreprocessFault;
+    use crate::problem::Code;
 
     #[test]
     fn every_part_of_an_error_keeps_its_place() {
-        let fault = |field| images::Fault { field, detail: "nonsense".to_owned(), hint: "give a number" };
+        let fault = |field| PreprocessFault { field, detail: "nonsense".to_owned(), hint: "give a number" };
         let told = problem(&ImageError::Preprocess(vec![fault("mean"), fault("std")]).into());
-        assert_eq!((told.code.as_str(), told.status), ("invalid_preprocess", 422));
+        assert_eq!((told.code, told.status), (Code::InvalidPreprocess, 422));
         let places: Vec<_> = told.errors.iter().map(|fault| fault.pointer.as_deref()).collect();
         assert_eq!(places, [Some("/preprocess/mean"), Some("/preprocess/std")]);
     }
@@ -116,7 +101,7 @@ mod tests {
     fn images_that_do_not_fit_come_with_the_preprocessing_that_mends_it() {
         let error = ImageError::InputMismatch { detail: "too small".to_owned(), hint: "set resize".to_owned() };
         let told = problem(&error.into());
-        assert_eq!(told.code, "images_do_not_fit_the_model");
+        assert_eq!(told.code, Code::ImagesDoNotFit);
         assert_eq!(told.errors[0].pointer.as_deref(), Some("/preprocess"));
         assert_eq!(told.errors[0].hint.as_deref(), Some("set resize"));
     }

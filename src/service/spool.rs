@@ -130,6 +130,6 @@ mod tests {
         let ServiceError::Refused(problem) = spool(dir.path(), 4).finish().expect_err("empty") else {
             panic!("not a refusal")
         };
-        assert_eq!(problem.code, "empty_body");
+        assert_eq!(problem.code, Code::EmptyBody);
     }
 }

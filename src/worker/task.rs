@@ -17,7 +17,7 @@ use crate::ids::JobId;
 use crate::jobs::claimed::Claim;
 use crate::jobs::complete::{Completion, Done, complete};
 use crate::jobs::{JobsError, LEASE, POLL, cancel, fail, lease};
-use crate::network::Fault;
+use crate::network::Origin;
 use crate::problem::{Code, Problem};
 use crate::service::faults;
 
@@ -143,7 +143,7 @@ async fn end(
 /// What the customer is told, and whether trying again could help. The log has the reasons of a failure of ours under the same ids.
 fn told(failure: &Failure, claim: &Claim) -> (Problem, bool) {
     let problem = match failure {
-        Failure::Compress(error) if error.fault() == Fault::Input => return (faults::problem(error), false),
+        Failure::Compress(error) if error.origin() == Origin::Input => return (faults::problem(error), false),
         Failure::Compress(error) => faults::problem(error),
         _ => Problem::new(Code::Internal, "the task could not be finished"),
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use buffa::{Message, UnknownField, UnknownFieldData};
 use practised::graph::{Attribute, DataType, Graph, InputShapes, Node, Patch, TensorData, ValueInfo, check, fold};
-use practised::network::Fault;
+use practised::network::Origin;
 use practised::network::analyse::analyse;
 use practised::onnx::proto::{
     AttributeProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto, attribute_proto,
@@ -226,8 +226,8 @@ fn control_flow_and_functions_are_named() {
     node.op_type = Some("If".into());
     node.attribute.push(branch);
     let error = analyse(&message.encode_to_vec()).expect_err("subgraphs are not read");
-    assert_eq!(error.code(), "control_flow_unsupported");
-    assert!(error.parts()[0]["hint"].as_str().expect("a way out").contains("control flow"), "{error:?}");
+    assert_eq!(error.code().as_str(), "control_flow_unsupported");
+    assert!(error.faults()[0].hint.as_ref().is_some_and(|hint| hint.contains("control flow")), "{error:?}");
 
     let mut message = proto(&TinyResNet::default().bytes());
     message.functions.push(practised::onnx::proto::FunctionProto { name: Some("Block".into()), ..Default::default() });
@@ -279,7 +279,7 @@ fn more_of_anything_than_a_network_has_is_refused_with_its_number() {
         (lists, "belong into tensors), more than the limit of 1048576"),
     ] {
         let error = decode(&bytes).expect_err(words);
-        assert!(error.code() == "model_too_complex" && error.to_string().contains(words), "{error}");
+        assert!(error.code().as_str() == "model_too_complex" && error.to_string().contains(words), "{error}");
     }
     decode(&inputs(1000)).expect("a thousand inputs are read");
     decode(&list(1 << 19)).expect("so is a list of half a million");
@@ -303,7 +303,7 @@ fn real_exports_come_back_byte_for_byte_and_fold_to_plain_graphs() {
         }
         // Whatever it calls its sizes: it is looked at, or refused for what it is.
         if let Err(refused) = analyse(&bytes) {
-            assert_eq!(refused.fault(), Fault::Input, "{path:?}: {refused}");
+            assert_eq!(refused.origin(), Origin::Input, "{path:?}: {refused}");
         }
     }
 }

@@ -410,13 +410,13 @@ fn an_input_that_cannot_be_fed_is_listed_with_every_operator_in_the_way() {
     let last = graph.nodes.len() - 1;
     graph.nodes[last].op = "Loop".into();
     let error = Network::load(&onnx::encode_graph(&graph, 8).expect("encodes")).err().expect("refused");
-    assert_eq!(error.code(), "model_interface_unsupported");
+    assert_eq!(error.code().as_str(), "model_interface_unsupported");
     let said = error.to_string();
     for word in ["Int8", "Frobnicate, this operator is not supported (export without it", "Loop, this", "control flow"]
     {
         assert!(said.contains(word), "{word} is not in {said}");
     }
-    assert_eq!(error.parts().len(), 3, "{said}");
+    assert_eq!(error.faults().len(), 3, "{said}");
 }
 
 #[test]

@@ -71,7 +71,11 @@ fn every_case_that_is_refused_is_refused_for_what_is_wrong_with_it() {
         let Some(file) = case(name) else { return };
         let error = analyse(&file).expect_err(name);
         let said = error.to_string();
-        assert!(error.code() == code && said.contains(says) && !said.contains(not), "{name}: {}: {said}", error.code());
+        assert!(
+            error.code().as_str() == code && said.contains(says) && !said.contains(not),
+            "{name}: {:?}: {said}",
+            error.code()
+        );
     }
 }
 

@@ -173,7 +173,7 @@ fn latency_report(
 ) -> Result<LatencyReport, CompressError> {
     let timing = |label| {
         let timing = samples.timing(label, Basis::Wall);
-        timing.ok_or_else(|| CompressError::NotFinite(format!("the latency of the {label}")))
+        timing.ok_or_else(|| CompressError::TooFewSamples(format!("the {label}")))
     };
     Ok(LatencyReport {
         engine: bench.config.latency.engine,
@@ -239,7 +239,7 @@ fn artifacts(report: &Report, samples: &latency::Samples, students: Students) ->
         media_type: media_type.into(),
         bytes,
     };
-    let json = serde_json::to_vec_pretty(report).map_err(|error| CompressError::NotFinite(error.to_string()))?;
+    let json = serde_json::to_vec_pretty(report)?;
     let onnx = |name: &str, bytes: &[u8]| artifact(name, "application/octet-stream", bytes.to_vec());
     let mut all = vec![
         onnx("student.onnx", students.student),

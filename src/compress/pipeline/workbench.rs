@@ -276,7 +276,7 @@ pub(crate) const TEACHER: &str = "teacher";
 /// The latency reduction of a student that was measured beside the teacher.
 pub(crate) fn reduction(samples: &latency::Samples, student: &str, seed: u64) -> Result<Reduction, CompressError> {
     let reduction = samples.reduction(TEACHER, student, seed);
-    reduction.ok_or_else(|| CompressError::NotFinite(format!("the latency of {student}")))
+    reduction.ok_or_else(|| CompressError::TooFewSamples(format!("the {student}")))
 }
 
 fn fitting(model: &[u8], images: Option<&ImageSet>, config: &JobConfig) -> Result<(Network, Chw), CompressError> {
@@ -344,7 +344,7 @@ fn candidates<'n>(network: &'n Network, config: &JobConfig) -> Result<Vec<&'n Bl
 fn finite(answers: Answers) -> Result<Answers, CompressError> {
     for tensor in answers.features.iter().chain([&answers.output]) {
         if tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
-            return Err(CompressError::NotFinite("the network's answer about the images".into()));
+            return Err(CompressError::OutputsNotFinite);
         }
     }
     Ok(answers)

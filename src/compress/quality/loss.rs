@@ -44,5 +44,5 @@ pub fn mean(values: &[f64]) -> f64 {
 
 /// The loss, or an error where it is no number.
 pub fn finite(loss: f64) -> Result<f64, CompressError> {
-    if loss.is_finite() { Ok(loss) } else { Err(CompressError::NotFinite("the feature loss".into())) }
+    if loss.is_finite() { Ok(loss) } else { Err(CompressError::LossNotFinite) }
 }

@@ -169,7 +169,7 @@ impl Run {
     fn look(&mut self, setting: &Setting, step: u32) -> Result<bool, CompressError> {
         let loss = match setting.loss_deciding(&self.student) {
             Ok(loss) => loss,
-            Err(CompressError::NotFinite(_)) if step > 0 => f64::INFINITY,
+            Err(CompressError::LossNotFinite) if step > 0 => f64::INFINITY,
             Err(error) => return Err(error),
         };
         if loss.is_finite() {

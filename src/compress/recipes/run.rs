@@ -192,7 +192,7 @@ impl Run {
     pub(super) fn look(&mut self, start: &Prepared, began: Instant) -> Result<bool, CompressError> {
         self.looked = self.step;
         let loss = match start.gate.loss(&self.student) {
-            Err(CompressError::NotFinite(_)) => f64::INFINITY,
+            Err(CompressError::LossNotFinite) => f64::INFINITY,
             loss => loss?,
         };
         let finite = loss.is_finite();
@@ -211,7 +211,7 @@ impl Run {
         let Student { graph, taps, .. } = &self.student;
         let mean = Student { graph: graph.clone(), params: average.into_params(), taps: taps.clone() };
         match start.gate.loss(&mean) {
-            Err(CompressError::NotFinite(_)) => Ok(f64::INFINITY),
+            Err(CompressError::LossNotFinite) => Ok(f64::INFINITY),
             loss => Ok(loss?.min(self.last_loss())),
         }
     }

@@ -148,7 +148,7 @@ impl Tries<'_> {
         let mut with = self.student.copy()?;
         self.start.write(&mut with, self.problem, solution)?;
         let loss = match self.gate.loss(&with) {
-            Err(CompressError::NotFinite(_)) => f64::INFINITY,
+            Err(CompressError::LossNotFinite) => f64::INFINITY,
             loss => loss?,
         };
         Ok((with, loss))

@@ -126,7 +126,7 @@ pub(super) fn normal(
         kept.keep(rows);
         Ok(())
     })?;
-    let mut normal = normal.ok_or_else(|| CompressError::NotFinite("a refit without images".into()))?;
+    let mut normal = normal.ok_or(CompressError::NothingToFit)?;
     if problem.range.is_all() {
         return Ok(normal);
     }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::dominators::{Dominators, data_inputs};
 use super::macs;
 use crate::graph::neutral::Proofs;
-use crate::graph::{Graph, GraphError, Node, Problem};
+use crate::graph::{Graph, GraphError, GraphFault, Node};
 use crate::spec::analysis::BlockInfo;
 
 /// A residual addition of the network.
@@ -128,7 +128,7 @@ pub fn find(graph: &Graph, tree: &Dominators) -> Result<Vec<Block>, GraphError> 
         blocks.extend(search.residual_addition(node));
         if search.left.get() == 0 {
             let detail = "the branches of this addition and of those before it hold one another over and over";
-            return Err(Problem::at(node, detail, "no network is built like that; export it again").into());
+            return Err(GraphFault::at(node, detail, "no network is built like that; export it again").into());
         }
     }
     let producers = graph.producers();

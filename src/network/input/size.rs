@@ -6,7 +6,7 @@
 use indexmap::IndexSet;
 
 use super::ImageInput;
-use crate::graph::{Graph, GraphError, Problem};
+use crate::graph::{Graph, GraphError, GraphFault};
 use crate::images::ImageError;
 use crate::network::NetworkError;
 
@@ -82,6 +82,6 @@ fn at_none(input: &ImageInput, tried: &[(usize, usize)], hint: &str, refusal: Gr
         "the file leaves its height or width free, and the network does not compute with images of {} (width×height)",
         tried.join(", ")
     );
-    let ahead = Problem::of(&input.file_name, detail, hint);
+    let ahead = GraphFault::of(&input.file_name, detail, hint);
     GraphError { problems: std::iter::once(ahead).chain(refusal.problems).collect() }
 }

@@ -165,7 +165,7 @@ fn too_long(seconds: u64) -> String {
 
 /// A refusal in the words of the decoder and the frame of this process.
 fn retold(said: Problem) -> Problem {
-    let code = Code::from_code(&said.code).filter(|code| code.status() < 500).unwrap_or(Code::NoUsableImage);
+    let code = if said.code.status() < 500 { said.code } else { Code::NoUsableImage };
     Problem::new(code, said.detail.chars().take(4000).collect::<String>()).with_errors(said.errors)
 }
 

@@ -86,9 +86,9 @@ mod tests {
         let turns = Turns::new(3, 2, Duration::from_millis(100));
         let (many, other) = (tenant("many"), tenant("other"));
         let _held = [turns.wait(&many).await.expect("free"), turns.wait(&many).await.expect("free")];
-        assert_eq!(turns.wait(&many).await.expect_err("its own are taken").code, "too_many_uploads");
+        assert_eq!(turns.wait(&many).await.expect_err("its own are taken").code, Code::TooManyUploads);
         let one = turns.wait(&other).await.expect("a place of its own");
-        assert_eq!(turns.wait(&other).await.expect_err("none is left").code, "decoders_busy");
+        assert_eq!(turns.wait(&other).await.expect_err("none is left").code, Code::DecodersBusy);
         drop(one);
         turns.wait(&other).await.expect("free again");
     }

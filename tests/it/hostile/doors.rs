@@ -31,7 +31,7 @@ pub fn check(bytes: &[u8]) {
             nodes(&onnx::decode(bytes).expect("what has an interface was read").graph)
         }
         Err(error) => {
-            let answer = (error.to_string(), error.parts());
+            let answer = (error.to_string(), error.faults());
             assert!(!answer.0.is_empty());
         }
     }

@@ -23,8 +23,7 @@ async fn scarce(limits: &[&str]) -> TestApp {
 
 /// A connection whose request is in the middle of its body, so in use. The service may need a moment to see that a place is free.
 pub(super) async fn in_use(app: &TestApp) -> Raw {
-    let request =
-        "POST /v1/models HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 1000\r\n\r\n";
+    let request = "POST /v1/models HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 1000\r\n\r\n";
     for _ in 0..200 {
         let mut connection = Raw::connect(app).await;
         connection.send(request).await;
