@@ -1,8 +1,6 @@
 //! Where transactions commit, by name, so that a test can kill the process right there.
 
-use sqlx::{Postgres, Transaction};
-
-use super::DbError;
+use super::{DbError, Transaction};
 
 /// A place where something becomes durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +63,7 @@ impl CommitPoint {
 ///
 /// # Errors
 /// Where the commit did not happen, or nobody can tell because the connection broke.
-pub async fn commit(transaction: Transaction<'_, Postgres>, point: CommitPoint) -> Result<(), DbError> {
+pub async fn commit(transaction: Transaction, point: CommitPoint) -> Result<(), DbError> {
     die_at(point, "before");
     transaction.commit().await?;
     die_at(point, "after");

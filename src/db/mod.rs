@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::{Connection as _, Postgres, Transaction};
+use sqlx::{Connection as _, Postgres};
 
 use api_keys::KeyHash;
 pub use commit::{CommitPoint, commit};
@@ -46,6 +46,9 @@ pub use types::{JobOutcome, JobPriority, JobStatus, Scope, TaskKind, TaskState};
 
 /// What the functions of this layer take.
 pub type Connection = sqlx::PgConnection;
+
+/// A transaction, rolled back unless [`commit`] ends it.
+pub type Transaction = sqlx::Transaction<'static, Postgres>;
 
 /// How long a connection may have been idle to be used without a ping.
 const IDLE: Duration = Duration::from_secs(1);
@@ -108,7 +111,7 @@ impl Db {
     ///
     /// # Errors
     /// As [`Db::connection`].
-    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, DbError> {
+    pub async fn begin(&self) -> Result<Transaction, DbError> {
         Ok(self.pool.begin().await?)
     }
 
@@ -116,7 +119,7 @@ impl Db {
     ///
     /// # Errors
     /// As [`Db::connection`].
-    pub async fn snapshot(&self) -> Result<Transaction<'static, Postgres>, DbError> {
+    pub async fn snapshot(&self) -> Result<Transaction, DbError> {
         Ok(self.pool.begin_with("begin isolation level repeatable read, read only").await?)
     }
 

@@ -59,13 +59,9 @@ async fn create(
 ) -> Result<Response, HttpError> {
     let (tenant, scopes) = wanted(&body.object)?;
     let db = &app.context.db;
-    let (row, secret) = match idempotency::key(&headers, &caller, "POST /v1/api-keys", body.sha256)? {
-        None => api_keys::create(db, &tenant, &scopes).await?,
-        Some(once) => {
-            let answer = |row: &KeyRow| idempotency::text(&ApiKey::of(row.clone(), None));
-            api_keys::create_once(db, &tenant, &scopes, &once, answer).await?
-        }
-    };
+    let key = idempotency::key(&headers, &caller, "POST /v1/api-keys", body.sha256)?;
+    let answer = |row: &KeyRow| idempotency::text(&ApiKey::of(row.clone(), None));
+    let (row, secret) = api_keys::create_once(db, &tenant, &scopes, key.as_ref(), answer).await?;
     let headers = [(LOCATION, format!("/v1/api-keys/{}", row.id)), (CACHE_CONTROL, "no-store".to_owned())];
     let key = ApiKey::of(row, Some(secret.reveal().to_owned()));
     Ok((StatusCode::CREATED, headers, Json(key)).into_response())

@@ -18,9 +18,9 @@ use super::upload::{Part, check_length, form, is_form, next_field, read_part, sp
 use super::{App, HttpError};
 use crate::db::image_sets as rows;
 use crate::db::image_sets::{ImageRow, ImageSetRow, RefusalRow};
-use crate::db::{CommitPoint, Connection, commit};
 use crate::ids::ImageSetId;
 use crate::problem::{Code, Problem};
+use crate::service::idempotency::Posted;
 use crate::service::image_sets::{self, Upload};
 use crate::service::spool::{Spooled, too_large};
 
@@ -79,17 +79,19 @@ struct RefusedFile {
     reason: String,
 }
 
-impl Detailed {
-    async fn fetch(conn: &mut Connection, row: &ImageSetRow) -> Result<Self, HttpError> {
-        let images = rows::images(conn, row.id).await?.into_iter();
-        let refused = rows::refusals(conn, row.id).await?.into_iter();
-        Ok(Self {
-            set: row.into(),
-            image_list: images
-                .map(|ImageRow { name, width, height, label }| ImageFile { name, width, height, label })
-                .collect(),
-            refused_list: refused.map(|RefusalRow { name, reason }| RefusedFile { name, reason }).collect(),
-        })
+impl From<&image_sets::Detailed> for Detailed {
+    fn from(set: &image_sets::Detailed) -> Self {
+        let image = |image: &ImageRow| {
+            let ImageRow { name, width, height, label } = image.clone();
+            ImageFile { name, width, height, label }
+        };
+        let refused =
+            |RefusalRow { name, reason }: &RefusalRow| RefusedFile { name: name.clone(), reason: reason.clone() };
+        Self {
+            set: (&set.row).into(),
+            image_list: set.images.iter().map(image).collect(),
+            refused_list: set.refused.iter().map(refused).collect(),
+        }
     }
 }
 
@@ -108,26 +110,14 @@ async fn upload(
         Upload { archive: spool_body(request.into_body(), &app, limit, "image set").await?, labels: None }
     };
     let key = idempotency::key(&headers, &caller, "POST /v1/image-sets", upload.fingerprint())?;
-    if let Some(key) = &key
-        && let Some(before) = key.look(&app.context.db).await?
-    {
-        return Ok(idempotency::replay(&before));
+    let answer = |set: &image_sets::Detailed| idempotency::text(&Detailed::from(set));
+    match image_sets::register(&app.context, &caller.tenant, upload, key.as_ref(), answer).await? {
+        Posted::Before(before) => Ok(idempotency::replay(&before)),
+        Posted::Done(set) => {
+            let location = [(LOCATION, format!("/v1/image-sets/{}", set.row.id))];
+            Ok((StatusCode::CREATED, location, idempotency::json(answer(&set)?)).into_response())
+        }
     }
-    let registration = image_sets::register(&app.context, &caller.tenant, upload).await?;
-    let mut tx = app.context.db.begin().await?;
-    if let Some(key) = &key
-        && let Some(before) = key.begin(&mut tx).await?
-    {
-        return Ok(idempotency::replay(&before));
-    }
-    let row = registration.store(&mut tx, &caller.tenant).await?;
-    let body = idempotency::text(&Detailed::fetch(&mut tx, &row).await?)?;
-    let location = format!("/v1/image-sets/{}", row.id);
-    if let Some(key) = &key {
-        key.remember(&mut tx, 201, Some(&location), &body).await?;
-    }
-    commit(tx, CommitPoint::ImageSet).await?;
-    Ok((StatusCode::CREATED, [(LOCATION, location)], idempotency::json(body)).into_response())
 }
 
 async fn upload_of_form(request: Request, app: &App, limit: u64) -> Result<Upload, HttpError> {
@@ -215,9 +205,7 @@ async fn list(
 }
 
 async fn show(State(app): State<App>, caller: Caller, Id(id): Id<ImageSetId>) -> Result<Json<Detailed>, HttpError> {
-    let row = image_sets::get(&app.context, &caller.tenant, id).await?;
-    let mut conn = app.context.db.connection().await?;
-    Ok(Json(Detailed::fetch(&mut conn, &row).await?))
+    Ok(Json(Detailed::from(&image_sets::get(&app.context, &caller.tenant, id).await?)))
 }
 
 async fn delete(State(app): State<App>, caller: Caller, Id(id): Id<ImageSetId>) -> Result<StatusCode, HttpError> {

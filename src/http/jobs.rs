@@ -22,7 +22,8 @@ use crate::db::jobs::JobRow;
 use crate::db::{JobOutcome, JobPriority, JobStatus};
 use crate::ids::{ImageSetId, JobId, ModelId};
 use crate::problem::Problem;
-use crate::service::jobs::{self, Notice, Submitted};
+use crate::service::idempotency::Posted;
+use crate::service::jobs::{self, Notice};
 use crate::spec::config::JobConfig;
 use crate::spec::phase::Phase;
 
@@ -121,14 +122,13 @@ async fn submit(
     body: JsonObject,
 ) -> Result<Response, HttpError> {
     let key = idempotency::key(&headers, &caller, "POST /v1/jobs", body.sha256)?;
-    let answer = |row: &JobRow, notices: &[Notice]| {
-        serde_json::to_string(&Job { warnings: notices.to_vec(), ..Job::from(row) }).unwrap_or_default()
-    };
+    let answer =
+        |row: &JobRow, notices: &[Notice]| idempotency::text(&Job { warnings: notices.to_vec(), ..Job::from(row) });
     match jobs::submit(&app.context, &caller.tenant, body.object, key.as_ref(), answer).await? {
-        Submitted::Before(answer) => Ok(idempotency::replay(&answer)),
-        Submitted::Job(row, notices) => {
+        Posted::Before(answer) => Ok(idempotency::replay(&answer)),
+        Posted::Done((row, notices)) => {
             let location = format!("/v1/jobs/{}", row.id);
-            let body = idempotency::json(answer(&row, &notices));
+            let body = idempotency::json(answer(&row, &notices)?);
             Ok((StatusCode::ACCEPTED, [(LOCATION, location)], body).into_response())
         }
     }

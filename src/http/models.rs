@@ -20,7 +20,8 @@ use crate::db::models::ModelRow;
 use crate::ids::{ModelId, Tenant};
 use crate::problem::{Code, Problem};
 use crate::service::ServiceError;
-use crate::service::models::{self, Keyed, Registered};
+use crate::service::idempotency::Posted;
+use crate::service::models;
 use crate::service::spool::Spooled;
 use crate::spec::analysis::{BlockInfo, Interface};
 use crate::spec::inputs::CompanionInfo;
@@ -113,10 +114,9 @@ async fn upload(
     let name = params.name.or(name);
     let key = idempotency::key(&headers, &caller, "POST /v1/models", models::fingerprint(&file, name.as_deref()))?;
     let answer = |row: &ModelRow| idempotency::text(&Model::from_row(row)?);
-    let keyed = key.as_ref().map(|key| Keyed { key, answer: &answer });
-    match models::register(&app.context, &caller.tenant, file, name.as_deref(), keyed).await? {
-        Registered::Before(before) => Ok(idempotency::replay(&before)),
-        Registered::Model(row, new) => {
+    match models::register(&app.context, &caller.tenant, file, name.as_deref(), key.as_ref(), answer).await? {
+        Posted::Before(before) => Ok(idempotency::replay(&before)),
+        Posted::Done((row, new)) => {
             let location = format!("/v1/models/{}", row.id);
             Ok((created(new), [(LOCATION, location)], idempotency::json(answer(&row)?)).into_response())
         }

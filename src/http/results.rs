@@ -6,19 +6,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::auth::Caller;
 use super::extract::{Id, Name};
 use super::list::List;
 use super::{App, HttpError, download, idempotency};
+use crate::db::artifacts;
 use crate::db::artifacts::ArtifactRow;
 use crate::db::jobs::JobRow;
-use crate::db::tasks::TaskRow;
-use crate::db::{Connection, TaskKind, artifacts, models as model_rows, tasks};
 use crate::ids::JobId;
 use crate::problem::{Code, Problem};
-use crate::service::{jobs, models};
+use crate::service::jobs::{self, results};
+use crate::spec::report::BlockRow;
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -29,11 +28,9 @@ pub(super) fn router() -> Router<App> {
 }
 
 async fn report(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<Response, HttpError> {
-    let job = jobs::get(&app.context, &caller.tenant, id).await?;
-    let mut conn = app.context.db.connection().await?;
-    match artifacts::report(&mut conn, id).await? {
-        Some(body) => Ok(idempotency::json(body).into_response()),
-        None => Err(not_ready(&job)),
+    match results::report(&app.context, &caller.tenant, id).await? {
+        (_, Some(body)) => Ok(idempotency::json(body).into_response()),
+        (job, None) => Err(not_ready(&job)),
     }
 }
 
@@ -102,47 +99,6 @@ async fn artifact(
 }
 
 /// Every residual addition of the job's model, with what was found out about it so far.
-async fn blocks(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<Json<List<Value>>, HttpError> {
-    let job = jobs::get(&app.context, &caller.tenant, id).await?;
-    let mut conn = app.context.db.connection().await?;
-    if let Some(text) = artifacts::report(&mut conn, id).await? {
-        let report: Value = serde_json::from_str(&text).unwrap_or_default();
-        return Ok(Json(List::whole(report["blocks"].as_array().cloned().unwrap_or_default())));
-    }
-    Ok(Json(List::whole(rows_so_far(&mut conn, &job).await?)))
-}
-
-async fn rows_so_far(conn: &mut Connection, job: &JobRow) -> Result<Vec<Value>, HttpError> {
-    let tasks = tasks::of_job(conn, job.id).await?;
-    let blocks = match model_rows::get(conn, &job.tenant, job.model).await? {
-        Some(model) => models::analysis(&model)?.blocks,
-        None => Vec::new(),
-    };
-    let rows = blocks.iter().filter_map(|block| match serde_json::to_value(block) {
-        Ok(Value::Object(row)) => Some(with_findings(row, &block.name, &tasks)),
-        _ => None,
-    });
-    Ok(rows.collect())
-}
-
-/// Adds what the finished tasks say about a block, under the report's names.
-fn with_findings(mut row: Map<String, Value>, name: &str, tasks: &[TaskRow]) -> Value {
-    let result = |kind, block: Option<&str>| {
-        let task = tasks.iter().find(|task| task.kind == kind && task.block.as_deref() == block);
-        task.and_then(|task| task.result.as_ref())
-    };
-    let scored = result(TaskKind::Score, Some(name)).and_then(|score| score.get("recoverability"));
-    let measured = result(TaskKind::Measure, None).and_then(|measured| measured.pointer("/reductions")?.get(name));
-    let selected = result(TaskKind::Select, None);
-    let ranked = selected.and_then(|selection| selection.get("ranking")?.as_array());
-    let ranked = ranked.and_then(|ranking| ranking.iter().find(|ranked| ranked["block"] == name));
-    let dropped = selected.and_then(|selection| selection.get("dropped")?.as_array());
-    let findings = [
-        ("recoverability", scored.cloned()),
-        ("latency_reduction", measured.and_then(|single| single.get("reduction")).cloned()),
-        ("score", ranked.and_then(|ranked| ranked.get("score")).cloned()),
-        ("dropped", dropped.map(|names| names.iter().any(|dropped| dropped == name).into())),
-    ];
-    row.extend(findings.into_iter().filter_map(|(key, found)| Some((key.to_owned(), found?))));
-    Value::Object(row)
+async fn blocks(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<Json<List<BlockRow>>, HttpError> {
+    Ok(Json(List::whole(results::blocks(&app.context, &caller.tenant, id).await?)))
 }

@@ -5,11 +5,11 @@ use std::fmt;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 
-use super::idempotency::Idempotency;
+use super::idempotency::{Answer, Idempotency, Once, Posted};
 use super::{ServiceError, refuse};
 use crate::db::api_keys::{self, KeyRow};
 use crate::db::keys::AnswerRow;
-use crate::db::{CommitPoint, Db, Page, Scope, commit};
+use crate::db::{CommitPoint, Db, Page, Scope};
 use crate::hash::{hex, sha256_hex};
 use crate::ids::{KeyId, Tenant};
 use crate::problem::Code;
@@ -48,14 +48,11 @@ impl fmt::Debug for Secret {
 /// # Errors
 /// As [`ServiceError`].
 pub async fn create(db: &Db, tenant: &Tenant, scopes: &[Scope]) -> Result<(KeyRow, Secret), ServiceError> {
-    let secret = Secret::draw()?;
-    let mut conn = db.connection().await?;
-    let row = api_keys::insert(&mut conn, KeyId::new(), tenant, scopes, &sha256_hex(secret.0.as_bytes())).await?;
-    Ok((row, secret))
+    create_once(db, tenant, scopes, None, |_| Ok(String::new())).await
 }
 
-/// The same for a request with an Idempotency-Key. `answer` writes the response's body without the secret, which is what is kept: a
-/// repeated request cannot get the secret again, and is refused with the id of the key that it made.
+/// The same for a request that may carry an Idempotency-Key. `answer` writes the response's body without the secret, which is what is
+/// kept: a repeated request cannot get the secret again, and is refused with the id of the key that it made.
 ///
 /// # Errors
 /// A refusal if the request was made before, or the Idempotency-Key belongs to another one; else as [`ServiceError`].
@@ -63,21 +60,22 @@ pub async fn create_once(
     db: &Db,
     tenant: &Tenant,
     scopes: &[Scope],
-    once: &Idempotency,
-    answer: impl Fn(&KeyRow) -> Result<String, ServiceError>,
+    key: Option<&Idempotency>,
+    answer: impl Fn(&KeyRow) -> Result<String, ServiceError> + Send,
 ) -> Result<(KeyRow, Secret), ServiceError> {
     // Looked up before the key is claimed: a refusal would hold the claim until its transaction is rolled back.
-    if let Some(before) = once.look(db).await? {
+    if let Some(before) = Once::before(db, key).await? {
         return made_before(&before);
     }
     let secret = Secret::draw()?;
-    let mut tx = db.begin().await?;
-    if let Some(before) = once.begin(&mut tx).await? {
-        return made_before(&before);
-    }
-    let row = api_keys::insert(&mut tx, KeyId::new(), tenant, scopes, &sha256_hex(secret.0.as_bytes())).await?;
-    once.remember(&mut tx, 201, Some(&format!("/v1/api-keys/{}", row.id)), &answer(&row)?).await?;
-    commit(tx, CommitPoint::ApiKey).await?;
+    let mut once = match Once::begin(db, key).await? {
+        Posted::Before(before) => return made_before(&before),
+        Posted::Done(once) => once,
+    };
+    let hash = sha256_hex(secret.0.as_bytes());
+    let row = api_keys::insert(once.conn(), KeyId::new(), tenant, scopes, &hash).await?;
+    let answer = Answer { status: 201, location: format!("/v1/api-keys/{}", row.id), body: answer(&row)? };
+    once.commit(CommitPoint::ApiKey, answer).await?;
     Ok((row, secret))
 }
 

@@ -17,9 +17,7 @@ pub fn problem(error: &CompressError) -> Problem {
     }
     let problem = Problem::new(error.code(), told(error));
     match error {
-        CompressError::Network(NetworkError::Images(ImageError::InputMismatch { hint, .. })) => {
-            problem.at("/preprocess", hint.clone())
-        }
+        CompressError::Network(NetworkError::Images(error)) => error.problem(),
         CompressError::Network(NetworkError::Several(errors)) => problem.with_errors(errors.iter().flat_map(parts)),
         error => problem.with_errors(error.faults()),
     }
@@ -56,8 +54,7 @@ fn told(error: &CompressError) -> String {
 fn told_of_network(error: &NetworkError) -> String {
     match error {
         NetworkError::Several(errors) => errors.iter().map(told_of_network).collect::<Vec<_>>().join("; "),
-        NetworkError::Images(ImageError::Decode { name, .. }) => format!("image {name:?} could not be decoded again"),
-        NetworkError::Images(ImageError::Io { .. }) => "the images could not be read".to_owned(),
+        NetworkError::Images(error) => error.problem().detail,
         error => error.to_string(),
     }
 }

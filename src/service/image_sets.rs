@@ -9,10 +9,11 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::decoding::{self, FoundImage, FoundRefusal};
+use super::idempotency::{Answer, Idempotency, Once, Posted};
 use super::spool::{Spool, Spooled};
 use super::{Context, ServiceError, refuse};
-use crate::db::Connection;
 use crate::db::image_sets::{self, ImageRow, ImageSetRow, RefusalRow};
+use crate::db::{CommitPoint, Connection};
 use crate::hash::sha256_hex;
 use crate::ids::{ImageSetId, Tenant};
 use crate::jobs::store;
@@ -35,47 +36,89 @@ impl Upload {
     }
 }
 
-/// Looks into a tenant's upload, which is stored in a transaction that the caller commits.
+/// An image set with every file of it.
+#[derive(Debug)]
+pub struct Detailed {
+    /// The set.
+    pub row: ImageSetRow,
+    /// Its images.
+    pub images: Vec<ImageRow>,
+    /// Files of the archive that are no usable images.
+    pub refused: Vec<RefusalRow>,
+}
+
+/// Registers an upload as an image set. `answer` writes the response's body, which is kept under the Idempotency-Key.
 ///
 /// # Errors
 /// What is wrong with the archive, as a refusal; else as [`ServiceError`].
-pub async fn register(context: &Context, tenant: &Tenant, upload: Upload) -> Result<Registration, ServiceError> {
+pub async fn register(
+    context: &Context,
+    tenant: &Tenant,
+    upload: Upload,
+    key: Option<&Idempotency>,
+    answer: impl Fn(&Detailed) -> Result<String, ServiceError> + Send,
+) -> Result<Posted<Detailed>, ServiceError> {
+    if let Some(before) = Once::before(&context.db, key).await? {
+        return Ok(Posted::Before(before));
+    }
+    let (images, refused) = look_into(context, tenant, &upload).await?;
+    let mut once = match Once::begin(&context.db, key).await? {
+        Posted::Before(before) => return Ok(Posted::Before(before)),
+        Posted::Done(once) => once,
+    };
+    let row = insert(once.conn(), tenant, &upload, &images, &refused).await?;
+    let set = Detailed { row, images, refused };
+    let answer = Answer { status: 201, location: format!("/v1/image-sets/{}", set.row.id), body: answer(&set)? };
+    once.commit(CommitPoint::ImageSet, answer).await?;
+    Ok(Posted::Done(set))
+}
+
+async fn look_into(
+    context: &Context,
+    tenant: &Tenant,
+    upload: &Upload,
+) -> Result<(Vec<ImageRow>, Vec<RefusalRow>), ServiceError> {
     let _turn = context.decoders.image_sets.wait(tenant).await?;
     let (spool, limits) = (context.spool.path(), &context.limits.images);
-    let Upload { archive, labels } = &upload;
+    let Upload { archive, labels } = upload;
     let found = decoding::look_into(spool, archive.path(), archive.size, labels.as_deref(), limits).await?;
-    Ok(Registration { images: images(found.images), refused: refused(found.refused), upload })
+    Ok((images(found.images), refused(found.refused)))
 }
 
-/// An upload that was looked at and is to be stored.
-#[derive(Debug)]
-pub struct Registration {
-    upload: Upload,
-    images: Vec<ImageRow>,
-    refused: Vec<RefusalRow>,
-}
-
-impl Registration {
-    /// Stores it in the caller's transaction.
-    ///
-    /// # Errors
-    /// As [`ServiceError`].
-    pub async fn store(&self, conn: &mut Connection, tenant: &Tenant) -> Result<ImageSetRow, ServiceError> {
-        let Upload { archive, labels } = &self.upload;
-        store::put_file(conn, tenant, archive.path(), &archive.sha256, archive.size).await?;
-        let labels = match labels {
-            Some(csv) => Some(store::put_bytes(conn, tenant, csv).await?),
-            None => None,
-        };
-        let id = ImageSetId::new();
-        image_sets::insert(conn, tenant, id, &archive.sha256, labels.as_deref(), archive.size as i64).await?;
-        image_sets::insert_images(conn, id, &self.images).await?;
-        image_sets::insert_refusals(conn, id, &self.refused).await?;
-        match image_sets::get(conn, tenant, id).await? {
-            Some(row) => Ok(row),
-            None => refuse(Code::Internal, "the image set that was just stored is not there"),
-        }
+async fn insert(
+    conn: &mut Connection,
+    tenant: &Tenant,
+    upload: &Upload,
+    images: &[ImageRow],
+    refused: &[RefusalRow],
+) -> Result<ImageSetRow, ServiceError> {
+    let Upload { archive, labels } = upload;
+    store::put_file(conn, tenant, archive.path(), &archive.sha256, archive.size).await?;
+    let labels = match labels {
+        Some(csv) => Some(store::put_bytes(conn, tenant, csv).await?),
+        None => None,
+    };
+    let id = ImageSetId::new();
+    image_sets::insert(conn, tenant, id, &archive.sha256, labels.as_deref(), archive.size as i64).await?;
+    image_sets::insert_images(conn, id, images).await?;
+    image_sets::insert_refusals(conn, id, refused).await?;
+    match image_sets::get(conn, tenant, id).await? {
+        Some(row) => Ok(row),
+        None => refuse(Code::Internal, "the image set that was just stored is not there"),
     }
+}
+
+/// One image set with every file of it.
+///
+/// # Errors
+/// A refusal if it is not there; else as [`ServiceError`].
+pub async fn get(context: &Context, tenant: &Tenant, id: ImageSetId) -> Result<Detailed, ServiceError> {
+    let mut conn = context.db.connection().await?;
+    let Some(row) = image_sets::get(&mut conn, tenant, id).await? else {
+        return refuse(Code::ImageSetNotFound, format!("there is no image set {id}"));
+    };
+    let images = image_sets::images(&mut conn, id).await?;
+    Ok(Detailed { row, images, refused: image_sets::refusals(&mut conn, id).await? })
 }
 
 fn images(found: Vec<FoundImage>) -> Vec<ImageRow> {
@@ -132,18 +175,6 @@ fn respool(dir: &Path, path: &Path, limit: u64) -> Result<Spooled, ServiceError>
             0 => return spool.finish(),
             read => spool.write(&buffer[..read])?,
         }
-    }
-}
-
-/// One set.
-///
-/// # Errors
-/// A refusal where it is not there; else as [`ServiceError`].
-pub async fn get(context: &Context, tenant: &Tenant, id: ImageSetId) -> Result<ImageSetRow, ServiceError> {
-    let mut conn = context.db.connection().await?;
-    match image_sets::get(&mut conn, tenant, id).await? {
-        Some(row) => Ok(row),
-        None => refuse(Code::ImageSetNotFound, format!("there is no image set {id}")),
     }
 }
 

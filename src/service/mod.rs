@@ -4,16 +4,13 @@
 pub mod api_keys;
 mod bundle;
 pub mod decoding;
-mod device;
 pub mod faults;
-mod fitting;
 pub mod idempotency;
 pub mod image_sets;
 pub mod jobs;
 pub mod models;
 pub mod spool;
 pub mod spools;
-mod submission;
 
 use std::sync::Arc;
 

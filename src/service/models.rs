@@ -1,11 +1,10 @@
 //! Networks: uploaded, analysed once for each tenant, kept by their hash.
 
-use super::idempotency::Idempotency;
+use super::idempotency::{Answer, Idempotency, Once, Posted};
 use super::spool::Spooled;
 use super::{Context, ServiceError, bundle, faults, refuse};
-use crate::db::keys::AnswerRow;
 use crate::db::models::{self, ModelRow};
-use crate::db::{CommitPoint, Connection, commit};
+use crate::db::{CommitPoint, Connection};
 use crate::hash::sha256_hex;
 use crate::ids::{ModelId, Tenant};
 use crate::jobs::store;
@@ -13,23 +12,6 @@ use crate::json;
 use crate::network::analyse::analyse;
 use crate::problem::Code;
 use crate::spec::analysis::Analysis;
-
-/// What an upload came to.
-#[derive(Debug)]
-pub enum Registered {
-    /// A model; the flag is true if it is new. The same bytes are the same model of a tenant.
-    Model(Box<ModelRow>, bool),
-    /// The answer to the same request made before.
-    Before(AnswerRow),
-}
-
-/// How the answer to an upload is kept under its Idempotency-Key.
-pub struct Keyed<'a> {
-    /// The key.
-    pub key: &'a Idempotency,
-    /// Writes the response's body, of a model that is new or was there.
-    pub answer: &'a (dyn Fn(&ModelRow) -> Result<String, ServiceError> + Send + Sync),
-}
 
 /// Longest name of a model, in characters.
 const LONGEST_NAME: usize = 255;
@@ -57,7 +39,9 @@ pub fn fingerprint(upload: &Spooled, name: Option<&str>) -> String {
     sha256_hex(format!("{} {}", upload.sha256, name.unwrap_or_default()).as_bytes())
 }
 
-/// Registers an upload as a model. Bytes that only another tenant has take the same steps as bytes that no tenant has.
+/// Registers an upload as a model; the flag is true if it is new, as the same bytes are the same model of a tenant. Bytes that only
+/// another tenant has take the same steps as bytes that no tenant has. `answer` writes the response's body, which is kept under the
+/// Idempotency-Key.
 ///
 /// # Errors
 /// What is wrong with the network or its name, as a refusal; else as [`ServiceError`].
@@ -66,31 +50,26 @@ pub async fn register(
     tenant: &Tenant,
     upload: Spooled,
     given_name: Option<&str>,
-    keyed: Option<Keyed<'_>>,
-) -> Result<Registered, ServiceError> {
+    key: Option<&Idempotency>,
+    answer: impl Fn(&ModelRow) -> Result<String, ServiceError> + Send,
+) -> Result<Posted<(ModelRow, bool)>, ServiceError> {
     let name = name(given_name)?;
-    if let Some(Keyed { key, .. }) = &keyed
-        && let Some(before) = key.look(&context.db).await?
-    {
-        return Ok(Registered::Before(before));
+    if let Some(before) = Once::before(&context.db, key).await? {
+        return Ok(Posted::Before(before));
     }
     let found = find(context, tenant, upload).await?;
-    let mut tx = context.db.begin().await?;
-    if let Some(Keyed { key, .. }) = &keyed
-        && let Some(before) = key.begin(&mut tx).await?
-    {
-        return Ok(Registered::Before(before));
-    }
+    let mut once = match Once::begin(&context.db, key).await? {
+        Posted::Before(before) => return Ok(Posted::Before(before)),
+        Posted::Done(once) => once,
+    };
     let (row, new) = match found {
         Found::Known(row) => (*row, false),
-        Found::New(upload, analysis) => insert(&mut tx, tenant, &upload, name, &analysis).await?,
+        Found::New(upload, analysis) => insert(once.conn(), tenant, &upload, name, &analysis).await?,
     };
-    if let Some(Keyed { key, answer }) = &keyed {
-        let status = if new { 201 } else { 200 };
-        key.remember(&mut tx, status, Some(&format!("/v1/models/{}", row.id)), &answer(&row)?).await?;
-    }
-    commit(tx, CommitPoint::Model).await?;
-    Ok(Registered::Model(Box::new(row), new))
+    let status = if new { 201 } else { 200 };
+    let answer = Answer { status, location: format!("/v1/models/{}", row.id), body: answer(&row)? };
+    once.commit(CommitPoint::Model, answer).await?;
+    Ok(Posted::Done((row, new)))
 }
 
 /// An upload before it is stored.

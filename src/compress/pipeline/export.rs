@@ -7,10 +7,11 @@ use super::results::Students;
 use super::select::{self, STUDENT};
 use super::warnings::warnings;
 use super::workbench::{TEACHER, reduction};
-use super::{Bench, BlockScore, FinetuneSummary, Measured, Selection};
+use super::{Bench, FinetuneSummary, Selection};
 use crate::compress::observer::Observer;
 use crate::compress::quality::relative::constant_loss;
 use crate::compress::{CompressError, file};
+use crate::exec::LIBTORCH;
 use crate::hash::sha256_hex;
 use crate::network::Network;
 use crate::spec::config::{JobConfig, Target};
@@ -19,6 +20,7 @@ use crate::spec::phase::Phase;
 use crate::spec::report::{
     BlockRow, CostReport, ImageCounts, LatencyReport, Outcome, QualityReport, Report, Reproduce, Size, SizeReport,
 };
+use crate::spec::task::{BlockScore, Findings, Measured};
 use crate::{latency, onnxruntime};
 
 /// A file a customer downloads.
@@ -76,11 +78,13 @@ pub fn export(
     let found = Found { measured, scores, selection, summary };
     observer.progress(Phase::Verify, 0, 2);
     let images = bench.samples.select(&bench.samples.deciding()[..1])?;
-    file::verify(&bench.network, student, &images, None, bench.device)?;
+    let decoded = Network::load_for(student, &bench.config.inputs, |_| Ok(bench.network.size))?;
+    file::verify_decoded(&bench.network, (student, &decoded.model.graph), &images, None, bench.device)?;
     observer.progress(Phase::Verify, 1, 2);
     let samples = final_samples(bench, selection, student, observer)?;
     observer.progress(Phase::Verify, 2, 2);
-    let mut report = report(bench, &found, &samples, student)?;
+    let size = SizeReport { teacher: size(&bench.network, &bench.model), student: size(&decoded, student) };
+    let mut report = report(bench, &found, &samples, (student, size))?;
     report.cost = cost(bench, &found, costs, began.elapsed().as_secs_f64());
     let artifacts = artifacts(&report, &samples, students)?;
     Ok(Exported { report, artifacts })
@@ -101,16 +105,20 @@ fn final_samples(
     Ok(samples)
 }
 
-fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u8]) -> Result<Report, CompressError> {
+fn report(
+    bench: &Bench,
+    found: &Found,
+    samples: &latency::Samples,
+    (student, size): (&[u8], SizeReport),
+) -> Result<Report, CompressError> {
     let reduction = reduction(samples, STUDENT, bench.config.seed)?;
-    let size = SizeReport { teacher: size(&bench.network, &bench.model), student: student_size(bench, student)? };
     let outcome = match found.summary.given_up.is_empty() {
         true => outcome(&bench.config, found.selection, samples, &reduction),
         false => Outcome::QualityFloorHit,
     };
     Ok(Report {
         outcome,
-        dropped_blocks: found.selection.dropped.clone(),
+        dropped_blocks: found.selection.chosen.dropped.clone(),
         blocks: block_rows(bench, found),
         latency: latency_report(bench, samples, &reduction)?,
         quality: QualityReport {
@@ -138,7 +146,7 @@ fn report(bench: &Bench, found: &Found, samples: &latency::Samples, student: &[u
 /// The set was chosen because it met the target when it was measured. Measured again, it may read a little less: within
 /// its interval that is noise, beyond it the claim is withdrawn.
 fn outcome(config: &JobConfig, selection: &Selection, samples: &latency::Samples, reduction: &Reduction) -> Outcome {
-    let still = select::reaches(config.target, samples, reduction, selection.dropped.len());
+    let still = select::reaches(config.target, samples, reduction, selection.chosen.dropped.len());
     let within_noise = match config.target {
         Target::LatencyReduction(wanted) => reduction.high >= wanted,
         Target::LatencyMs(most) => select::median_ms(samples) <= most * 1.05,
@@ -152,18 +160,12 @@ fn outcome(config: &JobConfig, selection: &Selection, samples: &latency::Samples
 }
 
 fn block_rows(bench: &Bench, found: &Found) -> Vec<BlockRow> {
-    let row = |block: &crate::network::blocks::Block| {
-        let single = found.measured.reductions.get(&block.name);
-        let score = found.scores.iter().find(|score| score.block == block.name);
-        BlockRow {
-            info: block.info(),
-            recoverability: score.map(|score| score.recoverability.clone()),
-            latency_reduction: single.map(|single| single.reduction),
-            score: found.selection.ranking.iter().find(|ranked| ranked.block == block.name).map(|ranked| ranked.score),
-            dropped: found.selection.dropped.contains(&block.name),
-        }
+    let findings = Findings {
+        measured: Some(found.measured.clone()),
+        scores: found.scores.to_vec(),
+        chosen: Some(found.selection.chosen.clone()),
     };
-    bench.network.blocks.iter().map(row).collect()
+    bench.network.blocks.iter().map(|block| findings.row(block.info())).collect()
 }
 
 fn latency_report(
@@ -187,11 +189,6 @@ fn latency_report(
         pairs: reduction.pairs,
         rounds: reduction.rounds,
     })
-}
-
-/// With images of the job's size.
-fn student_size(bench: &Bench, file: &[u8]) -> Result<Size, CompressError> {
-    Ok(size(&Network::load_for(file, &bench.config.inputs, |_| Ok(bench.network.size))?, file))
 }
 
 fn size(network: &Network, file: &[u8]) -> Size {
@@ -227,7 +224,7 @@ fn reproduce(bench: &Bench, student: &[u8], onnxruntime: Option<String>) -> Repr
         model_sha256: sha256_hex(&bench.model),
         images_sha256: bench.images_sha256.clone(),
         student_sha256: sha256_hex(student),
-        libtorch: "2.11.0".into(),
+        libtorch: LIBTORCH.into(),
         onnxruntime: onnxruntime.unwrap_or_else(|| "unknown".into()),
         device: bench.device.to_string(),
     }

@@ -77,7 +77,7 @@ fn good_enough(bench: &Bench, selection: &Selection, observer: &dyn Observer) ->
 /// The chosen set, then the smaller ones, then none at all.
 fn nth_set(selection: &Selection, given_up: usize) -> &[String] {
     match given_up.checked_sub(1) {
-        None => &selection.dropped,
+        None => &selection.chosen.dropped,
         Some(smaller) => selection.smaller.get(smaller).map_or(&[], |set| &set.dropped),
     }
 }

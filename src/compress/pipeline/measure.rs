@@ -3,39 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
 use super::Bench;
 use super::workbench::reduction;
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::latency;
-use crate::spec::latency::Basis;
 use crate::spec::phase::Phase;
-use crate::spec::report::Figure;
+use crate::spec::task::{Measured, SingleReduction};
 
 /// Networks measured in one child process; each of them holds its weights and buffers in memory.
 const TOGETHER: usize = 12;
-
-/// Latency of the teacher and of every single drop.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
-    /// Latency reduction of each single drop, by block.
-    pub reductions: BTreeMap<String, SingleReduction>,
-    /// Seconds it took.
-    pub seconds: f64,
-}
-
-/// Latency reduction of one single drop.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct SingleReduction {
-    /// (teacher − student) / teacher.
-    pub reduction: Figure,
-    /// Whether it is above its own noise; a block without measurable gain is never dropped.
-    pub measurable: bool,
-    /// What decided.
-    pub basis: Basis,
-}
 
 /// Measures every candidate's single drop against the teacher, side by side.
 pub fn measure(bench: &Bench, observer: &dyn Observer) -> Result<Measured, CompressError> {

@@ -23,8 +23,8 @@ pub(crate) mod yielding_observer;
 
 pub use export::{Artifact, Costs, Exported, export};
 pub use finetune::{Finetuned, finetune};
-pub use measure::{Measured, measure};
+pub use measure::measure;
 pub use results::{FinetuneSummary, Students};
-pub use score::{BlockScore, score};
-pub use select::{Ranked, Selection, select};
+pub use score::score;
+pub use select::{Selection, select};
 pub use workbench::Bench;

@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
 use super::Bench;
 use super::yielding_observer::Yielding;
 use crate::compress::CompressError;
@@ -12,21 +10,7 @@ use crate::compress::recoverability::{by_adapters, by_closed_form};
 use crate::network::blocks::Block;
 use crate::spec::config::RecoverabilityMethod;
 use crate::spec::report::Recoverability;
-
-/// Recoverability of one block.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BlockScore {
-    /// The block's name.
-    pub block: String,
-    /// What loss is left without it.
-    pub recoverability: Recoverability,
-    /// Adapters that were fitted.
-    pub adapters: usize,
-    /// Images that the teacher was asked about.
-    pub teacher_forwards: u64,
-    /// Seconds it took.
-    pub seconds: f64,
-}
+use crate::spec::task::BlockScore;
 
 /// Fits what is to recover from the loss of one block, and measures what loss is left.
 pub fn score(bench: &Bench, block: &str, observer: &dyn Observer) -> Result<BlockScore, CompressError> {

@@ -24,8 +24,7 @@ use crate::images::{Chw, ImageSet};
 use crate::latency::{self, HostLock, Input, Model, Probe, Source};
 use crate::network::blocks::Block;
 use crate::network::input::{ImageInput, side_inputs};
-use crate::network::{Network, NetworkError};
-use crate::onnxruntime::Elements;
+use crate::network::{Network, NetworkError, elements};
 use crate::spec::config::JobConfig;
 use crate::spec::latency::{LatencyConfig, Plan, Reduction};
 use crate::spec::report::{Evidence, Rung};
@@ -242,7 +241,7 @@ impl Bench {
         if *dtype == DataType::Uint8 {
             let numbers = Tensor::f_arange(images.numel() as i64, (Kind::Float, tch::Device::Cpu))?;
             let pixels = numbers.f_remainder(256.0)?.f_reshape(images.size())?;
-            inputs[0].elements = Some(Elements::of(&self.network.input.fed(&pixels)?)?);
+            inputs[0].elements = Some(elements(&self.network.input.fed(&pixels)?)?);
         }
         for companion in &self.network.companions {
             inputs.push(companion.measured(&images)?);

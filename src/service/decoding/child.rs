@@ -8,7 +8,6 @@ use nix::sys::resource::{Resource, setrlimit};
 
 use super::protocol::{Answer, Found, Request};
 use crate::images::{ImageError, ImageSet};
-use crate::service::faults;
 
 /// Bytes of the longest answer: 20,000 names of 512 bytes, and as many reasons.
 const ANSWER: u64 = 64 << 20;
@@ -70,5 +69,5 @@ fn answer(request: &Request, labels: &[u8]) -> Answer {
 }
 
 fn refusal(error: ImageError) -> Answer {
-    if error.is_input() { Answer::Refused(faults::problem(&error.into())) } else { Answer::Failed(error.to_string()) }
+    if error.is_input() { Answer::Refused(error.problem()) } else { Answer::Failed(error.to_string()) }
 }

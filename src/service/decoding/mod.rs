@@ -103,8 +103,7 @@ impl Decoder {
         stdin.write_all(b"\n")?;
         stdin.write_all(labels)?;
         stdin.rewind()?;
-        // This very program, also where its file has been replaced since it was started.
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(children::light_program());
         command.arg0("practised").arg("decode-child").current_dir(spool);
         command.stdin(stdin).stdout(Stdio::from(stdout.try_clone()?)).stderr(Stdio::from(stderr.try_clone()?));
         // What an upload takes over shall find no password in its environment.

@@ -76,8 +76,9 @@ pub struct BlockRow {
     /// Recoverability ÷ latency reduction, with `"finetune": null` that of the plain drop; absent where the gain is not measurable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
-    /// Whether it went.
-    pub dropped: bool,
+    /// Whether it goes; absent until that is decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<bool>,
 }
 
 /// Recoverability of one block.

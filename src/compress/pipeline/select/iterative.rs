@@ -5,12 +5,13 @@ use super::assembled::{Assembled, measured as measured_sets};
 use super::rank::{By, overlap, rank, without_overlaps};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
+use crate::compress::pipeline::Bench;
 use crate::compress::pipeline::score::score_without;
 use crate::compress::pipeline::workbench::Occasion;
-use crate::compress::pipeline::{Bench, BlockScore, Measured};
 use crate::network::blocks::Block;
 use crate::spec::config::Target;
 use crate::spec::phase::Phase;
+use crate::spec::task::{BlockScore, Measured};
 
 pub(super) fn path<'b>(
     bench: &'b Bench,

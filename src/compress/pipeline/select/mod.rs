@@ -14,25 +14,24 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::Bench;
 use super::yielding_observer::Yielding;
-use super::{Bench, BlockScore, Measured};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::latency;
 use crate::spec::config::SelectionMode;
 use crate::spec::report::{CurvePoint, Outcome};
+use crate::spec::task::{BlockScore, Chosen, Measured, Ranked};
 
 use assembled::{Assembled, curve_point};
 pub(super) use assembled::{STUDENT, median_ms, reaches};
-pub use rank::Ranked;
 
 /// Which blocks go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
-    /// Candidates with a score, lowest first.
-    pub ranking: Vec<Ranked>,
-    /// Names of the blocks that go, in the order of their scores.
-    pub dropped: Vec<String>,
+    /// Ranking and blocks that go.
+    #[serde(flatten)]
+    pub chosen: Chosen,
     /// Whether the measured set meets the target.
     pub outcome: Outcome,
     /// One set for each number of blocks: on the way to the target and, where ranked once, beyond it.
@@ -89,8 +88,7 @@ pub fn select(
     };
     let (curve, ties) = (points(&sets)?, points(&ties)?);
     Ok(Selection {
-        ranking,
-        dropped: chosen.map(|index| sets[index].names()).unwrap_or_default(),
+        chosen: Chosen { ranking, dropped: chosen.map(|index| sets[index].names()).unwrap_or_default() },
         outcome: if met.is_some() { Outcome::TargetMet } else { Outcome::TargetUnreachable },
         curve,
         ties,
@@ -115,10 +113,11 @@ impl Selection {
     /// The selection with another set, one of [`Selection::smaller`] or none at all, in the place of the chosen one.
     #[must_use]
     pub fn with(&self, dropped: &[String]) -> Self {
-        if self.dropped == dropped {
+        if self.chosen.dropped == dropped {
             return self.clone();
         }
         let kept = self.smaller.iter().find(|set| set.dropped == dropped);
-        Self { dropped: dropped.to_vec(), samples: kept.map(|set| set.samples.clone()), ..self.clone() }
+        let chosen = Chosen { dropped: dropped.to_vec(), ..self.chosen.clone() };
+        Self { chosen, samples: kept.map(|set| set.samples.clone()), ..self.clone() }
     }
 }

@@ -3,14 +3,15 @@
 
 use super::Path;
 use super::assembled::{Assembled, curve_point, measured as measured_sets};
-use super::rank::{By, Ranked, Standing, TIE, Uncertain, noise_of, rank, tie, tied, without_overlaps};
+use super::rank::{By, Standing, TIE, Uncertain, noise_of, rank, tie, tied, without_overlaps};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
+use crate::compress::pipeline::Bench;
 use crate::compress::pipeline::workbench::Occasion;
-use crate::compress::pipeline::{Bench, BlockScore, Measured};
 use crate::network::blocks::Block;
 use crate::spec::config::Target;
 use crate::spec::phase::Phase;
+use crate::spec::task::{BlockScore, Measured, Ranked};
 
 /// Sets that are measured at once on the way to the target.
 const AT_ONCE: usize = 4;

@@ -1,12 +1,11 @@
 //! Scores, and blocks whose scores are a tie.
 
-use serde::{Deserialize, Serialize};
-
 use crate::compress::CompressError;
-use crate::compress::pipeline::{Bench, BlockScore, Measured};
+use crate::compress::pipeline::Bench;
 use crate::network::blocks::Block;
 use crate::spec::config::{JobConfig, LARGE};
 use crate::spec::report::{Figure, Rung};
+use crate::spec::task::{BlockScore, Measured, Ranked};
 
 /// Scores within this factor of each other, beyond their noise, are a tie, and so are gains: what a score says before any
 /// training is not better than that.
@@ -20,18 +19,6 @@ const TIE_OF_MADE: f64 = 1.5;
 pub(super) fn tie(bench: &Bench) -> f64 {
     let made = bench.rung != Rung::Given;
     if made && bench.samples.pixels() <= LARGE { TIE_OF_MADE } else { TIE }
-}
-
-/// A candidate with its score.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ranked {
-    /// The block's name.
-    pub block: String,
-    /// Recoverability ÷ latency reduction.
-    pub score: f64,
-    /// Half the width of its 95 % interval, as a share of it.
-    #[serde(default)]
-    pub noise: f64,
 }
 
 /// Which loss blocks are ranked by: the one that the student will have.
@@ -147,10 +134,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::compress::pipeline::measure::SingleReduction;
     use crate::spec::config::{Finetuning, RecoverabilityMethod};
     use crate::spec::latency::Basis;
     use crate::spec::report::{Interval, Loss, Recoverability};
+    use crate::spec::task::SingleReduction;
 
     fn scored(block: &str, loss: f64) -> BlockScore {
         let of = |loss| Loss { fit: 9.0, held_out: Some(loss), interval: None, share: None };

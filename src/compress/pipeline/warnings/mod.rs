@@ -3,7 +3,7 @@
 pub(super) mod alive;
 mod flat;
 
-use super::{Bench, FinetuneSummary, Measured, Selection};
+use super::{Bench, FinetuneSummary, Selection};
 use crate::compress::CompressError;
 use crate::compress::pictures::Shortcoming;
 use crate::compress::quality::classes::top_classes;
@@ -12,6 +12,7 @@ use crate::network::input::side_inputs::Companion;
 use crate::spec::config::Target;
 use crate::spec::latency::Reduction;
 use crate::spec::report::{Outcome, Rung, SizeReport, Warning};
+use crate::spec::task::Measured;
 
 /// So many images of one class may be chance.
 const FEWEST_OF_A_CLASS: usize = 4;
@@ -81,7 +82,7 @@ fn no_gain(measured: &Measured) -> Option<Warning> {
 }
 
 fn nothing_dropped(selection: &Selection, summary: &FinetuneSummary) -> Option<Warning> {
-    if !selection.dropped.is_empty() || !summary.given_up.is_empty() {
+    if !selection.chosen.dropped.is_empty() || !summary.given_up.is_empty() {
         return None;
     }
     warning("nothing_dropped", "no block brings a measurable gain: the student is the teacher".into())
@@ -105,7 +106,7 @@ fn short_of_target(bench: &Bench, outcome: Outcome, reduction: &Reduction) -> Op
 }
 
 fn reduction_is_noise(selection: &Selection, reduction: &Reduction) -> Option<Warning> {
-    if reduction.gain().is_some() || selection.dropped.is_empty() {
+    if reduction.gain().is_some() || selection.chosen.dropped.is_empty() {
         return None;
     }
     warning("no_reduction", "the interval of the latency reduction contains 0: count it as none".into())

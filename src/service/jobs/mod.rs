@@ -1,35 +1,30 @@
 //! Jobs: submitted, looked at, cancelled.
 
+mod device;
+mod fitting;
+pub mod results;
+mod submission;
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::device::Wanted;
-use super::fitting::Subject;
-use super::idempotency::Idempotency;
-use super::submission::Submission;
+use super::idempotency::{Answer, Idempotency, Once, Posted};
 use super::{Context, ServiceError, refuse};
 use crate::db::jobs::{self, JobRow, NewJob};
-use crate::db::keys::AnswerRow;
 use crate::db::polls::PollRow;
-use crate::db::{CommitPoint, Connection, DbError, commit, workers};
+use crate::db::{CommitPoint, Connection, DbError, workers};
 use crate::ids::{JobId, Tenant};
 use crate::jobs::cancel::{self, Cancelling};
 use crate::jobs::{AGEING, JobsError, caps, submit as queue};
 use crate::problem::Code;
 
-pub use super::device::Notice;
+pub use device::Notice;
+use device::Wanted;
+use fitting::Subject;
+use submission::Submission;
 
-/// What a submission came to.
-#[derive(Debug)]
-pub enum Submitted {
-    /// A job, durable from now on, and what the customer should know about it.
-    Job(Box<JobRow>, Vec<Notice>),
-    /// The answer to the same request made before.
-    Before(AnswerRow),
-}
-
-/// Submits a job. `answer` writes the response's body, which is stored under the Idempotency-Key in the same transaction. All that is
+/// Submits a job, durable once this returns, and says what the customer should know about it. `answer` writes the response's body, which is stored under the Idempotency-Key in the same transaction. All that is
 /// checked is checked before the transaction begins, and on a thread that may block.
 ///
 /// # Errors
@@ -40,27 +35,22 @@ pub async fn submit(
     tenant: &Tenant,
     body: Map<String, Value>,
     key: Option<&Idempotency>,
-    answer: impl Fn(&JobRow, &[Notice]) -> String + Send,
-) -> Result<Submitted, ServiceError> {
-    if let Some(key) = key
-        && let Some(before) = key.look(&context.db).await?
-    {
-        return Ok(Submitted::Before(before));
+    answer: impl Fn(&JobRow, &[Notice]) -> Result<String, ServiceError> + Send,
+) -> Result<Posted<(JobRow, Vec<Notice>)>, ServiceError> {
+    if let Some(before) = Once::before(&context.db, key).await? {
+        return Ok(Posted::Before(before));
     }
     let (submission, blocks) = checked(context, tenant, Submission::read_apart(body).await?).await?;
     let notices = notices(context, &submission).await?;
-    let mut tx = context.db.begin().await?;
-    if let Some(key) = key
-        && let Some(before) = key.begin(&mut tx).await?
-    {
-        return Ok(Submitted::Before(before));
-    }
-    let row = insert(&mut tx, tenant, &submission, &blocks).await?;
-    if let Some(key) = key {
-        key.remember(&mut tx, 202, Some(&format!("/v1/jobs/{}", row.id)), &answer(&row, &notices)).await?;
-    }
-    commit(tx, CommitPoint::Submit).await?;
-    Ok(Submitted::Job(Box::new(row), notices))
+    let mut once = match Once::begin(&context.db, key).await? {
+        Posted::Before(before) => return Ok(Posted::Before(before)),
+        Posted::Done(once) => once,
+    };
+    let row = insert(once.conn(), tenant, &submission, &blocks).await?;
+    let location = format!("/v1/jobs/{}", row.id);
+    let answer = Answer { status: 202, location, body: answer(&row, &notices)? };
+    once.commit(CommitPoint::Submit, answer).await?;
+    Ok(Posted::Done((row, notices)))
 }
 
 /// The submission with the blocks that may be dropped, checked against what it names.

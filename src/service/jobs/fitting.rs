@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use super::submission::Submission;
-use super::{ServiceError, faults, models};
 use crate::db::image_sets::{self, ImageRow};
 use crate::db::models::ModelRow;
 use crate::db::{Connection, models as model_rows};
@@ -13,6 +12,7 @@ use crate::json::escape;
 use crate::nearest::nearest;
 use crate::network::input::preprocess_of_bytes;
 use crate::problem::{Code, Fault, MOST_ERRORS, Problem};
+use crate::service::{ServiceError, faults, models};
 use crate::spec::analysis::{Analysis, BlockInfo};
 use crate::spec::config::{self, JobConfig, Target};
 use crate::spec::inputs::{self, InputFault};

@@ -4,12 +4,12 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::ServiceError;
 use super::device::Wanted;
 use crate::db::JobPriority;
 use crate::ids::{ImageSetId, ModelId};
 use crate::json as values;
 use crate::problem::{Code, Fault, Problem};
+use crate::service::ServiceError;
 use crate::spec::config;
 use crate::spec::config::{FieldProblem, JobConfig};
 
