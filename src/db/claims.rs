@@ -102,6 +102,29 @@ macro_rules! left_to_others {
 }
 pub(super) use {class, crash_wait};
 
+/// [`MAX_ATTEMPTS`] for a query's text.
+macro_rules! max_attempts {
+    () => {
+        3
+    };
+}
+
+/// One less than [`MAX_CRASHES`] for a query's text: a task with so many ends with the next one.
+macro_rules! max_counted_crashes {
+    () => {
+        7
+    };
+}
+pub(super) use {max_attempts, max_counted_crashes};
+
+/// How often a task may fail in a row without durable progress. The last time is on another worker if there is one. A check constraint
+/// of the table `task` has the same number.
+pub const MAX_ATTEMPTS: i32 = max_attempts!();
+
+/// How often a task may lose its worker in a row without durable progress, likewise. More often than it may fail: a task that kills
+/// its worker looks like one whose worker is killed, and on preemptible machines the second is common.
+pub const MAX_CRASHES: i32 = max_counted_crashes!() + 1;
+
 /// What a claim goes by.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {

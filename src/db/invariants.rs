@@ -6,6 +6,7 @@
 use sqlx::FromRow;
 
 use super::blobs::unowned;
+use super::claims::{max_attempts, max_counted_crashes};
 use super::{Connection, Db, DbError};
 
 /// One thing that holds always.
@@ -38,22 +39,32 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "attempts_in_bounds",
-        sentence: "A task fails three times and crashes eight times at most without progress, each time under a new lease.",
-        query: "select 'task ' || id as subject, 'attempt ' || attempt || ', crashes ' || crashes || ', lease ' || lease as detail
-                from task where attempt not between 0 and 3 or crashes not between 0 and 7 or lease < attempt + crashes
-                   or (state in ('running', 'done', 'failed') and attempt = 0 and not reused)",
+        sentence: "A task fails and crashes only so often without progress, each time under a new lease.",
+        query: concat!(
+            "select 'task ' || id as subject, 'attempt ' || attempt || ', crashes ' || crashes || ', lease ' || lease as detail
+                from task where attempt not between 0 and ",
+            max_attempts!(),
+            " or crashes not between 0 and ",
+            max_counted_crashes!(),
+            " or lease < attempt + crashes
+                   or (state in ('running', 'done', 'failed') and attempt = 0 and not reused)"
+        ),
     },
     Invariant {
         name: "live_job_goes_on",
         sentence: "A job that is not done has a task that somebody runs, or can claim.",
         // Whatever ends jobs from outside looks every 2 s; a minute is for a database that was away.
-        query: "select 'job ' || job.id as subject, job.status || ', and nothing that a worker could claim' as detail
+        query: concat!(
+            "select 'job ' || job.id as subject, job.status || ', and nothing that a worker could claim' as detail
                 from job where job.finished_at is null
                    and not exists (select from task where task.job = job.id
-                                   and (task.state = 'ready' and task.attempt < 3
-                                        or task.state = 'running'
-                                           and (task.progressed or task.crashes < 7
-                                                or task.lease_until > now() - interval '1 minute')))",
+                                   and (task.state = 'ready' and task.attempt < ",
+            max_attempts!(),
+            "           or task.state = 'running'
+                                           and (task.progressed or task.crashes < ",
+            max_counted_crashes!(),
+            "                   or task.lease_until > now() - interval '1 minute')))"
+        ),
     },
     Invariant {
         name: "ended_job_rests",

@@ -137,21 +137,27 @@ pub async fn retry(conn: &mut Connection, task: TaskId, lease: i64, wait_seconds
     Ok(retry.bind(task).bind(lease).bind(wait_seconds).execute(conn).await?.rows_affected() == 1)
 }
 
-/// Gives a task back unharmed: the attempt does not count. Where it is given back because of the worker's device, others come first.
-/// False where the lease is lost.
+/// Gives a task back unharmed, to be claimed again after `wait_seconds`: the attempt does not count. If it is given back because of the
+/// worker, others come first. False if the lease is lost.
 ///
 /// # Errors
 /// As [`DbError`].
-pub async fn release(conn: &mut Connection, task: TaskId, lease: i64, device_failed: bool) -> Result<bool, DbError> {
+pub async fn release(
+    conn: &mut Connection,
+    task: TaskId,
+    lease: i64,
+    others_first: bool,
+    wait_seconds: f64,
+) -> Result<bool, DbError> {
     let release = sqlx::query(
-        "update task set state = 'ready', lease_until = null, run_after = now(),
+        "update task set state = 'ready', lease_until = null, run_after = now() + make_interval(secs => $4),
                 attempt = case when progressed then 0 else attempt - 1 end,
                 crashes = case when progressed then 0 else crashes end, progressed = false,
                 failed_on = case when $3 then (select coalesce(slot, id) from worker where id = task.worker)
                                  else failed_on end
          where id = $1 and lease = $2 and state = 'running'",
     );
-    Ok(release.bind(task).bind(lease).bind(device_failed).execute(conn).await?.rows_affected() == 1)
+    Ok(release.bind(task).bind(lease).bind(others_first).bind(wait_seconds).execute(conn).await?.rows_affected() == 1)
 }
 
 /// Ends a task whose job ends with it. False where the lease is lost.

@@ -62,7 +62,7 @@ pub async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, JobsEr
         return Ok(false);
     }
     if !caps::may_begin(&mut tx, &job.tenant).await? {
-        tasks::release(&mut tx, claim.task, claim.lease, false).await?;
+        tasks::release(&mut tx, claim.task, claim.lease, false, 0.0).await?;
         commit(tx, CommitPoint::Release).await?;
         return Ok(false);
     }

@@ -109,7 +109,7 @@ async fn go_on(
     artifacts: &[ArtifactRow],
 ) -> Result<(), JobsError> {
     let all = tasks::of_job(conn, claim.job).await?;
-    match flow::next(claim.kind, &all, !job.config["finetune"].is_null()) {
+    match flow::next(claim.kind, &all, super::config(job)?.finetune.0.is_some()) {
         Next::Wait => tell_position(conn, claim, &all).await,
         Next::Task(kind) => make(conn, claim, kind).await,
         Next::Finish => finish(conn, claim, last, artifacts).await,

@@ -1,9 +1,11 @@
 //! What a worker does with its lease while it computes.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::claimed::Claim;
-use super::{JobsError, LEASE, lock, store, tenant};
+use super::{JobsError, LEASE, NEWER_WAIT, lock, store, tenant};
 use crate::db::{CommitPoint, Db, TaskKind, blobs, commit, events, jobs, tasks};
 use crate::spec::phase::Phase;
 
@@ -111,7 +113,7 @@ pub async fn checkpoint(db: &Db, claim: &Claim) -> Result<Option<Vec<u8>>, JobsE
 /// # Errors
 /// As [`JobsError`].
 pub async fn release(db: &Db, claim: &Claim) -> Result<bool, JobsError> {
-    give_back(db, claim, None).await
+    give_back(db, claim, None, Duration::ZERO).await
 }
 
 /// Gives the task back unharmed, because the worker cannot compute at all: the attempt does not count, and another worker comes first if
@@ -120,13 +122,22 @@ pub async fn release(db: &Db, claim: &Claim) -> Result<bool, JobsError> {
 /// # Errors
 /// As [`JobsError`].
 pub async fn decline(db: &Db, claim: &Claim, reason: &str) -> Result<bool, JobsError> {
-    give_back(db, claim, Some(reason)).await
+    give_back(db, claim, Some(reason), Duration::ZERO).await
 }
 
-async fn give_back(db: &Db, claim: &Claim, reason: Option<&str>) -> Result<bool, JobsError> {
+/// Gives the task back unharmed after a while, because a newer worker has to do it: the attempt does not count, and another worker
+/// comes first if there is one. `reason` is shown to the customer. False where the lease is lost.
+///
+/// # Errors
+/// As [`JobsError`].
+pub async fn leave_to_newer(db: &Db, claim: &Claim, reason: &str) -> Result<bool, JobsError> {
+    give_back(db, claim, Some(reason), NEWER_WAIT).await
+}
+
+async fn give_back(db: &Db, claim: &Claim, reason: Option<&str>, wait: Duration) -> Result<bool, JobsError> {
     let mut tx = db.begin().await?;
     lock(&mut tx, claim.job).await?;
-    if !tasks::release(&mut tx, claim.task, claim.lease, reason.is_some()).await? {
+    if !tasks::release(&mut tx, claim.task, claim.lease, reason.is_some(), wait.as_secs_f64()).await? {
         return Ok(false);
     }
     let mut detail = claim.detail();

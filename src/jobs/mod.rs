@@ -23,9 +23,13 @@ pub mod submit;
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
+pub use crate::db::claims::{MAX_ATTEMPTS, MAX_CRASHES};
 use crate::db::jobs::JobRow;
 use crate::db::{Connection, DbError};
 use crate::ids::JobId;
+use crate::spec::config::JobConfig;
 use claimed::Claim;
 
 /// How long a claim lasts without a heartbeat.
@@ -37,19 +41,16 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How often a worker looks for work, and whether to stop, without being told.
 pub const POLL: Duration = Duration::from_secs(2);
 
-/// How often a task may fail in a row without durable progress. The last time is on another worker if there is one.
-pub const MAX_ATTEMPTS: i32 = 3;
-
-/// How often a task may lose its worker in a row without durable progress, likewise. More often than it may fail: a task that kills
-/// its worker looks like one whose worker is killed, and on preemptible machines the second is common.
-pub const MAX_CRASHES: i32 = 8;
-
 /// How long a task waits after its second crash; twice as long after each further one, so that all crashes take two minutes at least
 /// and no burst of kills uses them up. The first one waits for nothing.
 pub const CRASH_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a task that failed is left to other workers than the one it failed on, if there are any.
 pub const PRECEDENCE: Duration = Duration::from_secs(60);
+
+/// How long a task waits that a worker gave back because its job is of a newer version: a pool that is being upgraded has newer workers
+/// soon, and one that is not must not claim it over and over.
+pub const NEWER_WAIT: Duration = Duration::from_secs(15);
 
 /// How many tasks fail in a row on a worker until it counts as unhealthy.
 pub const UNHEALTHY_AFTER: i32 = 3;
@@ -73,6 +74,9 @@ pub enum JobsError {
     /// There is no such job.
     #[error("there is no job {0}")]
     NoSuchJob(JobId),
+    /// A newer version has accepted the job, and asks for something that this one does not know.
+    #[error("this version cannot read the job's settings: {0}")]
+    NewerJob(serde_json::Error),
     /// Stored bytes are not what the row says.
     #[error("blob {sha256} is damaged: {detail}")]
     DamagedBlob {
@@ -84,6 +88,14 @@ pub enum JobsError {
     /// A file of ours could not be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+/// The settings of a job.
+///
+/// # Errors
+/// [`JobsError::NewerJob`] if they hold something that this version does not know.
+pub fn config(job: &JobRow) -> Result<JobConfig, JobsError> {
+    JobConfig::deserialize(&job.config).map_err(JobsError::NewerJob)
 }
 
 /// Locks a job's row until the transaction ends; whatever changes a job or its tasks does so first.

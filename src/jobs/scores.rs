@@ -1,16 +1,18 @@
 //! Scores outlive their jobs: what was computed once for a model, its images and the same wishes is not computed again.
 
+use serde::Deserialize;
+
 use crate::db::jobs::JobRow;
 use crate::db::scores::{self, ScoreKey, ScoreRow};
 use crate::db::{Connection, image_sets};
-use crate::spec::config::JobConfig;
+use crate::spec::task::BlockScore;
 
 use super::JobsError;
 use crate::hash::sha256_hex;
 
 /// What the scores of a job belong to; `None` where its wishes are of another version and cannot be read.
 async fn key(conn: &mut Connection, job: &JobRow) -> Result<Option<ScoreKey>, JobsError> {
-    let Ok(config) = serde_json::from_value::<JobConfig>(job.config.clone()) else { return Ok(None) };
+    let Ok(config) = super::config(job) else { return Ok(None) };
     let images_sha256 = match job.images {
         None => String::new(),
         Some(id) => match image_sets::get(conn, &job.tenant, id).await? {
@@ -27,13 +29,14 @@ async fn key(conn: &mut Connection, job: &JobRow) -> Result<Option<ScoreKey>, Jo
 /// As [`JobsError`].
 pub async fn known(conn: &mut Connection, job: &JobRow, blocks: &[&str]) -> Result<Vec<ScoreRow>, JobsError> {
     let Some(key) = key(conn, job).await? else { return Ok(Vec::new()) };
-    let mut known = scores::find(conn, &key, blocks).await?;
-    for score in &mut known {
-        // What it cost, another job has paid.
-        score.result["seconds"] = 0.0.into();
-        score.result["teacher_forwards"] = 0.into();
-    }
-    Ok(known)
+    let known = scores::find(conn, &key, blocks).await?.into_iter();
+    Ok(known.filter_map(reused).collect())
+}
+
+/// A stored score for another job; `None` if another version has stored it and it does not read as ours.
+fn reused(row: ScoreRow) -> Option<ScoreRow> {
+    let score = BlockScore::deserialize(row.result).ok()?;
+    Some(ScoreRow { result: serde_json::to_value(score.reused()).ok()?, ..row })
 }
 
 /// Keeps a score that this job has computed.

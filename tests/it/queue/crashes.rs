@@ -155,3 +155,19 @@ async fn a_worker_that_comes_back_with_progress_is_not_swept() {
     complete(db, &claim, &brings(claim.kind)).await.expect("stored");
     base.stop().await;
 }
+
+/// The bounds of `task` are the queue's, which has them in one place for code and queries.
+#[tokio::test]
+async fn the_table_allows_as_many_attempts_and_crashes_as_the_queue() {
+    let base = Database::start().await;
+    let checks: Vec<String> = sqlx::query_scalar(
+        "select pg_get_constraintdef(oid) from pg_constraint where conrelid = 'task'::regclass and contype = 'c'",
+    )
+    .fetch_all(base.db.pool())
+    .await
+    .expect("listed");
+    for bound in [format!("(attempt <= {MAX_ATTEMPTS})"), format!("(crashes <= {})", MAX_CRASHES - 1)] {
+        assert!(checks.iter().any(|check| check.contains(&bound)), "{bound} is in none of {checks:?}");
+    }
+    base.stop().await;
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use practised::ids::JobId;
 use serde_json::Value;
 
 use super::soak::quick;
@@ -87,6 +88,35 @@ async fn a_device_that_does_not_open_for_a_task_costs_no_attempt() {
     assert_eq!(app.finished(&id, LONG).await["status"], "succeeded");
     let starts = app.events(&id).await;
     assert!(starts.iter().filter(|event| event["kind"] == "task_started").all(|event| event["detail"]["attempt"] == 1));
+    app.examine().await;
+}
+
+/// A job that a newer service has accepted: its settings hold one that this worker does not know. The worker gives each task back, and
+/// the job succeeds once somebody can read it.
+#[tokio::test]
+async fn a_job_of_a_newer_version_costs_an_older_worker_no_attempt() {
+    let app = TestApp::without_workers().await;
+    let id = app.submit(&quick(&app).await).await;
+    let db = app.database().await;
+    let job: JobId = id.parse().expect("an id");
+    let set = async |text: &'static str| {
+        sqlx::query(text).bind(job).execute(db.pool()).await.expect("set");
+    };
+    set("update job set config = config || '{\"of_tomorrow\": true}' where id = $1").await;
+    let _older = OtherWorker::start(&app, &[], &[]).await;
+    let given_back = async || app.events(&id).await.iter().filter(|event| event["kind"] == "task_released").count();
+    app.until("a task is given back", LONG, async || given_back().await > 0).await;
+    assert_eq!(devices(&app).await[0]["health"], "ok", "nothing is wrong with the worker");
+    set("update job set config = config - 'of_tomorrow' where id = $1").await;
+    assert_eq!(app.finished(&id, LONG).await["status"], "succeeded");
+    let events = app.events(&id).await;
+    let of = |kind: &str| events.iter().filter(|event| event["kind"] == kind).collect::<Vec<_>>();
+    assert!(of("task_failed").is_empty(), "{events:?}");
+    assert!(of("task_started").iter().all(|event| event["detail"]["attempt"] == 1), "{events:?}");
+    let reason = &of("task_released")[0]["detail"]["reason"];
+    assert!(reason.as_str().is_some_and(|reason| reason.contains("too old")), "{reason}");
+    // One that is claimed over and over would fill the job's events.
+    assert!(of("task_released").len() < 20, "{events:?}");
     app.examine().await;
 }
 
