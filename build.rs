@@ -6,6 +6,16 @@ use std::path::{Path, PathBuf};
 fn main() {
     generate_onnx_messages();
     point_at_native_libraries();
+    name_libtorch_version();
+}
+
+/// The version that scripts/setup fetches, as `LIBTORCH_VERSION`: reports name it.
+fn name_libtorch_version() {
+    let wheels = "scripts/wheels.txt";
+    println!("cargo:rerun-if-changed={wheels}");
+    let text = std::fs::read_to_string(wheels).expect("scripts/wheels.txt is readable");
+    let version = text.lines().find_map(|line| line.strip_prefix("torch==")?.split_whitespace().next());
+    println!("cargo:rustc-env=LIBTORCH_VERSION={}", version.expect("scripts/wheels.txt names a version of torch"));
 }
 
 /// `src/onnx/onnx.proto` → `$OUT_DIR`, parsed by protox so that no `protoc` is needed.
