@@ -11,6 +11,9 @@ cargo = LIBTORCH=$(libtorch) cargo
 # them run side by side than there are cores.
 one_thread = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 RUST_TEST_THREADS=4
 
+# Lets the tests say how long each took. Only they see it: set for cargo itself, it would compile everything again.
+times = CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env RUSTC_BOOTSTRAP=1"
+
 .PHONY: demo check test bench load conformance zoo model soak fuzz lint style build setup clean
 
 ## Sets up, builds, and runs one job through the HTTP service on the example network.
@@ -28,12 +31,12 @@ check: style
 	$(one_thread) $(cargo) test --locked --lib --quiet
 	$(cargo) test --locked --test it --quiet layering::
 
-## Sets up and runs every check: format, clippy, unit and integration tests, documentation.
+## Sets up and runs every check: format, clippy, unit and integration tests, documentation. Lists the slowest tests at the end.
 ##
 ## `cargo test` and not one process per test: loading libtorch takes longer than most tests.
 test: lint
 	scripts/setup --tests
-	$(one_thread) $(cargo) test --locked --all-targets
+	set -o pipefail; $(one_thread) $(times) $(cargo) test --locked --all-targets -- -Z unstable-options --report-time | scripts/slowest
 	$(cargo) test --locked --doc --quiet
 
 ## Runs whole jobs side by side and writes BENCHMARKS.md; FULL=1 takes hours.
@@ -73,10 +76,11 @@ fuzz: setup
 lint: style
 	RUSTDOCFLAGS="-D warnings" $(cargo) doc --locked --no-deps --lib --document-private-items --quiet
 
-## The release binary at target/release/practised, wherever cargo builds.
+## The release binary at target/release/practised with its helper beside it, wherever cargo builds.
 build: setup
 	$(cargo) build --locked --release
-	@if [ "$(target_dir)" != target ]; then install -D "$(target_dir)/release/practised" target/release/practised; fi
+	@if [ "$(target_dir)" != target ]; then \
+	    install -D -t target/release "$(target_dir)/release/practised" "$(target_dir)/release/practised-helper"; fi
 
 setup:
 	scripts/setup

@@ -3,9 +3,14 @@
 //! The parent-death signal is bound to the *thread* that spawned the child, so each child gets a thread that spawns it and
 //! then does nothing but wait for its end.
 
+use std::env;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::LazyLock;
 use std::thread;
 
 use nix::sys::prctl;
@@ -79,6 +84,31 @@ impl Child {
     /// Kills what is left of the child's process group, the child included.
     pub fn kill_group(&self) {
         let _ = killpg(self.pid, Signal::SIGKILL);
+    }
+}
+
+/// The program for processes that need no libtorch: `practised-helper` next to this one, or this one itself if that is missing or of
+/// another version. It is held open from its first use on: an upgrade that replaces the files while this process runs changes nothing.
+pub fn light_program() -> &'static Path {
+    static PROGRAM: LazyLock<(PathBuf, Option<File>)> = LazyLock::new(|| match helper() {
+        Ok(file) => (format!("/proc/self/fd/{}", file.as_raw_fd()).into(), Some(file)),
+        Err(reason) => {
+            tracing::warn!("{reason}: uploads and measurements take half a second longer each");
+            ("/proc/self/exe".into(), None)
+        }
+    });
+    &PROGRAM.0
+}
+
+fn helper() -> Result<File, String> {
+    let path = env::current_exe().map_err(|error| error.to_string())?.with_file_name("practised-helper");
+    let file = File::open(&path).map_err(|error| format!("{} cannot be opened: {error}", path.display()))?;
+    let said = Command::new(&path).arg("--version").output().map_err(|error| format!("{}: {error}", path.display()))?;
+    let wanted = concat!("practised-helper ", env!("CARGO_PKG_VERSION"), "\n");
+    if said.stdout == wanted.as_bytes() {
+        Ok(file)
+    } else {
+        Err(format!("{} is of another version than this program", path.display()))
     }
 }
 

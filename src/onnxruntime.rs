@@ -9,7 +9,6 @@ use ort::session::SessionInputValue;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::value::{DynValue, TensorElementType, TensorRef};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
 
 use crate::graph::DataType;
 
@@ -81,19 +80,6 @@ impl Elements {
     pub fn takes(dtype: DataType) -> bool {
         use DataType::{Bool, Float32, Float64, Int32, Int64, Uint8};
         matches!(dtype, Float32 | Float64 | Int32 | Int64 | Uint8 | Bool)
-    }
-
-    /// Of a tensor, row-major: what is of no other type here as float32.
-    pub fn of(tensor: &Tensor) -> Result<Self, tch::TchError> {
-        let flat = tensor.f_flatten(0, -1)?;
-        Ok(match tensor.kind() {
-            Kind::Int64 => Self::Int(Vec::try_from(flat)?),
-            Kind::Int => Self::Int32(Vec::try_from(flat)?),
-            Kind::Uint8 => Self::Byte(Vec::try_from(flat)?),
-            Kind::Bool => Self::Bool(Vec::try_from(flat)?),
-            Kind::Double => Self::Double(Vec::try_from(flat)?),
-            _ => Self::Float(Vec::try_from(flat.f_to_kind(Kind::Float)?)?),
-        })
     }
 }
 

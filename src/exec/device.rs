@@ -5,8 +5,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::cuda;
-
 /// A device to compute on: `cpu` or `cuda:N`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Device {
@@ -21,31 +19,6 @@ pub enum Device {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a device: write \"cpu\" or \"cuda:N\", such as \"cuda:0\"")]
 pub struct UnknownDevice(String);
-
-impl Device {
-    /// A GPU's name as its driver tells it, such as `NVIDIA H100 80GB HBM3`; none for the CPU, or where nobody tells.
-    pub fn name(self) -> Option<String> {
-        match self {
-            Self::Cpu => None,
-            Self::Cuda(index) => cuda::name(index),
-        }
-    }
-
-    /// The version of a GPU's driver, such as `580.159.04`; none for the CPU, or where nobody tells.
-    pub fn driver(self) -> Option<String> {
-        match self {
-            Self::Cpu => None,
-            Self::Cuda(_) => cuda::driver(),
-        }
-    }
-
-    /// Waits until everything queued on the device is done; nothing to wait for on the CPU.
-    pub fn synchronize(self) {
-        if let Self::Cuda(index) = self {
-            tch::Cuda::synchronize(index as i64);
-        }
-    }
-}
 
 impl FromStr for Device {
     type Err = UnknownDevice;

@@ -22,6 +22,9 @@ mod tensor;
 mod torch_message;
 mod unsupported;
 
+/// The version of libtorch that tch is generated against and that scripts/setup fetches; no other one loads.
+pub const LIBTORCH: &str = env!("LIBTORCH_VERSION");
+
 pub use device::Device;
 pub use environment::{compute_as_by_default, compute_here, compute_in, set_threads, threads, usual_threads};
 pub use error::ExecError;

@@ -1,10 +1,33 @@
-//! A device made ready to compute on.
+//! A device made ready to compute on, and what its driver says of it.
 
 use super::cuda;
 use super::device::Device;
 use super::error::ExecError;
 
 impl Device {
+    /// A GPU's name as its driver tells it, such as `NVIDIA H100 80GB HBM3`; none for the CPU, or where nobody tells.
+    pub fn name(self) -> Option<String> {
+        match self {
+            Self::Cpu => None,
+            Self::Cuda(index) => cuda::name(index),
+        }
+    }
+
+    /// The version of a GPU's driver, such as `580.159.04`; none for the CPU, or where nobody tells.
+    pub fn driver(self) -> Option<String> {
+        match self {
+            Self::Cpu => None,
+            Self::Cuda(_) => cuda::driver(),
+        }
+    }
+
+    /// Waits until everything queued on the device is done; nothing to wait for on the CPU.
+    pub fn synchronize(self) {
+        if let Self::Cuda(index) = self {
+            tch::Cuda::synchronize(index as i64);
+        }
+    }
+
     /// Makes the device ready and gives torch's name for it.
     ///
     /// Errors where there is no such GPU, or this installation has no CUDA libraries.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::problem::Code;
+use crate::problem::{self, Code, Problem};
 
 /// A fault of a whole image set; every message says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -116,8 +116,32 @@ impl ImageError {
         }
     }
 
+    /// The error for a customer, in words that say nothing about this host, with its single faults and their fixes.
+    pub fn problem(&self) -> Problem {
+        let detail = match self {
+            Self::Decode { name, .. } => format!("image {name:?} could not be decoded again"),
+            Self::Io { .. } => "the images could not be read".to_owned(),
+            error => error.to_string(),
+        };
+        let problem = Problem::new(self.code(), detail);
+        match self {
+            Self::InputMismatch { hint, .. } => problem.at("/preprocess", hint.clone()),
+            Self::Preprocess(faults) => problem.with_errors(faults.iter().map(PreprocessFault::to_problem)),
+            _ => problem,
+        }
+    }
+
     pub(super) fn io(path: &std::path::Path, source: io::Error) -> Self {
         Self::Io { path: path.display().to_string(), source }
+    }
+}
+
+impl PreprocessFault {
+    /// The fault with its place in a job's body.
+    pub fn to_problem(&self) -> problem::Fault {
+        let Self { field, detail, hint } = self;
+        let pointer = Some(format!("/preprocess/{field}"));
+        problem::Fault { pointer, detail: detail.clone(), hint: Some((*hint).to_owned()), ..problem::Fault::default() }
     }
 }
 

@@ -14,6 +14,7 @@ mod probe;
 mod protocol;
 mod runner;
 mod samples;
+mod torch;
 
 pub use child::run_child;
 pub use error::LatencyError;

@@ -11,16 +11,19 @@ use std::time::{Duration, Instant};
 use super::error::LatencyError;
 use super::protocol::{Answer, Input, ModelFile, Place, Request};
 use super::samples::{Round, Samples, Series};
+use crate::children;
 use crate::exec::{Device, compute_as_by_default};
 use crate::spec::latency::{Engine, LatencyConfig, Plan};
 
 /// How a measuring process is started: `program latency-child`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
-    /// A `practised` binary.
-    pub program: PathBuf,
-    /// Where torch computes. ONNX Runtime computes on the processor.
-    pub device: Device,
+    /// The program that measures in ONNX Runtime, on the processor.
+    onnxruntime: PathBuf,
+    /// The program that measures in torch.
+    torch: PathBuf,
+    /// Where torch computes.
+    device: Device,
 }
 
 /// A network to measure. The first one of a list is what the others are compared with.
@@ -44,13 +47,26 @@ pub enum Source<'a> {
 }
 
 impl Probe {
-    /// This very binary, with torch on `device`.
+    /// This very binary, with torch on `device`; for ONNX Runtime one that has no libtorch to load.
     ///
     /// # Errors
     /// [`LatencyError::Io`] where the system does not tell its path.
     pub fn current(device: Device) -> Result<Self, LatencyError> {
         let program = std::env::current_exe().map_err(|e| LatencyError::io("path of the running program", e))?;
-        Ok(Self { program, device })
+        Ok(Self { onnxruntime: children::light_program().to_owned(), torch: program, device })
+    }
+
+    /// One program for both engines.
+    pub fn with(program: impl Into<PathBuf>, device: Device) -> Self {
+        let program = program.into();
+        Self { onnxruntime: program.clone(), torch: program, device }
+    }
+
+    fn program(&self, engine: Engine) -> &Path {
+        match engine {
+            Engine::OnnxRuntime => &self.onnxruntime,
+            Engine::Torch => &self.torch,
+        }
     }
 
     fn place(&self, config: &LatencyConfig) -> Place {
@@ -221,12 +237,13 @@ impl Running {
         let asked = serde_json::to_writer(&mut stdin, request).map_err(io::Error::from);
         asked.and_then(|()| stdin.rewind()).map_err(|e| LatencyError::io("writing a temporary file", e))?;
         let copy = |file: &File| file.try_clone().map(Stdio::from).map_err(|e| LatencyError::io("copying a file", e));
-        let mut command = Command::new(&probe.program);
+        let program = probe.program(request.place.engine);
+        let mut command = Command::new(program);
         compute_as_by_default(&mut command);
         command.arg("latency-child").stdin(stdin).stdout(copy(&stdout)?).stderr(copy(&stderr)?);
         match command.spawn() {
             Ok(child) => Ok(Self { child, stdout, stderr }),
-            Err(source) => Err(LatencyError::Start { program: probe.program.clone(), source }),
+            Err(source) => Err(LatencyError::Start { program: program.to_owned(), source }),
         }
     }
 

@@ -33,7 +33,7 @@ fn time_and_pairs_are_shared_between_rounds_and_groups() {
 
 #[test]
 fn a_request_that_makes_no_sense_is_refused_before_anything_starts() {
-    let probe = Probe { program: "/nowhere".into(), device: Device::Cpu };
+    let probe = Probe::with("/nowhere", Device::Cpu);
     let model = || Model { label: "a", source: Source::Bytes(b""), inputs: Vec::new() };
     let run = |models: &[Model], config: LatencyConfig, plan: Plan| {
         measure(&probe, models, &config, &plan, &|| false).expect_err("no sense")
@@ -53,7 +53,7 @@ fn script(text: &str) -> (tempfile::TempDir, Probe) {
     let program = dir.path().join("probe.sh");
     fs::write(&program, format!("#!/bin/sh\n{text}\n")).expect("a script");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("an executable");
-    (dir, Probe { program, device: Device::Cpu })
+    (dir, Probe::with(program, Device::Cpu))
 }
 
 fn measure_one(probe: &Probe, plan: Plan, cancelled: &dyn Fn() -> bool) -> Result<Samples, LatencyError> {

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::exec::Device;
-use crate::onnxruntime::Elements;
+use crate::onnxruntime::{Elements, Feed};
 use crate::spec::latency::Engine;
 
 /// One round of measuring, as the child is asked for it.
@@ -59,6 +61,31 @@ impl Input {
     }
 }
 
+/// An input and its elements.
+pub(super) struct Values {
+    pub(super) name: String,
+    pub(super) dims: Vec<usize>,
+    pub(super) data: Elements,
+}
+
+impl Input {
+    /// What it is to be fed, or values between −1 and 1, about what normalised images hold: zeros could let an engine take a shorter way.
+    pub(super) fn values(&self, seed: u64) -> Values {
+        let data = self.elements.clone().unwrap_or_else(|| {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let count = self.dims.iter().product();
+            Elements::Float((0..count).map(|_| random.random_range(-1.0..1.0)).collect())
+        });
+        Values { name: self.name.clone(), dims: self.dims.clone(), data }
+    }
+}
+
+impl Values {
+    pub(super) fn feed(&self) -> Feed<'_> {
+        Feed { name: &self.name, shape: &self.dims, data: &self.data }
+    }
+}
+
 /// What the child answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
@@ -69,4 +96,20 @@ pub(super) enum Answer {
     ModelFailed { label: String, detail: String },
     /// The engine could not be used at all.
     EngineFailed { detail: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_values_and_another_one_others() {
+        let input = Input::seeded("x", vec![2, 3, 4, 4]);
+        let (one, same, other) = (input.values(7), input.values(7), input.values(8));
+        assert_eq!(one.data, same.data);
+        assert_ne!(one.data, other.data);
+        let Elements::Float(values) = one.data else { panic!("floats") };
+        assert_eq!(values.len(), 96);
+        assert!(values.iter().all(|v| (-1.0..1.0).contains(v)));
+    }
 }

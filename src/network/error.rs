@@ -90,7 +90,7 @@ impl NetworkError {
         match self {
             Self::Graph(error) => error.problems.iter().map(fault_of_graph).collect(),
             Self::Unsupported(nodes) => nodes.iter().map(fault_of_node).collect(),
-            Self::Images(ImageError::Preprocess(faults)) => faults.iter().map(fault_of_field).collect(),
+            Self::Images(ImageError::Preprocess(faults)) => faults.iter().map(PreprocessFault::to_problem).collect(),
             Self::Several(errors) => errors.iter().flat_map(Self::faults_or_self).collect(),
             _ => Vec::new(),
         }
@@ -142,10 +142,4 @@ fn fault_of_graph(problem: &GraphFault) -> Fault {
 pub(crate) fn fault_of_node(unsupported: &Unsupported) -> Fault {
     let Unsupported { node, op, domain: _, reason, hint } = unsupported;
     Fault { node: text(node), op: text(op), detail: reason.clone(), hint: text(hint), ..Fault::default() }
-}
-
-fn fault_of_field(fault: &PreprocessFault) -> Fault {
-    let PreprocessFault { field, detail, hint } = fault;
-    let pointer = Some(format!("/preprocess/{field}"));
-    Fault { pointer, detail: detail.clone(), hint: Some((*hint).to_owned()), ..Fault::default() }
 }

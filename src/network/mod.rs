@@ -3,6 +3,7 @@
 pub mod analyse;
 pub mod blocks;
 pub mod dominators;
+mod elements;
 mod error;
 pub mod input;
 pub mod macs;
@@ -26,6 +27,7 @@ use crate::onnx;
 use crate::spec::analysis::{Analysis, Interface};
 use crate::spec::inputs::Given;
 
+pub use self::elements::elements;
 pub(crate) use self::error::fault_of_node;
 pub use self::error::{NetworkError, Origin};
 

@@ -163,6 +163,11 @@ async fn failed(db: &Db, claim: &Claim, failure: Failure) -> Result<(&'static st
         tracing::warn!(job = %claim.job, task = claim.kind.as_str(), "given back, as the database is away: {reason}");
         return released(patiently(|| lease::release(db, claim)).await?).map(|how| (how, Sign::None));
     }
+    if let Failure::Inputs(error @ JobsError::NewerJob(_)) = &failure {
+        tracing::warn!(job = %claim.job, task = claim.kind.as_str(), "given back: {error}; upgrade this worker");
+        let reason = "the worker's version is too old for a setting of the job";
+        return released(patiently(|| lease::leave_to_newer(db, claim, reason)).await?).map(|how| (how, Sign::None));
+    }
     let inputs = matches!(failure, Failure::Inputs(_));
     tracing::warn!(job = %claim.job, task = %claim.task, kind = claim.kind.as_str(), "failed: {failure}");
     let (problem, may_pass) = told(&failure, claim);

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use practised::exec::{Device, Executor, Params, RunOptions, unsupported};
 use practised::graph::{InputShapes, fold};
+use practised::network::elements;
 use practised::onnx;
-use practised::onnxruntime::{Elements, Feed, Session};
+use practised::onnxruntime::{Feed, Session};
 use tch::Tensor;
 
 use crate::support::networks::{BatchNorm, Constants, Head, Shapes, Shortcut, Style, TinyResNet};
@@ -58,7 +59,7 @@ fn difference(bytes: &[u8], size: &[i64]) -> f64 {
 
     let mut session = Session::open(bytes, 1).unwrap();
     let input = session.input_names()[0].to_owned();
-    let data = Elements::of(&x).unwrap();
+    let data = elements(&x).unwrap();
     let shape: Vec<usize> = size.iter().map(|size| *size as usize).collect();
     let theirs = session.run(&[Feed { name: &input, shape: &shape, data: &data }]).unwrap().remove(0).data;
 

@@ -14,7 +14,7 @@ use practised::exec::Device;
 use crate::support::networks::{Batch, TinyResNet};
 
 fn probe() -> Probe {
-    Probe { program: env!("CARGO_BIN_EXE_practised").into(), device: Device::Cpu }
+    Probe::with(env!("CARGO_BIN_EXE_practised"), Device::Cpu)
 }
 
 /// A network of `blocks` blocks a stage, large enough that a run takes a good part of a millisecond.
@@ -219,4 +219,35 @@ fn cpu_ticks(process: u32) -> Vec<u64> {
         after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
     };
     tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok()).map(ticks).collect()
+}
+
+/// Copies of the binary with other company: no helper, and one of another version. Both measure, by themselves.
+#[test]
+fn a_binary_without_its_helper_measures_by_itself() {
+    let dir = folder();
+    let copy = dir.path().join("practised");
+    fs::copy(env!("CARGO_BIN_EXE_practised"), &copy).expect("copied");
+    let measured = || {
+        let mut command = Command::new(&copy);
+        command.current_dir(dir.path()).env("TMPDIR", dir.path());
+        command.args(["latency", "deep.onnx", "--runs", "6", "--rounds", "3", "--json"]);
+        let done = command.output().expect("the binary runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        serde_json::from_slice::<serde_json::Value>(&done.stdout).expect("JSON")["rounds"].clone()
+    };
+    assert_eq!(measured(), 3);
+    let helper = dir.path().join("practised-helper");
+    fs::write(&helper, "#!/bin/sh\necho practised-helper 0.0.0\n").expect("written");
+    fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+    assert_eq!(measured(), 3);
+}
+
+#[test]
+fn the_measuring_process_has_no_libtorch_where_the_helper_is() {
+    let dir = folder();
+    let (mut parent, child) = measure_for_long(dir.path());
+    let maps = fs::read_to_string(format!("/proc/{child}/maps")).expect("its libraries");
+    assert!(!maps.contains("libtorch"), "{maps}");
+    parent.kill().expect("the parent is killed");
+    parent.wait().expect("and reaped");
 }

@@ -10,8 +10,9 @@ use practised::exec::Device;
 use practised::graph::{Graph, Node, TensorData};
 use practised::network::Network;
 use practised::network::blocks::Block;
+use practised::network::elements;
 use practised::onnx;
-use practised::onnxruntime::{Elements, Feed, Session};
+use practised::onnxruntime::{Feed, Session};
 use serde_json::{Value, json};
 use tch::Tensor;
 
@@ -119,7 +120,7 @@ fn droppable(network: &Network) -> Vec<String> {
 /// What ONNX Runtime makes of a pair of pictures.
 fn distance(file: &[u8], left: &Tensor, right: &Tensor) -> Vec<f32> {
     let mut session = Session::open(file, 1).expect("loads");
-    let (a, b) = (Elements::of(left).expect("floats"), Elements::of(right).expect("floats"));
+    let (a, b) = (elements(left).expect("floats"), elements(right).expect("floats"));
     let shape: Vec<usize> = left.size().iter().map(|size| *size as usize).collect();
     let feeds = [Feed { name: "input", shape: &shape, data: &a }, Feed { name: "right", shape: &shape, data: &b }];
     session.run(&feeds).expect("runs").remove(0).data

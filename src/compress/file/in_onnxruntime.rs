@@ -4,9 +4,9 @@ use tch::Tensor;
 
 use crate::compress::CompressError;
 use crate::graph::{DataType, ValueInfo, ValueType};
-use crate::network::NetworkError;
 use crate::network::input::ImageInput;
 use crate::network::input::side_inputs::Companion;
+use crate::network::{NetworkError, elements};
 use crate::onnx;
 use crate::onnxruntime::{Elements, Feed, Session};
 
@@ -81,7 +81,7 @@ fn run(session: &mut Session, fed: &[(&str, Tensor)], wanted: &[String]) -> Resu
     let mut inputs: Vec<(&str, Vec<usize>, Elements)> = Vec::new();
     for (name, tensor) in fed {
         let shape = tensor.size().iter().map(|size| *size as usize).collect();
-        inputs.push((name, shape, Elements::of(tensor)?));
+        inputs.push((name, shape, elements(tensor)?));
     }
     let feeds: Vec<Feed> = inputs.iter().map(|(name, shape, data)| Feed { name, shape, data }).collect();
     let answers = session.run(&feeds)?;

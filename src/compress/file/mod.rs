@@ -110,9 +110,19 @@ pub fn verify(
     reference: Option<&[Tensor]>,
     device: Device,
 ) -> Result<f64, CompressError> {
-    let read = onnx::decode(file)?;
+    verify_decoded(network, (file, &onnx::decode(file)?.graph), images, reference, device)
+}
+
+/// The same for a file that was decoded already: its bytes and its graph.
+pub fn verify_decoded(
+    network: &Network,
+    (file, graph): (&[u8], &Graph),
+    images: &Tensor,
+    reference: Option<&[Tensor]>,
+    device: Device,
+) -> Result<f64, CompressError> {
     let images = &network.input.exact(images)?;
-    let student = Student::of(network.prepare(&read.graph)?, Vec::new(), device)?;
+    let student = Student::of(network.prepare(graph)?, Vec::new(), device)?;
     let in_memory = outputs(network, &student, images)?;
     let names = network.answers_in(&student.graph);
     let in_runtime = in_onnxruntime::outputs(&network.input, &network.companions, &names, file, images)?;

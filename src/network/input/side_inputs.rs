@@ -11,7 +11,7 @@ use super::ImageInput;
 use crate::graph::dim::dim_text;
 use crate::graph::{DataType, Dim, Graph, TensorData, ValueInfo};
 use crate::latency::Input;
-use crate::network::NetworkError;
+use crate::network::{NetworkError, elements};
 use crate::onnxruntime::Elements;
 use crate::spec::analysis::Layout;
 use crate::spec::inputs::{CompanionInfo, Given, Value, faults};
@@ -193,7 +193,7 @@ impl Companion {
         let fed = self.fed(images)?;
         let dims = fed.size().iter().map(|size| *size as usize).collect();
         let seeded = self.is_mirrored() && self.dtype == DataType::Float32;
-        let elements = if seeded { None } else { Some(Elements::of(&fed)?) };
+        let elements = if seeded { None } else { Some(elements(&fed)?) };
         Ok(Input { elements, ..Input::seeded(&self.name, dims) })
     }
 

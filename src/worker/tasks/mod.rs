@@ -13,14 +13,14 @@ use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::Bench;
 use crate::db::tasks::TaskRow;
-use crate::db::{Db, TaskKind, image_sets, jobs, models, tasks};
+use crate::db::{Db, TaskKind, image_sets, jobs as rows, models, tasks};
 use crate::exec::Device;
 use crate::exec::memory::{self, Trouble};
 use crate::ids::JobId;
 use crate::images::{ImageSet, Limits};
 use crate::jobs::claimed::Claim;
 use crate::jobs::complete::Done;
-use crate::jobs::{JobsError, store};
+use crate::jobs::{self, JobsError, store};
 use crate::latency::Probe;
 use crate::spec::config::JobConfig;
 
@@ -126,7 +126,8 @@ impl Opening {
     /// Fetches them.
     pub(super) async fn fetch(db: &Db, job: JobId) -> Result<Self, JobsError> {
         let mut conn = db.connection().await?;
-        let job = jobs::find(&mut conn, job).await?.ok_or(JobsError::NoSuchJob(job))?;
+        let job = rows::find(&mut conn, job).await?.ok_or(JobsError::NoSuchJob(job))?;
+        let config = jobs::config(&job)?;
         let model = models::get(&mut conn, &job.tenant, job.model).await?.ok_or_else(|| missing("model"))?;
         let images = match job.images {
             Some(id) => Some(image_sets::get(&mut conn, &job.tenant, id).await?.ok_or_else(|| missing("image set"))?),
@@ -144,7 +145,7 @@ impl Opening {
             None => None,
         };
         let model = store::read(db, &job.tenant, &model.sha256).await?;
-        Ok(Self { model, images, config: read(job.config, "config")? })
+        Ok(Self { model, images, config })
     }
 
     /// Decodes and prepares.

@@ -2,11 +2,12 @@
 
 use super::Failure;
 use crate::compress::observer::Observer;
-use crate::compress::pipeline::{self, Bench, BlockScore, Measured};
+use crate::compress::pipeline::{self, Bench};
 use crate::db::TaskKind;
 use crate::db::tasks::TaskRow;
 use crate::jobs::JobsError;
 use crate::jobs::complete::Done;
+use crate::spec::task::{BlockScore, Measured};
 
 /// What was found out before.
 pub(in crate::worker) struct Input {

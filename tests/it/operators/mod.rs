@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use practised::exec::{self, Device, Executor, Params, RunOptions};
 use practised::graph::{Attribute, DataType, Graph, Node, TensorData, ValueInfo, ValueType};
+use practised::network::elements;
 use practised::onnx;
 use practised::onnxruntime::{Elements, Feed, Output, Session};
 use tch::Tensor;
@@ -182,7 +183,7 @@ fn in_onnx_runtime(case: &Case, graph: &Graph) -> Result<Vec<Output>, String> {
         .enumerate()
         .map(|(index, feed)| {
             let size = feed.size().iter().map(|size| *size as usize).collect();
-            (format!("x{index}"), size, Elements::of(feed).unwrap())
+            (format!("x{index}"), size, elements(feed).unwrap())
         })
         .collect();
     let feeds: Vec<Feed> = data.iter().map(|(name, shape, data)| Feed { name, shape, data }).collect();
