@@ -73,6 +73,17 @@ def machine():
     return f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}"
 
 
+HOW_TO_READ = """\
+## How to read this page
+
+* *agreement*, *top-1*: on labelled images that no job has seen. The teacher's own top-1 is in the models' READMEs.
+* *feature loss*: mean squared error of the student's features, as in the report; less is better, and it is comparable only within one table.
+* *CPU s*: of the whole process with its measurements. The machine is shared: compare CPU seconds within a table, not wall seconds.
+* `a (b–c)`: the median over seeds or draws, with the least and the most. One number without brackets is one run.
+* A difference counts if it is larger than the spread of both rows. Two rows that overlap are level.
+* The raw results of every row are in docs/benchmarks, one JSON line a job, compressed."""
+
+
 def heading(args, store):
     version = subprocess.run([args.binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     yield "# Benchmarks"
@@ -101,6 +112,7 @@ def heading(args, store):
         yield "Written from what has been run so far: rows that have not been are left out."
     if not have_shared():
         yield "Networks beyond the example: skipped, no ../shared."
+    yield HOW_TO_READ
 
 
 def main():

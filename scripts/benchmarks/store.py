@@ -2,10 +2,11 @@
 
 Results are kept by the binary's digest: a run that was broken off goes on where it stood, and no table mixes two binaries
 unless told which earlier ones still compute the same; their rows are marked. What BENCHMARKS.md was written from lies beside it in
-docs/benchmarks, one line a job.
+docs/benchmarks, one line a job, compressed.
 """
 
 import dataclasses
+import gzip
 import hashlib
 import json
 import os
@@ -141,12 +142,12 @@ class Store:
     def archive(self):
         """Puts all that has been asked for into the repository, and nothing else."""
         ARCHIVE.mkdir(exist_ok=True)
-        for path in ARCHIVE.glob("*.jsonl"):
+        for path in ARCHIVE.glob("*.jsonl.gz"):
             path.unlink()
         for digest, results in self.used.items():
             lines = [json.dumps({"name": name, "result": rounded(result)}) for name, result in sorted(results.items())]
             if lines:
-                (ARCHIVE / f"{digest}.jsonl").write_text("\n".join(lines) + "\n")
+                write_compressed(ARCHIVE / f"{digest}.jsonl.gz", "\n".join(lines) + "\n")
 
     def execute(self, request):
         case = request.case
@@ -200,9 +201,14 @@ class Store:
 
 def archived(digest):
     """Results of a binary that lie in the repository, by name."""
-    path = ARCHIVE / f"{digest}.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
+    path = ARCHIVE / f"{digest}.jsonl.gz"
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines() if path.exists() else []
     return {line["name"]: line["result"] for line in map(json.loads, lines)}
+
+
+def write_compressed(path, text):
+    """Without a time in it: the same results give the same file."""
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def rounded(value):
