@@ -89,8 +89,9 @@ async fn results_and_bytes_wait_for_the_tasks_that_follow() {
     let mut conn = db.connection().await.expect("a connection");
     let rows = tasks::of_job(&mut conn, id).await.expect("listed");
     let results: Vec<Option<Value>> = rows.iter().map(|task| task.result.clone()).collect();
-    let found = |kind: &str| Some(json!({ "of": kind }));
-    assert_eq!(results, [found("measure"), found("score"), found("select"), found("finetune"), None]);
+    let done = [TaskKind::Measure, TaskKind::Score, TaskKind::Select, TaskKind::Finetune];
+    let found = done.map(|kind| Some(brings(kind).result));
+    assert_eq!(results, [&found[..], &[None]].concat());
     assert!(rows[0].seconds.is_some_and(|seconds| seconds > 0.0), "{rows:?}");
     let student = tasks::blob(&mut conn, id, TaskKind::Finetune, "student").await.expect("read").expect("there");
     assert_eq!(store::read(db, &LOCAL, &student).await.expect("stored").len(), 3 << 20);
