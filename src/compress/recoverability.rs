@@ -1,4 +1,4 @@
-//! Recoverability of one block (method §4, paper §3.2): the feature loss that is left when the block is gone and what is
+//! Recoverability of one block (docs/method.md §4, paper §3.2): the feature loss that is left when the block is gone and what is
 //! around it is fitted: adapters, as in the paper, or a layer in closed form. Lower is better: some blocks hurt when
 //! removed and yet come back easily.
 

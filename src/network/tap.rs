@@ -1,4 +1,4 @@
-//! Where the features are captured (method §2).
+//! Where the features are captured (docs/method.md §2).
 //!
 //! The loss lives on the tensor entering global pooling; without one, on what enters the last `Gemm` or `MatMul` of each
 //! output; else on the outputs. What comes after is the head, which is never trained: where blocks that may be dropped stand

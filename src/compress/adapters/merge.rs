@@ -1,4 +1,4 @@
-//! Merges fitted adapters into their layers, in f64 (method §3).
+//! Merges fitted adapters into their layers, in f64 (docs/method.md §3).
 //!
 //! With W the kernel of a convolution, (M, C, kH, kW), or of a linear layer, (M, C): behind a writer `W' = A·W` and `b' = A·b`,
 //! ahead of a reader `W' = W·A`, over the channels and at every place of the window alike. An adapter has no bias, so zero

@@ -1,4 +1,4 @@
-//! Adapters in a graph: linear maps of the channels, without bias, that start as the identity (method §3). At a convolution an
+//! Adapters in a graph: linear maps of the channels, without bias, that start as the identity (docs/method.md §3). At a convolution an
 //! adapter is a 1×1 convolution, at a linear layer a `MatMul`.
 
 pub mod merge;

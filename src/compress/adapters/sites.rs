@@ -1,4 +1,4 @@
-//! Where adapters can stand and merge exactly (method §3, paper figure 4).
+//! Where adapters can stand and merge exactly (docs/method.md §3, paper figure 4).
 //!
 //! On the graph with the block dropped, the stream is the value that stood ahead of the block. Post-adapters follow the
 //! layers that write it, pre-adapters go ahead of the layers that read it, each right at its layer: behind a product and ahead

@@ -1,4 +1,4 @@
-//! Pictures that the teacher recognises (method §7, second rung): drawn ones, their pixels moved until the teacher is as sure
+//! Pictures that the teacher recognises (docs/method.md §7): drawn ones, their pixels moved until the teacher is as sure
 //! of a class as it is about photographs and, where BatchNormalization keeps statistics, until what its channels see has the
 //! mean and the variance that they saw in training.
 //!

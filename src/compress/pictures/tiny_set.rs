@@ -1,4 +1,4 @@
-//! The images of a job: those that the customer gave, or pictures made where there are none (method §7).
+//! The images of a job: those that the customer gave, or pictures made where there are none (docs/method.md §7).
 
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;

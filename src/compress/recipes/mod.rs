@@ -1,5 +1,5 @@
 //! Recovery by feature distillation (paper §3.3): the student's weights ahead of the head move until its features are the
-//! teacher's again. Labels are never used. [`paper`] is the authors' recipe, [`practised`] is ours (method §6).
+//! teacher's again. Labels are never used. [`paper`] is the authors' recipe, [`practised`] is ours (docs/method.md §6).
 
 mod average;
 mod optimiser;

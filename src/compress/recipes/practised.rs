@@ -1,4 +1,4 @@
-//! Our recipe (method §6): a refitted start, then relative Muon on fresh mixed views with BatchNormalization frozen. The
+//! Our recipe (docs/method.md §6): a refitted start, then relative Muon on fresh mixed views with BatchNormalization frozen. The
 //! learning rate is found on the way, and every step has to beat the start on the images that decide.
 
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Closed-form recovery: one layer next to a gap is fitted by least squares (method §4, `closed_form`).
+//! Closed-form recovery: one layer next to a gap is fitted by least squares (docs/method.md §4, `closed_form`).
 //!
 //! Where the paper fits adapters by gradient descent, a single linear solve brings most of what they bring: the last layer
 //! (a convolution or, in transformers and ConvNeXt, a linear one) that *writes* the residual stream ahead of the gap takes

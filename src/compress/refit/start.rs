@@ -1,4 +1,4 @@
-//! The start of recovery (method §6, point 1): every gap of a student refitted, then every writer behind the first gap, in
+//! The start of recovery (docs/method.md §6.1): every gap of a student refitted, then every writer behind the first gap, in
 //! depth order and on the student's own values, each only where it lowers the loss on the images that decide.
 
 use super::problem::{Problem, ahead_of_gap, behind_gap, of_sum};

@@ -1,4 +1,4 @@
-//! Mixed views (method §6, point 3): a box of every image replaced by the same box of another. Distillation asks the
+//! Mixed views (docs/method.md §6.3): a box of every image replaced by the same box of another. Distillation asks the
 //! teacher about whatever it is shown, so a mixture needs no label, and a handful of images becomes as many as there are
 //! steps. With 10 images this is what makes recovery possible at all.
 

@@ -1,4 +1,4 @@
-//! Residual blocks, found on the graph (method §1).
+//! Residual blocks, found on the graph (docs/method.md §1).
 //!
 //! Every addition of two values that come from one common value is a residual addition. It is droppable when one of the
 //! two *is* that common value (the shortcut is the identity) or is proven to have its elements ([`Proofs`]), and nothing inside

@@ -1,4 +1,4 @@
-//! Relative Muon (method §6, point 4): each kernel moves along the nearest orthogonal matrix of its momentum, by a share
+//! Relative Muon (docs/method.md §6.4): each kernel moves along the nearest orthogonal matrix of its momentum, by a share
 //! of its own norm. All directions of a kernel recover at one pace, where SGD spends its steps on the few that matter most,
 //! and one learning rate fits kernels of any scale. Scales and shifts move by Adam.
 //!
