@@ -1,4 +1,4 @@
-//! Measured latency (method, section 8): networks are run interleaved in a child process that runs the engine and
+//! Measured latency (docs/method.md §8): networks are run interleaved in a child process that runs the engine and
 //! nothing else, and a latency reduction comes with its interval.
 //!
 //! * [`measure`] starts the child and gives the raw samples;
