@@ -12,7 +12,7 @@
 //!
 //! | floor | modules | must not know |
 //! |---|---|---|
-//! | leaves | [`children`], [`hash`], [`ids`], [`json`], [`nearest`], [`problem`], [`shutdown`], [`telemetry`] | each other |
+//! | leaves | [`children`], [`hash`], [`ids`], [`json`], [`nearest`], [`problem`], [`shutdown`], [`statistics`], [`telemetry`] | each other |
 //! | data | [`images`]: decoded images; [`graph`]: nodes, shapes, folding, patches; [`spec`]: a job's settings and its report | ONNX files, tensors that compute |
 //! | files and engines | [`onnx`]: ONNX files; [`exec`]: a graph on a torch device; [`onnxruntime`]: a file in ONNX Runtime | jobs, the method |
 //! | measuring | [`conformance`]: operators against ONNX's own tests; [`latency`]: time, in a child process | the method |
@@ -28,11 +28,11 @@
 //!
 //! # One job
 //!
-//! 1. `POST /v1/models`: [`http::models`] → [`service::models`] → [`onnx::decode()`] → [`graph::fold()`] →
+//! 1. `POST /v1/models`: `http::models` → [`service::models`] → [`onnx::decode()`] → [`graph::fold()`] →
 //!    [`network::analyse`]. The bytes and a row are stored by [`db`].
-//! 2. `POST /v1/image-sets`: [`http::image_sets`] → [`service::decoding`], a child process that decodes hostile bytes with
+//! 2. `POST /v1/image-sets`: `http::image_sets` → [`service::decoding`], a child process that decodes hostile bytes with
 //!    [`images`].
-//! 3. `POST /v1/jobs`: [`http::jobs`] → [`service::jobs`] checks the body against [`spec::config`] → [`jobs::submit`] inserts
+//! 3. `POST /v1/jobs`: `http::jobs` → [`service::jobs`] checks the body against [`spec::config`] → [`jobs::submit`] inserts
 //!    the job and its tasks in one transaction.
 //! 4. [`worker`] claims one task at a time ([`jobs::claim`]) and runs a step of [`compress::pipeline`]: measure, score,
 //!    select, finetune, export. Each result is one transaction ([`jobs::complete`]), guarded by the lease.
