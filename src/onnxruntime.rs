@@ -18,7 +18,7 @@ use crate::graph::DataType;
 pub enum OnnxRuntimeError {
     /// No library at any of the places.
     #[error(
-        "ONNX Runtime's library is not there; looked at {}; run scripts/setup, or set ORT_DYLIB_PATH to a \
+        "ONNX Runtime's library was not found at {}; run scripts/setup, or set ORT_DYLIB_PATH to a \
          libonnxruntime.so of version 1.24 or newer",
         .tried.join(", ")
     )]
@@ -35,7 +35,7 @@ pub enum OnnxRuntimeError {
         detail: String,
     },
     /// ONNX Runtime does not take the network.
-    #[error("ONNX Runtime does not load the network: {0}")]
+    #[error("ONNX Runtime cannot load the network: {0}")]
     Network(String),
     /// A run failed.
     #[error("ONNX Runtime failed on the network: {0}")]
@@ -161,7 +161,7 @@ pub fn prove() -> Result<(), OnnxRuntimeError> {
     let unusable = |detail: String| OnnxRuntimeError::Library { path: path.clone(), detail };
     match run() {
         Ok(outputs) if outputs.iter().map(|output| output.data.as_slice()).eq([[0.0, 2.0].as_slice()]) => Ok(()),
-        Ok(outputs) => Err(unusable(format!("it computes a Relu wrong: {outputs:?}; run scripts/setup again"))),
+        Ok(outputs) => Err(unusable(format!("it computes a Relu incorrectly: {outputs:?}; run scripts/setup again"))),
         Err(error @ (OnnxRuntimeError::NoLibrary { .. } | OnnxRuntimeError::Library { .. })) => Err(error),
         Err(error) => Err(unusable(error.to_string())),
     }

@@ -13,10 +13,10 @@ use crate::jobs::private_postgres;
 /// Arguments that say where it is, and in which form to answer.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Place {
-    /// The service's database.
+    /// Database of the service.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
-    /// Or the data directory of a `serve` with a private database, which may be running.
+    /// Data directory of a `serve` with a private database instead; it may be running.
     #[arg(long, env = "PRACTISED_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Print JSON.
@@ -37,7 +37,9 @@ pub(super) async fn with(
     let data_dir = place.data_dir.clone().map_or_else(default_data_dir, Ok)?;
     if !make && !data_dir.join("postgres").exists() {
         let dir = data_dir.display();
-        return Ok(usage(&format!("{dir} holds no database; give --data-dir as to `serve`, or --database-url")));
+        return Ok(usage(&format!(
+            "{dir} contains no database; give the same --data-dir as to `serve`, or --database-url"
+        )));
     }
     if let Some(url) = private_postgres::running(&data_dir).await {
         return on(&url, command).await;

@@ -51,7 +51,7 @@ pub fn read_preprocess(path: Option<&Path>) -> Result<Preprocess, Failure> {
 pub fn read_images(path: &Path, labels: Option<&Path>) -> Result<ImageSet, Failure> {
     let set = ImageSet::open(path, &Limits::default())?;
     for refused in set.refused() {
-        eprintln!("practised: {} is left out: {}", refused.name, refused.reason);
+        eprintln!("practised: {} is skipped: {}", refused.name, refused.reason);
     }
     match labels {
         Some(csv) => Ok(set.with_labels(&read(csv)?)?),

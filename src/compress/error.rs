@@ -40,18 +40,18 @@ pub enum CompressError {
     #[error("the feature loss is not finite; check that the images are preprocessed as the model expects")]
     LossNotFinite,
     /// A refit got no rows to fit on.
-    #[error("a refit got no values to fit on")]
+    #[error("a refit has no values to fit")]
     NothingToFit,
     /// A measurement has too few samples for a figure.
-    #[error("there are too few measurements of the latency of {0}")]
+    #[error("too few latency samples of {0}")]
     TooFewSamples(String),
     /// The report cannot be written.
     #[error("the report cannot be written as JSON: {0}")]
     Report(#[from] serde_json::Error),
     /// A recovered student whose answers carry nothing of the teacher's.
     #[error(
-        "without {dropped}, output \"{output}\" of the recovered student is no better than always saying the same: its error is \
-         {share:.2} times that of the best constant answer; drop fewer blocks, and check that the images are preprocessed as the model \
+        "without {dropped}, output \"{output}\" of the recovered student is no better than a constant: its error is {share:.2} \
+         times that of the best constant answer; drop fewer blocks, and check that the images are preprocessed as the model \
          expects"
     )]
     NoBetterThanConstant { output: String, share: f64, dropped: String },
@@ -59,7 +59,7 @@ pub enum CompressError {
     #[error("cancelled")]
     Cancelled,
     /// The device has no room for what was asked for.
-    #[error("memory ran out: {0}")]
+    #[error("out of memory: {0}")]
     OutOfMemory(String),
     /// A tensor operation failed in a way that no input should cause.
     #[error("{0}")]

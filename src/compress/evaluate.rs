@@ -55,7 +55,7 @@ pub fn evaluate(
     let theirs = ImageInput::of(&others, given)?;
     if theirs.file_name != input.file_name || theirs.channels != input.channels {
         return Err(NetworkError::ModelInterface(format!(
-            "the two networks take different inputs: \"{}\" with {} channels and \"{}\" with {}",
+            "the two networks have different inputs: \"{}\" with {} channels and \"{}\" with {}",
             input.file_name, input.channels, theirs.file_name, theirs.channels
         ))
         .into());

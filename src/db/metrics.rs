@@ -61,7 +61,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "practised_queue_depth",
         kind: "gauge",
-        help: "Tasks that wait for a worker, by kind; includes those that a cap or the delay before a retry holds back.",
+        help: "Tasks that wait for a worker, by kind, including those delayed by a limit or before a retry.",
         label: Some("task"),
         source: Source::Query(
             "select wanted.kind::text as label,
@@ -74,7 +74,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "practised_oldest_queued_seconds",
         kind: "gauge",
-        help: "How long the oldest job that no worker has begun has waited.",
+        help: "Seconds that the oldest queued job has waited.",
         label: None,
         // Says both, so that the index of jobs that are not done, oldest first, answers it.
         source: Source::Query(
@@ -86,7 +86,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "practised_workers",
         kind: "gauge",
-        help: "Workers that gave a sign of life in the last minute, by what they do.",
+        help: "Workers that sent a heartbeat in the last minute, by state.",
         label: Some("state"),
         source: Source::Query(
             "select state as label, count(worker.id)::double precision as value
@@ -100,56 +100,56 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "practised_claims_total",
         kind: "counter",
-        help: "Tasks begun, by kind, including those begun again.",
+        help: "Tasks started, by kind, including restarts.",
         label: Some("task"),
         source: Source::Tally(&["task_started", "task_rescued"]),
     },
     Metric {
         name: "practised_rescues_total",
         kind: "counter",
-        help: "Tasks taken over from a worker whose lease ran out, by kind.",
+        help: "Tasks taken over from a worker whose lease expired, by kind.",
         label: Some("task"),
         source: Source::Tally(&["task_rescued"]),
     },
     Metric {
         name: "practised_retries_total",
         kind: "counter",
-        help: "Failures that were put back to be tried again, by kind.",
+        help: "Failed tasks that were queued again, by kind.",
         label: Some("task"),
         source: Source::Tally(&["task_retried"]),
     },
     Metric {
         name: "practised_releases_total",
         kind: "counter",
-        help: "Tasks given back by workers that were asked to end, by kind.",
+        help: "Tasks given back by workers that were stopped, by kind.",
         label: Some("task"),
         source: Source::Tally(&["task_released"]),
     },
     Metric {
         name: "practised_leases_lost_total",
         kind: "counter",
-        help: "Leases that ran out before their task was ended.",
+        help: "Leases that expired before their task ended.",
         label: None,
         source: Source::Tally(&["task_rescued", "task_crashed"]),
     },
     Metric {
         name: "practised_scores_reused_total",
         kind: "counter",
-        help: "Scores that an earlier job had left.",
+        help: "Scores reused from earlier jobs.",
         label: None,
         source: Source::Tally(&["scores_reused"]),
     },
     Metric {
         name: "practised_task_seconds_total",
         kind: "counter",
-        help: "Seconds of the attempts that brought a result, by kind.",
+        help: "Seconds of the attempts that returned a result, by kind.",
         label: Some("task"),
         source: Source::Tally(&["task_seconds"]),
     },
     Metric {
         name: "practised_tasks_done_total",
         kind: "counter",
-        help: "Tasks that brought a result, by kind.",
+        help: "Tasks that returned a result, by kind.",
         label: Some("task"),
         source: Source::Tally(&["tasks_done"]),
     },

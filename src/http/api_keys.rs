@@ -74,15 +74,15 @@ async fn create(
 /// Tenant and scopes of the key that is asked for.
 fn wanted(body: &Map<String, Value>) -> Result<(Tenant, Vec<Scope>), HttpError> {
     let mut fields = Fields::of(body);
-    let tenant = fields.take("tenant", "a name such as \"acme\"; \"local\" if the field is left out");
-    let hint = "a list of \"read\", \"write\" and \"admin\", each once; [\"read\", \"write\"] if the field is left out";
+    let tenant = fields.take("tenant", "a name such as \"acme\"; the default is \"local\"");
+    let hint = "a list of \"read\", \"write\" and \"admin\", each once; the default is [\"read\", \"write\"]";
     let scopes: Option<Vec<Scope>> = fields.take("scopes", hint);
     let given = scopes.as_deref().unwrap_or(&[Scope::Read]);
     if given.is_empty() {
-        fields.refuse("scopes", "a key without a scope opens nothing".to_owned(), hint);
+        fields.refuse("scopes", "a key needs at least one scope".to_owned(), hint);
     }
     if Scope::ALL.iter().any(|scope| given.iter().filter(|given| *given == scope).count() > 1) {
-        fields.refuse("scopes", "a scope is given twice".to_owned(), hint);
+        fields.refuse("scopes", "a scope is listed twice".to_owned(), hint);
     }
     fields.end(Code::InvalidKey)?;
     Ok((tenant.unwrap_or_else(Tenant::local), scopes.unwrap_or_else(|| vec![Scope::Read, Scope::Write])))

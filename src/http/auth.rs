@@ -41,10 +41,10 @@ impl Caller {
         match (bearer(headers), app.access) {
             (Some(text), _) => match api_keys::recognise(&app.context.db, text).await? {
                 Some(key) => Ok(Self { tenant: key.tenant, scopes: key.scopes }),
-                None => Err(refused(Code::KeyInvalid, "the key is none, or was revoked", ", error=\"invalid_token\"")),
+                None => Err(refused(Code::KeyInvalid, "the key is unknown or revoked", ", error=\"invalid_token\"")),
             },
             (None, Access::Open) => Ok(Self { tenant: Tenant::local(), scopes: Scope::ALL.to_vec() }),
-            (None, Access::Keys) => Err(refused(Code::KeyMissing, "the request shows no key", "")),
+            (None, Access::Keys) => Err(refused(Code::KeyMissing, "the request has no API key", "")),
         }
     }
 
@@ -53,7 +53,7 @@ impl Caller {
             return Ok(());
         }
         let name = scope.as_str();
-        let detail = format!("this request takes a key with the scope {name}");
+        let detail = format!("this request needs a key with the scope {name}");
         Err(refused(Code::ScopeMissing, detail, &format!(", error=\"insufficient_scope\", scope=\"{name}\"")))
     }
 }
@@ -76,8 +76,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
         // A route outside of both layers has nobody to ask for, and must not fall back to anybody.
         parts.extensions.get().cloned().ok_or_else(|| {
-            tracing::error!(path = parts.uri.path(), "the route stands behind no layer that tells who asks");
-            Problem::new(Code::Internal, "the request could not be answered because of a fault of ours").into()
+            tracing::error!(path = parts.uri.path(), "the route has no layer that authenticates");
+            Problem::new(Code::Internal, "an internal error prevented the request").into()
         })
     }
 }

@@ -72,17 +72,16 @@ impl From<DbError> for HttpError {
         match error {
             DbError::Unavailable(reason) => {
                 tracing::warn!("database: {reason}");
-                Problem::new(Code::DatabaseUnavailable, "the database does not answer just now; nothing was changed")
-                    .into()
+                Problem::new(Code::DatabaseUnavailable, "the database does not answer; nothing was changed").into()
             }
             DbError::DiskFull(reason) => {
                 tracing::error!("database: {reason}");
-                Problem::new(Code::DiskFull, "there is no room left in the database; nothing was changed").into()
+                Problem::new(Code::DiskFull, "the database's disk is full; nothing was changed").into()
             }
             // Whatever takes a text refuses such a one by its place; this is for a door without that check.
             DbError::Text(reason) => {
                 tracing::warn!("database: {reason}");
-                Problem::new(Code::InvalidText, "the request holds a NUL character, which cannot be stored").into()
+                Problem::new(Code::InvalidText, "the request contains a NUL character, which cannot be stored").into()
             }
             error => internal(&error),
         }
@@ -92,7 +91,7 @@ impl From<DbError> for HttpError {
 /// Ours to look into: the log says what, the customer gets the id to name.
 fn internal(error: &dyn std::fmt::Display) -> HttpError {
     tracing::error!("{error}");
-    Problem::new(Code::Internal, "the request could not be answered because of a fault of ours").into()
+    Problem::new(Code::Internal, "an internal error prevented the request").into()
 }
 
 impl IntoResponse for HttpError {
@@ -154,7 +153,8 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
 fn too_slow() -> HttpError {
     let rate = LEAST_RATE;
     let detail = format!(
-        "the body came too slowly: nothing for too long (GET /v1/limits), or fewer than {rate} bytes per second"
+        "the body arrived too slowly: the pause was too long (see GET /v1/limits), or the rate was below {rate} bytes per \
+         second"
     );
     Problem::new(Code::RequestTimeout, detail).into()
 }
@@ -164,15 +164,15 @@ fn by_status(status: StatusCode, headers: &HeaderMap) -> Problem {
     let allowed = headers.get(ALLOW).and_then(|allow| allow.to_str().ok()).unwrap_or_default();
     match status {
         StatusCode::NOT_FOUND => Problem::new(Code::UnknownRoute, "there is nothing at this path"),
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(Code::MethodNotAllowed, format!("this path takes {allowed}")),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(Code::MethodNotAllowed, format!("this path supports {allowed}")),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::BodyTooLarge, "the body is over the limit"),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            Problem::new(Code::UnsupportedMediaType, "the content type is not taken here")
+            Problem::new(Code::UnsupportedMediaType, "the content type is not supported")
         }
         status if status.is_client_error() => {
             let reason = status.canonical_reason().unwrap_or("refused").to_lowercase();
             Problem { status: status.as_u16(), ..Problem::new(Code::BadRequest, reason) }
         }
-        status => Problem { status: status.as_u16(), ..Problem::new(Code::Internal, "a fault of ours") },
+        status => Problem { status: status.as_u16(), ..Problem::new(Code::Internal, "an internal error") },
     }
 }

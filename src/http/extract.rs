@@ -126,7 +126,7 @@ pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), HttpError> {
     match codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
         None => Ok(()),
         Some(coding) => {
-            let detail = format!("the content encoding {coding:?} is not taken; send the bytes themselves");
+            let detail = format!("the content encoding {coding:?} is not supported; send the bytes themselves");
             let problem = Problem::new(Code::UnsupportedMediaType, detail);
             Err(HttpError::from(problem).with_header(ACCEPT_ENCODING, "identity"))
         }

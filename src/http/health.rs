@@ -29,7 +29,7 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, HttpError> {
     })?;
     let workers = workers::live(&mut conn).await?;
     if app.has_workers && workers.is_empty() {
-        let detail = "no worker runs: none has started yet, or none can compute; the service's log says which";
+        let detail = "no worker is running: none has started yet, or none can compute; see the service's log";
         return Err(Problem::new(Code::NotReady, detail).into());
     }
     if app.has_workers && workers.iter().all(|worker| worker.unhealthy_since.is_some()) {

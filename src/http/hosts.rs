@@ -150,8 +150,8 @@ impl Hosts {
             Name::Dns(name) => shown(name),
         };
         let detail = format!(
-            "this service asks for no API key, so it answers only to localhost, 127.0.0.1, [::1] and the names it was started with, \
-             not to {name:?}; use http://localhost, or start it with `--allow-host {name}`, or with --require-keys"
+            "this service needs no API key, so it accepts only localhost, 127.0.0.1, [::1] and the names it was started with, \
+             not {name:?}; use http://localhost, or start the service with `--allow-host {name}` or --require-keys"
         );
         Problem::new(Code::HostNotAllowed, detail).into()
     }
@@ -159,8 +159,8 @@ impl Hosts {
 
 fn foreign(reason: &str) -> HttpError {
     let detail = format!(
-        "{reason}; this service asks for no API key, so other sites' pages may not use it. Start it with `--allow-host NAME` if \
-         the page's host is to be trusted, or with --require-keys"
+        "{reason}; this service needs no API key, so pages of other sites may not use it. Start the service with `--allow-host \
+         NAME` if you trust the page's host, or with --require-keys"
     );
     Problem::new(Code::OriginNotAllowed, detail).into()
 }

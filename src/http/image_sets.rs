@@ -197,7 +197,7 @@ fn image_name(given: Option<&str>, before: usize) -> Result<String, HttpError> {
         None => Ok(format!("image-{:05}", before + 1)),
         Some(name) if name.len() <= LONGEST_NAME => Ok(name.to_owned()),
         Some(name) => {
-            let detail = format!("the file name of an image has {} bytes; at most {LONGEST_NAME} are kept", name.len());
+            let detail = format!("the file name of an image has {} bytes; the limit is {LONGEST_NAME}", name.len());
             Err(Problem::new(Code::InvalidName, detail).into())
         }
     }

@@ -144,8 +144,7 @@ async fn nothing_here() -> HttpError {
 
 fn panicked(_: Box<dyn Any + Send>) -> Response {
     // The panic hook has logged place and message already.
-    HttpError::from(Problem::new(Code::Internal, "the request could not be answered because of a fault of ours"))
-        .into_response()
+    HttpError::from(Problem::new(Code::Internal, "an internal error prevented the request")).into_response()
 }
 
 /// Gives requests without an id one.

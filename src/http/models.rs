@@ -138,10 +138,7 @@ async fn file_of_form(
     while let Some(field) = next_field(&mut form).await? {
         let Some(part) = Part::of(field).await? else { continue };
         if part.name() != "file" || found.len() == MOST_FILES {
-            return Err(unexpected(
-                part.name(),
-                "parts named \"file\": the network, and the files that its weights are in",
-            ));
+            return Err(unexpected(part.name(), "parts named \"file\": the network, and the files with its weights"));
         }
         let name = part.file_name().unwrap_or_default().to_owned();
         let file = spool_part(part, app, left, "model").await?;

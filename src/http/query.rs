@@ -61,8 +61,11 @@ impl Parameters {
             Some(read) => Some(read),
             None => {
                 let what = json::told(&Value::from(value));
-                let fault =
-                    if twice { format!("{name} is given twice") } else { format!("{name} is {what}: give {hint}") };
+                let fault = if twice {
+                    format!("the parameter {name} is given twice")
+                } else {
+                    format!("{name} is {what}: give {hint}")
+                };
                 self.fault.get_or_insert(fault);
                 None
             }
@@ -73,7 +76,7 @@ impl Parameters {
         let unknown = self.given.iter().find(|(key, _)| !self.known.contains(&key.as_str()));
         let unknown = unknown.map(|(key, _)| {
             let known = self.known.join(", ");
-            format!("there is no parameter {}; there are {known}", json::told(&Value::from(key.as_str())))
+            format!("there is no parameter {}; known parameters: {known}", json::told(&Value::from(key.as_str())))
         });
         match self.fault.or(unknown) {
             None => Ok(()),

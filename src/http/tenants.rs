@@ -78,11 +78,11 @@ async fn set(State(app): State<App>, Name(name): Name, body: JsonObject) -> Resu
 
 fn caps(body: &Map<String, Value>) -> Result<Caps, HttpError> {
     let mut fields = Fields::of(body);
-    let hint = "a whole number, 0 to let the tenant rest, or null for what counts for all";
+    let hint = "a whole number, 0 to pause the tenant, or null for the limit of all tenants";
     let mut cap = |name| {
         let given: Option<i32> = fields.take::<Option<i32>>(name, hint).flatten();
         if given.is_some_and(i32::is_negative) {
-            fields.refuse(name, "a cap is not negative".to_owned(), hint);
+            fields.refuse(name, "a limit must not be negative".to_owned(), hint);
         }
         given
     };

@@ -108,7 +108,8 @@ pub(super) async fn next_field(form: &mut Multipart) -> Result<Option<Field<'_>>
 
 /// A part that is not expected.
 pub(super) fn unexpected(name: &str, expected: &str) -> HttpError {
-    Problem::new(Code::InvalidMultipart, format!("the form has a part named {name:?}; expected: {expected}")).into()
+    Problem::new(Code::InvalidMultipart, format!("the form has an unexpected part {name:?}; expected: {expected}"))
+        .into()
 }
 
 fn broken(error: MultipartError) -> HttpError {

@@ -119,7 +119,7 @@ fn too_many_entries(found: usize, limits: &Limits) -> ImageError {
         what: "entries in the archive:".to_owned(),
         found: found as u64,
         limit: limits.entries as u64,
-        way_out: "send fewer images: a few hundred are plenty",
+        way_out: "send fewer images: a few hundred are enough",
     }
 }
 
@@ -153,9 +153,9 @@ fn inspect<R: Read + Seek>(
     let refusal = if entry.encrypted() {
         Some("the entry is encrypted; pack it without a password".to_owned())
     } else if let Some(method) = unread(entry.compression()) {
-        Some(format!("it is packed with {method}, which is not read; pack it with Deflate, as any zip program can"))
+        Some(format!("its compression method {method} is not supported; pack it with Deflate, as any zip program can"))
     } else if size > limit {
-        Some(format!("{size} bytes are more than the limit of {limit}; send it smaller"))
+        Some(format!("{size} bytes are more than the limit of {limit}; send a smaller file"))
     } else {
         odd_name(&name)
     };
@@ -196,7 +196,7 @@ fn check_total(entries: &[Option<Entry>], sent: u64, limits: &Limits) -> Result<
         });
     }
     Err(ImageError::Bomb(format!(
-        "its {sent} bytes unpack to {total}, and {} are the most for so few",
+        "its {sent} bytes unpack to {total}, more than the limit of {} for this size",
         limits.unpacked(sent)
     )))
 }
@@ -208,7 +208,9 @@ fn unpack<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usize, size: u64) 
     // One byte more than it says, so that a lying size shows.
     file.take(size + 1).read_to_end(&mut bytes).map_err(|error| format!("its data is broken: {error}"))?;
     if bytes.len() as u64 != size {
-        return Err("its data is broken: it unpacks to another size than the archive says; pack it again".to_owned());
+        return Err(
+            "its data is broken: its unpacked size differs from the archive's directory; pack it again".to_owned()
+        );
     }
     Ok(bytes)
 }
@@ -237,7 +239,7 @@ fn unsafe_name(name: &str) -> Option<&'static str> {
 /// Names that are safe but of no use in a report.
 pub(super) fn odd_name(name: &str) -> Option<String> {
     if name.chars().any(char::is_control) {
-        Some("its name holds control characters; rename it".to_owned())
+        Some("its name contains control characters; rename it".to_owned())
     } else if name.len() > 512 {
         Some("its name is longer than 512 bytes; rename it".to_owned())
     } else {

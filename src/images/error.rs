@@ -23,7 +23,7 @@ pub enum ImageError {
         fault: &'static str,
     },
     /// Two files have one name, so it would be unclear which one counts.
-    #[error("two files are named {0:?}; every image needs a name of its own")]
+    #[error("two files are named {0:?}; every image needs a unique name")]
     DuplicateName(String),
     /// A limit is exceeded.
     #[error("{what} {found} and the limit is {limit}; {way_out}")]
@@ -38,7 +38,7 @@ pub enum ImageError {
         way_out: &'static str,
     },
     /// Not one usable image.
-    #[error("there is no usable image in it ({reasons}); send JPEG, PNG, BMP, WebP or TIFF files")]
+    #[error("none of the files is a usable image ({reasons}); send JPEG, PNG, BMP, WebP or TIFF files")]
     NoImages {
         /// The first few refusals.
         reasons: String,

@@ -133,7 +133,7 @@ impl ImageSet {
         }
         if self.labelled() == 0 {
             let example = &self.images[0].name;
-            return Err(ImageError::Labels(format!("no line names one of the images (such as {example:?})")));
+            return Err(ImageError::Labels(format!("no line matches any image (such as {example:?})")));
         }
         Ok(self)
     }
@@ -181,7 +181,7 @@ fn check_cost(files: &[(String, Vec<u8>)], sent: u64, limits: &Limits) -> Result
     let costs = files.iter().map(|(_, bytes)| decode::cost(bytes, limits.pixels));
     let (pixels, decoded) = costs.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
     let over = |what, found, limit| {
-        let way_out = "scale the images down to what the network takes, or send fewer";
+        let way_out = "scale the images down to the network's input size, or send fewer";
         if found > limit { Err(ImageError::TooLarge { what, found, limit, way_out }) } else { Ok(()) }
     };
     over("pixels of all images together:".to_owned(), pixels, limits.set_pixels)?;

@@ -9,7 +9,7 @@ pub(super) fn missing(format: Option<ImageFormat>, bytes: &[u8]) -> Option<Strin
         Some(ImageFormat::WebP) => is_shorter_than_its_header_says(bytes),
         _ => false,
     };
-    cut.then(|| "the image is cut off: its end is missing; copy or save the file again".to_owned())
+    cut.then(|| "the image is incomplete: its end is missing; copy or save the file again".to_owned())
 }
 
 /// Whether a JPEG's end-of-image marker follows its last scan (ITU T.81, annex B). Segments are passed by their lengths, so that

@@ -30,7 +30,7 @@ pub(super) async fn may_begin(conn: &mut Connection, tenant: &Tenant) -> Result<
 pub async fn queue_is_full(conn: &mut Connection, tenant: &Tenant) -> Result<Option<i32>, JobsError> {
     let Some(cap) = tenants::caps(conn, tenant).await?.max_queued else { return Ok(None) };
     if !turn(conn, "queued", tenant).await? {
-        return Err(DbError::Unavailable(format!("another submission of tenant {tenant} has stalled")).into());
+        return Err(DbError::Unavailable(format!("another submission of tenant {tenant} does not finish")).into());
     }
     Ok((tenants::queued(conn, tenant).await? >= i64::from(cap)).then_some(cap))
 }

@@ -70,7 +70,7 @@ fn last_word(claim: &Claim, problem: &Problem, may_pass: bool) -> Problem {
     }
     let block = claim.block.as_ref().map(|block| format!(" of block {block}")).unwrap_or_default();
     let detail = format!(
-        "{}{block} failed {MAX_ATTEMPTS} times in a row, the last time with: {}",
+        "{}{block} failed {MAX_ATTEMPTS} times in a row; the last error: {}",
         claim.kind.as_str(),
         problem.detail
     );

@@ -66,7 +66,7 @@ async fn fail_crashed(db: &Db, task: &TaskRow) -> Result<bool, JobsError> {
 fn crashed(task: &TaskRow) -> Problem {
     let block = task.block.as_ref().map(|block| format!(" of block {block}")).unwrap_or_default();
     let detail = format!(
-        "the worker process ended, or was not heard of for too long, {} times in a row while it ran {}{block}, which got no further",
+        "the worker process ended or sent no heartbeat {} times in a row while it ran {}{block}, without progress",
         task.crashes + 1,
         task.kind.as_str(),
     );
@@ -84,7 +84,7 @@ async fn end_overdue(db: &Db, id: JobId) -> Result<bool, JobsError> {
     } else if jobs::is_past_deadline(&mut tx, id).await? {
         let seconds = (job.deadline - job.created_at).whole_seconds();
         let problem =
-            Problem::new(Code::DeadlineExceeded, format!("the job was not done {seconds} s after it was submitted"));
+            Problem::new(Code::DeadlineExceeded, format!("the job was not done within {seconds} s of its submission"));
         fail::end_job(&mut tx, id, JobStatus::Expired, &problem).await?;
         // Whoever computes for it need not wait for the next look at its lease.
         admin::notify(&mut tx, listen::CANCEL, &id.to_string()).await?;

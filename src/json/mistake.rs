@@ -111,7 +111,7 @@ impl serde::de::Error for Wrong {
     }
 
     fn duplicate_field(name: &'static str) -> Self {
-        Self::Other(format!("the field \"{name}\" is there twice"))
+        Self::Other(format!("the field \"{name}\" is given twice"))
     }
 }
 

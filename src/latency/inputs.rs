@@ -28,13 +28,14 @@ fn dims(info: &ValueInfo, batch: usize, size: Option<(usize, usize)>) -> Result<
         (2, Some((height, _))) if shape.len() == 4 => Ok(height),
         (3, Some((_, width))) if shape.len() == 4 => Ok(width),
         (2 | 3, None) if shape.len() == 4 => {
-            Err(format!("input {name:?} leaves its height and width free; give them, such as --size 224x224"))
+            Err(format!("input {name:?} has a dynamic height and width; set them, for example --size 224x224"))
         }
-        _ => Err(format!("input {name:?} leaves dimension {index} free; export the network with it fixed")),
+        _ => Err(format!("input {name:?} has a dynamic dimension {index}; export the network with a fixed one")),
     };
     let dims = shape.iter().enumerate().map(|(index, dim)| match dim {
         Dim::Known(fixed) if index == 0 && shape.len() > 1 && *fixed != batch => Err(format!(
-            "input {name:?} has a fixed batch of {fixed}; measure with --batch {fixed}, or export the network with a free batch"
+            "input {name:?} has a fixed batch of {fixed}; measure with --batch {fixed}, or export the network with a dynamic \
+             batch"
         )),
         Dim::Known(fixed) => Ok(*fixed),
         Dim::Symbol(_) | Dim::Unknown => free(index),

@@ -105,13 +105,13 @@ fn check(models: &[Model], config: &LatencyConfig, plan: &Plan) -> Result<(), La
         return fault("there is no network to measure");
     }
     if models.iter().enumerate().any(|(i, model)| models[..i].iter().any(|other| other.label == model.label)) {
-        return fault("two networks to measure have one label");
+        return fault("two networks to measure have the same label");
     }
     if config.batch == 0 || config.threads == 0 {
-        return fault("batch and threads start at 1");
+        return fault("batch and threads must be at least 1");
     }
     if plan.rounds == 0 || plan.pairs == 0 {
-        return fault("at least one round and one pair have to be measured");
+        return fault("at least one round and one pair must be measured");
     }
     Ok(())
 }

@@ -39,9 +39,9 @@ pub enum NetworkError {
     HalfPrecision { tensor: String, count: usize, dtype: DataType },
     /// A value that no memory holds: to run the network would end the process.
     #[error(
-        "value \"{value}\"{} has {elements} elements for one image, more than the limit of {limit}; export the network for smaller \
-         images, or without what makes it",
-        node.as_ref().map(|node| format!(", which node \"{node}\" makes,")).unwrap_or_default()
+        "value \"{value}\"{} has {elements} elements for one image, more than the limit of {limit}; export the network for \
+         smaller images, or without that node",
+        node.as_ref().map(|node| format!(", computed by node \"{node}\",")).unwrap_or_default()
     )]
     HugeValue { value: String, node: Option<String>, elements: usize, limit: usize },
     /// The network has no block that could be dropped; the text says what was looked at.

@@ -117,7 +117,7 @@ impl Network {
         let reasons: Vec<String> =
             self.blocks.iter().filter_map(|b| b.reason.as_ref().map(|r| format!("{}: {r}", b.name))).collect();
         Err(NetworkError::NoDroppableBlock(match reasons.as_slice() {
-            [] => "no residual block was found (an addition of a value and a branch that comes from it)".into(),
+            [] => "no residual block was found (an addition of a value and a branch computed from it)".into(),
             _ => format!(
                 "{} residual additions were found, none with an identity shortcut ({})",
                 reasons.len(),
@@ -199,7 +199,7 @@ fn prepared(
         shapes.values_mut().for_each(|dims| dims[0] = Dim::Known(batch));
         NetworkError::check(obstacles(&fold(&bind(&free, input, companions, size), &shapes)?))?;
         return Err(NetworkError::ModelInterface(format!(
-            "the network computes with a batch of {batch} and no other; export it with a free one, in PyTorch by \
+            "the network runs only with a batch of {batch}; export it with a dynamic batch, in PyTorch by \
              dynamic_axes={{\"{}\": {{0: \"N\"}}}} or dynamic_shapes",
             input.file_name
         )));

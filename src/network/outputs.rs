@@ -90,8 +90,8 @@ pub fn answers(graph: &Graph, outputs: &[ValueInfo]) -> Result<Vec<ValueInfo>, N
     let judge = Judge::new(graph);
     if let Some(output) = outputs.iter().find(|output| judge.of(&output.name).is_empty()) {
         return Err(NetworkError::ModelInterface(format!(
-            "output \"{}\" is {} and comes from the images by rounding and comparing alone, so no loss can be lowered on it: \
-             export the network so that it answers with the scores that it rounds or compares, in float32",
+            "output \"{}\" is {} and is computed from the images only by rounding and comparing, so it has no gradient: export \
+             the network so that it returns the float32 scores that it rounds or compares",
             output.name,
             format!("{:?}", output.ty.dtype).to_lowercase(),
         )));
@@ -109,7 +109,8 @@ pub fn answers(graph: &Graph, outputs: &[ValueInfo]) -> Result<Vec<ValueInfo>, N
             let dims: Vec<String> = graph.shape(&answer.name).iter().flatten().map(dim_text).collect();
             let stands = if outputs.iter().any(|output| output.name == answer.name) { "output" } else { "value" };
             Err(NetworkError::ModelInterface(format!(
-                "{stands} \"{}\" is ({}): its first dimension is not the images', N; export the network so that it answers (N, …)",
+                "{stands} \"{}\" has shape ({}), but its first dimension must be the batch, N; export the network so that it \
+                 returns (N, …)",
                 answer.name,
                 dims.join(", ")
             )))

@@ -69,8 +69,8 @@ pub fn check(
     lost.map_or(Ok(()), |block| {
         let stood_for: Vec<String> = answers.iter().map(|answer| format!("\"{}\"", answer.name)).collect();
         Err(NetworkError::ModelInterface(format!(
-            "block \"{}\" computes with numbers that were rounded or compared, so no loss can be lowered on what it puts out (the \
-             last that it can be lowered on is {}): export the network without rounding inside",
+            "block \"{}\" comes after rounding or comparing, so its output has no gradient (the last value that has one is \
+             {}): export the network without rounding inside",
             block.name,
             stood_for.join(", ")
         )))
@@ -106,7 +106,7 @@ impl Search<'_> {
         let why = if pooling.or(linear).is_none() {
             "no global pooling and no linear layer leads to it"
         } else {
-            "blocks stand behind the last global pooling or linear layer, or that does not take one row for each image"
+            "blocks follow the last global pooling or linear layer, or that layer does not take one row for each image"
         };
         (vec![output.to_owned()], format!("the output itself: {why}"))
     }

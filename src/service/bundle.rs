@@ -26,14 +26,14 @@ pub(super) fn joined(files: Vec<(String, Spooled)>, spool: &Path, limit: u64) ->
     let [network] = networks.as_slice() else {
         let names: Vec<String> = files.keys().map(|name| name.display().to_string()).collect();
         let detail = format!(
-            "of the files that were sent ({}) {} end in .onnx; send one network, and the files that its weights are in",
+            "of the files that were sent ({}), {} end in .onnx; send one network, and the files with its weights",
             names.join(", "),
             networks.len()
         );
         return refuse(Code::NotOnnx, detail);
     };
     let folder = network.parent().unwrap_or(Path::new("")).to_owned();
-    let Some(file) = files.remove(network) else { return refuse(Code::NotOnnx, "the network is not there") };
+    let Some(file) = files.remove(network) else { return refuse(Code::NotOnnx, "the upload contains no network") };
     let bytes = std::fs::read(file.path())?;
     let mut open = |location: &Path| match files.get(&folder.join(location)) {
         Some(data) => File::open(data.path()).map_err(|error| error.to_string()),
@@ -75,7 +75,7 @@ fn entries(body: &Spooled, spool: &Path, limit: u64) -> Result<Vec<(String, Spoo
         );
     }
     if !archive.file_names().flatten().any(|name| name.to_ascii_lowercase().ends_with(".onnx")) {
-        let detail = "this is a zip archive without an .onnx file; upload what torch.onnx.export wrote";
+        let detail = "this is a zip archive without an .onnx file; upload the file that torch.onnx.export wrote";
         return refuse(Code::NotOnnx, detail);
     }
     let (mut files, mut left) = (Vec::new(), limit);

@@ -40,11 +40,11 @@ fn parts(error: &NetworkError) -> Vec<Fault> {
 fn told(error: &CompressError) -> String {
     match error {
         CompressError::Network(error) => told_of_network(error),
-        error if error.trouble() == Some(Trouble::OutOfMemory) => "the device's memory ran out".to_owned(),
+        error if error.trouble() == Some(Trouble::OutOfMemory) => "the device is out of memory".to_owned(),
         error if error.trouble() == Some(Trouble::Lost) => "the device failed".to_owned(),
         CompressError::Exec(error) => of_run(error),
         CompressError::Latency(error) => of_measurement(error),
-        CompressError::Runtime(OnnxRuntimeError::Network(_)) => "ONNX Runtime does not load the network".to_owned(),
+        CompressError::Runtime(OnnxRuntimeError::Network(_)) => "ONNX Runtime cannot load the network".to_owned(),
         CompressError::Runtime(OnnxRuntimeError::Run(_)) => "ONNX Runtime failed on the network".to_owned(),
         CompressError::Runtime(_) => "ONNX Runtime cannot be used".to_owned(),
         CompressError::Tensor(_) => "a computation failed".to_owned(),
@@ -65,7 +65,7 @@ fn told_of_network(error: &NetworkError) -> String {
 fn of_run(error: &ExecError) -> String {
     match error {
         ExecError::Node { node, op, inputs, .. } => format!("node \"{node}\" ({op}) failed on inputs {inputs}"),
-        ExecError::Tensor { name, .. } => format!("tensor \"{name}\" could not be made"),
+        ExecError::Tensor { name, .. } => format!("tensor \"{name}\" could not be created"),
         ExecError::Device { device, .. } => format!("{device} cannot be used"),
         error => error.to_string(),
     }

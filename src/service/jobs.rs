@@ -94,9 +94,7 @@ async fn insert(
 ) -> Result<JobRow, ServiceError> {
     let blocks: Vec<&str> = blocks.iter().map(String::as_str).collect();
     if let Some(cap) = caps::queue_is_full(conn, tenant).await? {
-        let detail = format!(
-            "tenant {tenant} has {cap} queued jobs, and may have {cap} (max_queued); nothing was kept of this one"
-        );
+        let detail = format!("tenant {tenant} has {cap} queued jobs, its limit (max_queued); this job was not stored");
         return refuse(Code::QueueFull, detail);
     }
     let id = JobId::new();
@@ -168,7 +166,7 @@ pub async fn cancel(context: &Context, tenant: &Tenant, id: JobId) -> Result<boo
         Ok(Cancelling::Requested) => Ok(false),
         Ok(Cancelling::Done(status)) => {
             let status = serde_json::to_value(status).unwrap_or_default();
-            refuse(Code::JobDone, format!("job {id} is {} already", status.as_str().unwrap_or("done")))
+            refuse(Code::JobDone, format!("job {id} is already {}", status.as_str().unwrap_or("done")))
         }
         Err(JobsError::NoSuchJob(_)) => refuse(Code::JobNotFound, format!("there is no job {id}")),
         Err(error) => Err(error.into()),

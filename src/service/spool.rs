@@ -88,7 +88,7 @@ pub fn too_large(what: &str, limit: u64) -> Problem {
 fn disk(error: std::io::Error) -> ServiceError {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            Problem::new(Code::DiskFull, "there is no room left for uploads").into()
+            Problem::new(Code::DiskFull, "the disk for uploads is full").into()
         }
         _ => ServiceError::Io(error),
     }

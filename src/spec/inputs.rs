@@ -74,12 +74,12 @@ pub fn faults(image: &str, companions: &[CompanionInfo], given: &Given) -> Vec<I
     let unknown = unknown.map(|(name, _)| InputFault {
         name: name.clone(),
         detail: match name == image {
-            true => format!("input \"{name}\" takes the images, so it cannot be given numbers"),
-            false => format!("the network has no input \"{name}\" next to the images"),
+            true => format!("input \"{name}\" takes the images, so it cannot take numbers"),
+            false => format!("the network has no other input \"{name}\""),
         },
         hint: match (name == image, listed.first()) {
-            (true, Some(other)) => format!("give the images to another input: \"inputs\": {{{other}: \"images\"}}"),
-            (_, None) => "leave it out".into(),
+            (true, Some(other)) => format!("feed the images to another input: \"inputs\": {{{other}: \"images\"}}"),
+            (_, None) => "remove it".into(),
             (false, Some(_)) => format!("there are {}", listed.join(", ")),
         },
     });
@@ -91,7 +91,7 @@ impl CompanionInfo {
         let Self { name, elements, .. } = self;
         let (detail, images) = match given {
             None if self.needs_value => {
-                (format!("the network has an input \"{name}\" next to the images"), self.may_take_images)
+                (format!("the network has another input \"{name}\" that needs a value"), self.may_take_images)
             }
             Some(Value::Each(values)) if values.len() != *elements => {
                 (format!("\"inputs\" gives {} numbers for \"{name}\"", values.len()), false)
@@ -103,17 +103,16 @@ impl CompanionInfo {
             None => return None,
         };
         let many = match (*elements, self.of_images_size) {
-            (_, true) => "one number, which fills it".to_owned(),
+            (_, true) => "one number, used for all elements".to_owned(),
             (1, false) => "one number".to_owned(),
-            (_, false) => format!("one number, or {elements} of them"),
+            (_, false) => format!("one number, or {elements} numbers"),
         };
         let instead = if images {
             format!(" (or, if it is the one that takes them, {{\"{name}\": \"images\"}})")
         } else {
             String::new()
         };
-        let hint =
-            format!("say in the job what every image comes with, {many}: \"inputs\": {{\"{name}\": 0.5}}{instead}");
+        let hint = format!("give its value in the job, {many}: \"inputs\": {{\"{name}\": 0.5}}{instead}");
         Some(InputFault { name: name.clone(), detail, hint })
     }
 
@@ -129,8 +128,7 @@ impl CompanionInfo {
         let is_float32 = |number: f64| number.abs() <= f64::from(f32::MAX);
         let fits = |number: &&f64| if self.whole_numbers { is_int64(**number) } else { is_float32(**number) };
         let misfit = numbers.iter().find(|number| !fits(number))?;
-        let wanted =
-            if self.whole_numbers { "no whole number that an int64 holds" } else { "beyond what a float32 holds" };
+        let wanted = if self.whole_numbers { "not a whole number within int64" } else { "beyond the range of float32" };
         Some(format!("\"inputs\" gives {misfit}, {wanted},"))
     }
 }

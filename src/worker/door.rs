@@ -31,7 +31,7 @@ pub enum DoorError {
         panic: tokio::task::JoinError,
     },
     /// No answer.
-    #[error("{device} cannot be used: it computes nothing within {} s; check the host's load, and a GPU with `nvidia-smi`", PATIENCE.as_secs())]
+    #[error("{device} cannot be used: it returned no result within {} s; check the host's load, and a GPU with `nvidia-smi`", PATIENCE.as_secs())]
     Hangs {
         /// What was tried.
         device: Device,

@@ -54,7 +54,7 @@ impl Health {
             Sign::Bad(reason) => self.fail(db, reason).await,
         };
         if let Err(error) = noted {
-            tracing::warn!("this worker's health is not noted: {error}");
+            tracing::warn!("this worker's health could not be stored: {error}");
         }
     }
 
@@ -67,7 +67,7 @@ impl Health {
         if self.failures >= UNHEALTHY_AFTER {
             tracing::warn!(
                 device = %self.device, failures = self.failures, seconds = pause.as_secs(),
-                "unhealthy: task after task fails here; claiming nothing for a while"
+                "unhealthy: consecutive tasks failed; claiming no tasks for a while"
             );
         }
         tokio::select! {

@@ -68,7 +68,7 @@ pub(super) async fn keep(
 async fn carry(db: Db, claim: Claim, watch: Arc<Watch>, (bytes, onward): (Arc<Vec<u8>>, bool)) {
     let began = Instant::now();
     match lease::keep_checkpoint(&db, &claim, &bytes, onward).await {
-        Ok(true) => tracing::debug!(bytes = bytes.len(), "a checkpoint is kept"),
+        Ok(true) => tracing::debug!(bytes = bytes.len(), "a checkpoint was stored"),
         Ok(false) => tracing::debug!("a checkpoint came too late"),
         Err(error) => tracing::warn!("a checkpoint was lost: {error}"),
     }
@@ -94,7 +94,7 @@ fn judge(standing: Result<Standing, JobsError>, renewed: Instant, watch: &Watch)
             tracing::warn!("the lease could not be renewed in time: {error}");
             watch.stop(Reason::Lost);
         }
-        Err(error) => tracing::warn!("no heartbeat this time: {error}"),
+        Err(error) => tracing::warn!("a heartbeat failed: {error}"),
     }
 }
 

@@ -72,7 +72,7 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> anyhow::Resul
     let Some(db) = connect(&config.database_url, &stop).await? else { return Ok(()) };
     let failures = register(&db, &config)
         .await
-        .context("this worker cannot register; was `practised migrate` run on this database?")?;
+        .context("this worker cannot register; run `practised migrate` on this database")?;
     let wake_ups = listen(db.clone(), stop.clone());
     let keeping = tokio::spawn(keep_house(db.clone(), config.id, stop.clone()));
     let mut worker =
@@ -103,7 +103,7 @@ async fn work(worker: &mut Worker, id: WorkerId, mut health: Health) -> anyhow::
                 health.note(&worker.db, sign).await;
                 if gone {
                     anyhow::bail!(
-                        "{} failed, and fails whatever this process asks of it: start another worker",
+                        "{} failed and cannot be used by this process any more: start another worker",
                         worker.device
                     );
                 }

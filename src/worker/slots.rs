@@ -45,14 +45,14 @@ impl FromStr for Workers {
         let twice =
             |device: &Device| *device != Device::Cpu && devices.iter().filter(|other| *other == device).count() > 1;
         match devices.iter().find(|device| twice(device)) {
-            Some(device) => Err(format!("{device} is named twice; a GPU takes one worker")),
+            Some(device) => Err(format!("{device} is given twice; a GPU takes one worker")),
             None => Ok(Self::Devices(devices)),
         }
     }
 }
 
 fn expected(text: &str) -> String {
-    format!("\"{text}\" names no workers: write auto, 0, cpu, cpu:2 (two of them), or cuda:0,cuda:1")
+    format!("\"{text}\" is not a list of workers: write auto, 0, cpu, cpu:2 (two workers), or cuda:0,cuda:1")
 }
 
 impl Workers {

@@ -72,7 +72,7 @@ impl Supervisor {
                     tell_death(slot, id, &child, status, wait);
                 }
                 Err(error) => {
-                    tracing::error!(device = %slot.device, "a worker cannot be started, next try in {wait:?}: {error}")
+                    tracing::error!(device = %slot.device, "a worker cannot be started; next attempt in {wait:?}: {error}")
                 }
             }
             tokio::select! {
@@ -132,7 +132,7 @@ fn tell_death(slot: Slot, id: WorkerId, child: &Child, status: Option<ExitStatus
     if cannot_compute(status) {
         return tracing::error!(
             worker = %id, %device, pid,
-            "a worker cannot compute, for the reason above, and takes no tasks; next try in {wait:?}"
+            "a worker cannot compute (see above) and takes no tasks; next attempt in {wait:?}"
         );
     }
     let status = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());

@@ -155,7 +155,7 @@ fn a_network_that_answers_with_no_numbers_is_refused() {
     desk.put("model.onnx", &broken);
     let (code, said) = desk.refused(&COMPRESS);
     assert_eq!(code, 2, "{said}");
-    assert!(said.contains("network's answer about the images") && said.contains("preprocessed"), "{said}");
+    assert!(said.contains("network's outputs for these images") && said.contains("preprocessed"), "{said}");
     assert!(!desk.path().join("out").exists(), "nothing half-written stays");
 }
 

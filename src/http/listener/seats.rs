@@ -81,10 +81,10 @@ pub(super) enum Crowded {
 impl Crowded {
     pub(super) fn detail(self) -> &'static str {
         match self {
-            Self::Service => "all connections of this service are in use (--max-connections); try again soon",
+            Self::Service => "all connections of this service are in use (--max-connections); try again later",
             Self::Peer => {
-                "all connections that this service takes from one address are in use (--max-connections-per-peer); close \
-                 some, or try again soon"
+                "all connections allowed from one address are in use (--max-connections-per-peer); close some, or try again \
+                 later"
             }
         }
     }

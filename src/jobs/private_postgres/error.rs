@@ -19,7 +19,7 @@ pub enum PrivatePostgresError {
     },
     /// The data is of another major version.
     #[error(
-        "the data in {} was written by PostgreSQL {data}, and here is only {found}; install PostgreSQL {data}, set PG_BIN_DIR \
+        "the data in {} was written by PostgreSQL {data}, but only {found} is installed; install PostgreSQL {data}, set PG_BIN_DIR \
          to its bin folder, or give another --data-dir",
         dir.display()
     )]
@@ -33,7 +33,8 @@ pub enum PrivatePostgresError {
     },
     /// PostgreSQL refuses to run as root, and there is nobody else to run it as.
     #[error(
-        "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as; make one, or give --database-url"
+        "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as; create one, or give \
+         --database-url"
     )]
     NobodyElse,
     /// The process has a uid that the host does not know.

@@ -75,10 +75,10 @@ pub enum NotDroppable {
     #[error("{value} inside the branch is an output of the network")]
     NetworkOutput { value: String },
     /// It shares its weights with a block that has to stay.
-    #[error("it goes together with {place}, which has the same weights and cannot be dropped: {why}")]
+    #[error("it shares its weights with {place}, which cannot be dropped: {why}")]
     Shared { place: String, why: String },
     /// Its weights are all read by something else as well.
-    #[error("its weights are also read by {reader}, beyond any block that could go with it")]
+    #[error("its weights are also read by {reader}, which is not in a block that could be dropped with it")]
     UsedElsewhere { reader: String },
 }
 
@@ -127,8 +127,10 @@ pub fn find(graph: &Graph, tree: &Dominators) -> Result<Vec<Block>, GraphError> 
     for node in &graph.nodes {
         blocks.extend(search.residual_addition(node));
         if search.left.get() == 0 {
-            let detail = "the branches of this addition and of those before it hold one another over and over";
-            return Err(GraphFault::at(node, detail, "no network is built like that; export it again").into());
+            let detail = "the branches of this addition and of earlier ones are nested too deeply";
+            return Err(
+                GraphFault::at(node, detail, "networks are not built like that; export the network again").into()
+            );
         }
     }
     let producers = graph.producers();

@@ -74,8 +74,8 @@ impl ImageInput {
         let refuse = |detail: String| Err(NetworkError::ModelInterface(detail));
         if let (Some(first), Some(second)) = (first, second) {
             return refuse(format!(
-                "\"inputs\" gives the images to \"{first}\" and \"{second}\": give them to one; other inputs of their size get them \
-                 mirrored"
+                "\"inputs\" feeds the images to \"{first}\" and \"{second}\"; feed them to one only: other inputs of the same \
+                 size get them mirrored"
             ));
         }
         let any_read = graph.inputs.iter().any(|input| graph.is_read(&input.name));
@@ -96,7 +96,7 @@ impl ImageInput {
             refusals.push(match names.is_empty() {
                 true => "the network has no input".to_owned(),
                 false => format!(
-                    "\"inputs\" gives the images to an input that the network does not have; it has {}",
+                    "\"inputs\" feeds the images to an input that does not exist; the network has {}",
                     names.join(", ")
                 ),
             });
@@ -167,7 +167,7 @@ pub fn preprocess_of_bytes(input: &str, given: &Preprocess) -> Result<Preprocess
         return Ok(Preprocess { divide_by: 1.0, ..given.clone() });
     }
     Err(NetworkError::ModelInterface(format!(
-        "input \"{input}\" takes bytes, which the network normalises itself: leave divide_by, mean and std out of \"preprocess\""
+        "input \"{input}\" takes bytes, which the network normalises itself: remove divide_by, mean and std from \"preprocess\""
     )))
 }
 
@@ -186,28 +186,27 @@ fn order_and_channels(name: &str, dims: &[Dim; 4], graph: &Graph) -> Result<(Lay
     }
     let found = read_by_convolutions(graph, name);
     let free = |axis: usize| dims[axis].known().is_none();
-    let fix =
-        "export it with 1 or 3 of them fixed, as in an example input of (1, 3, 224, 224) without dynamic channels";
+    let fix = "export it with 1 or 3 fixed channels, for example with an example input of (1, 3, 224, 224)";
     match found.iter().collect::<Vec<_>>()[..] {
         [&(axis, channels)] if free(axis) && [1, 3].contains(&channels) => {
             Ok((if axis == 1 { Layout::Nchw } else { Layout::Nhwc }, channels))
         }
         [&(axis, channels)] if free(axis) => Err(format!(
-            "input \"{name}\" leaves its channels free and is read by a convolution of {channels}; images have 1 (grey) or 3 (RGB)"
+            "input \"{name}\" has dynamic channels and is read by a convolution of {channels}; images have 1 (grey) or 3 (RGB)"
         )),
-        [] if free(1) => {
-            Err(format!("input \"{name}\" leaves its channels free, and no convolution reads it that tells: {fix}"))
-        }
+        [] if free(1) => Err(format!(
+            "input \"{name}\" has dynamic channels, and no convolution that reads it determines their number: {fix}"
+        )),
         [_, _, ..] if free(1) => {
             let all: BTreeSet<String> = found.iter().map(|(_, channels)| channels.to_string()).collect();
             let all: Vec<String> = all.into_iter().collect();
             Err(format!(
-                "input \"{name}\" leaves its channels free, and the convolutions that read it disagree ({}): {fix}",
+                "input \"{name}\" has dynamic channels, and the convolutions that read it disagree ({}): {fix}",
                 all.join(" and ")
             ))
         }
         _ => {
-            let found = second.known().map_or("a free number of".into(), |n| n.to_string());
+            let found = second.known().map_or("a dynamic number of".into(), |n| n.to_string());
             Err(format!(
                 "input \"{name}\" has {found} channels; images have 1 (grey) or 3 (RGB), as (N, C, H, W) or (N, H, W, C)"
             ))
@@ -280,7 +279,7 @@ fn widened_first(input: &str, graph: &Graph) -> Result<(), String> {
             bytes.extend(node.outputs.iter().map(String::as_str));
         } else if !["Cast", "CastLike", "Shape", "Size"].contains(&node.op.as_str()) {
             return Err(format!(
-                "input \"{input}\" is uint8, and {} `{}` computes with it as such: cast it to float32 first",
+                "input \"{input}\" is uint8, but {} `{}` reads it directly; cast it to float32 first",
                 node.op,
                 node.label()
             ));

@@ -101,11 +101,11 @@ impl Companion {
         let mirrored = as_images.as_ref().filter(|other| images.are_like(other) && given.is_none());
         if mirrored.is_none() && ![DataType::Float32, DataType::Int64].contains(&dtype) {
             return refuse(format!(
-                "input \"{name}\" is {dtype:?}; next to the images float32 and int64 inputs are supported"
+                "input \"{name}\" is {dtype:?}; other inputs than the images must be float32 or int64"
             ));
         }
         let Some(shape) = &info.ty.shape else {
-            return refuse(format!("input \"{name}\" has no shape; export the network with it"));
+            return refuse(format!("input \"{name}\" has no shape; export the network with its shape"));
         };
         let batched = images.batched(name, shape, as_images.is_some())?;
         let may_take_images = as_images.is_some();
@@ -240,7 +240,7 @@ impl Images<'_> {
     fn unused(&self, info: &ValueInfo) -> Result<Companion, NetworkError> {
         if !Elements::takes(info.ty.dtype) {
             return refuse(format!(
-                "input \"{}\" is {:?}, and nothing in the network reads it: export the network without it",
+                "input \"{}\" is {:?}, and no node reads it: export the network without it",
                 info.name, info.ty.dtype
             ));
         }
@@ -261,8 +261,8 @@ impl Images<'_> {
             // What takes images has one in each row, whatever it calls them.
             Some(first) if takes_images || may_be_one_size(first, batch) => Ok(true),
             Some(first) => refuse(format!(
-                "input \"{name}\" leaves its first size free as {}, and the images' batch is {}: export the network with both \
-                 named alike, or with that size fixed",
+                "input \"{name}\" has the dynamic first dimension {}, but the images' batch is {}: export the network with the \
+                 same name for both, or with a fixed size",
                 dim_text(first),
                 dim_text(batch)
             )),
@@ -295,7 +295,7 @@ impl Images<'_> {
         let sizes = shape.iter().enumerate().skip(usize::from(batched)).map(size);
         match sizes.collect::<Option<Vec<_>>>() {
             Some(sizes) => Ok(sizes),
-            None => refuse(format!("input \"{name}\" leaves a size free; export the network with it fixed")),
+            None => refuse(format!("input \"{name}\" has a dynamic size; export the network with a fixed size")),
         }
     }
 
@@ -308,8 +308,8 @@ impl Images<'_> {
         });
         let Some((count, left)) = count.and_then(|count| Some((count, self.left.checked_sub(count)?))) else {
             return refuse(format!(
-                "input \"{name}\" and the other ones next to the images have more than {MOST_ELEMENTS} elements for one image: \
-                 export the network with them as constants"
+                "input \"{name}\" and the other inputs than the images have more than {MOST_ELEMENTS} elements for one image: \
+                 export the network with constants instead"
             ));
         };
         self.left = left;

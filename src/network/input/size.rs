@@ -63,8 +63,8 @@ fn sizes(input: &ImageInput) -> Vec<(usize, usize)> {
 fn takes_another((height, width): (usize, usize), (takes_height, takes_width): (usize, usize)) -> ImageError {
     ImageError::InputMismatch {
         detail: format!(
-            "the model does not compute with images of {width}×{height} (width×height), which is what they come out as; it does \
-             with {takes_width}×{takes_height}"
+            "the model cannot run on {width}×{height} images (width×height), which is what the preprocessing yields; it can \
+             run on {takes_width}×{takes_height}"
         ),
         hint: format!(
             "set preprocess to {{\"resize\": [{takes_height}, {takes_width}]}}, or to what the model was trained with"
@@ -72,14 +72,14 @@ fn takes_another((height, width): (usize, usize), (takes_height, takes_width): (
     }
 }
 
-const SET_PREPROCESS: &str = "if it takes another size, set preprocess.resize or preprocess.crop to that";
-const EXPORT_WITH_IT: &str = "if it takes another size, export it with that one";
+const SET_PREPROCESS: &str = "if the model takes another size, set preprocess.resize or preprocess.crop to it";
+const EXPORT_WITH_IT: &str = "if the model takes another size, export it with that size";
 
 /// What is wrong at the first size, with a word on all that were tried ahead of it.
 fn at_none(input: &ImageInput, tried: &[(usize, usize)], hint: &str, refusal: GraphError) -> GraphError {
     let tried: Vec<String> = tried.iter().map(|(height, width)| format!("{width}×{height}")).collect();
     let detail = format!(
-        "the file leaves its height or width free, and the network does not compute with images of {} (width×height)",
+        "the height or width of the input is dynamic, and the model cannot run on images of {} (width×height)",
         tried.join(", ")
     );
     let ahead = GraphFault::of(&input.file_name, detail, hint);

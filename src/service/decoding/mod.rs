@@ -138,7 +138,7 @@ impl Decoder {
             // By the kernel, after the seconds of computing; SIGKILL by the kernel, where the host's memory runs out.
             Some(Signal::SIGXCPU) => too_long(request.cpu_seconds),
             Some(Signal::SIGABRT | Signal::SIGKILL) => format!(
-                "decoding the images takes more than {} MiB of memory; send smaller images, or fewer",
+                "decoding the images needs more than {} MiB of memory; send smaller images, or fewer",
                 request.memory_bytes >> 20
             ),
             Some(signal) => format!("a decoder failed on the images ({signal}); save them again as plain JPEG or PNG"),
@@ -159,7 +159,7 @@ impl Drop for Decoder {
 
 fn too_long(seconds: u64) -> String {
     format!(
-        "decoding the images takes longer than the {seconds} s that their bytes allow; send smaller images, or fewer"
+        "decoding the images takes longer than {seconds} s, the limit for an upload of this size; send smaller images, or fewer"
     )
 }
 

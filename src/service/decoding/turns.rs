@@ -45,8 +45,8 @@ impl Turns {
         let own = timeout_at(until, self.of(tenant).acquire_owned()).await;
         let Ok(Ok(of_tenant)) = own else {
             let detail = format!(
-                "{} uploads of this tenant are looked at already, and none was done within {seconds} s; nothing of this one was \
-                 kept",
+                "{} uploads of this tenant are already being decoded, and none finished within {seconds} s; this one was not \
+                 stored",
                 self.of_one
             );
             return Err(Problem::new(Code::TooManyUploads, detail));
@@ -54,7 +54,7 @@ impl Turns {
         match timeout_at(until, Arc::clone(&self.places).acquire_owned()).await {
             Ok(Ok(place)) => Ok(Turn { _place: place, _of_tenant: of_tenant }),
             _ => {
-                let detail = format!("no place to look at it became free within {seconds} s; nothing of it was kept");
+                let detail = format!("no decoder became free within {seconds} s; the upload was not stored");
                 Err(Problem::new(Code::DecodersBusy, detail))
             }
         }

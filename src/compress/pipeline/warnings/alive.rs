@@ -63,8 +63,8 @@ pub(crate) fn warnings(summary: &FinetuneSummary) -> Vec<Warning> {
 /// Of an output that says the same of all images, no error tells anything.
 fn constant_output(output: &OutputQuality) -> Warning {
     let detail = format!(
-        "output \"{}\" of the network is the same for all images: nothing can be learned or measured of it; check the preprocessing, and \
-         send images that differ in what the network looks for",
+        "output \"{}\" of the network is the same for all images, so it cannot be learned or measured; check the \
+         preprocessing, and send more varied images",
         output.name
     );
     Warning { code: "constant_output".into(), detail }
@@ -77,16 +77,16 @@ fn far_from_teacher(output: &OutputQuality) -> Option<Warning> {
         true => (
             "near_constant",
             format!(
-                "output \"{name}\" of the student is not far from always saying the same: its error is {share:.2} of what the best \
-                 constant answer has (0 is the teacher, 1 a constant); drop fewer blocks, send more images, or check their \
+                "output \"{name}\" of the student is close to a constant: its error is {share:.2} times that of the best \
+                 constant answer (0 is the teacher, 1 a constant); drop fewer blocks, send more images, or check their \
                  preprocessing"
             ),
         ),
         false => (
             "no_better_than_constant",
             format!(
-                "output \"{name}\" of the student is no better than always saying the same: its error is {share:.2} times that of \
-                 the best constant answer; drop fewer blocks, or train it further"
+                "output \"{name}\" of the student is no better than a constant: its error is {share:.2} times that of the best \
+                 constant answer; drop fewer blocks, or train the student further"
             ),
         ),
     };
@@ -96,14 +96,14 @@ fn far_from_teacher(output: &OutputQuality) -> Option<Warning> {
 fn low_agreement(summary: &FinetuneSummary) -> Option<Warning> {
     let agreement = summary.after.agreement.filter(|agreement| agreement.value < LOW_AGREEMENT)?;
     let fix = match summary.report {
-        Some(_) => "drop fewer blocks, or send more images like those that the network is for",
+        Some(_) => "drop fewer blocks, or send more images of the kind that the network is used on",
         None => {
-            "nothing was refitted or trained, as \"finetune\": null asks for: {\"steps\": 0} refits without training, and the default \
-             trains"
+            "nothing was refitted or trained, because \"finetune\" is null; {\"steps\": 0} refits without training, and the \
+             default trains"
         }
     };
     let detail = format!(
-        "student and teacher pick the same class for {:.1} % of the images that quality is measured on; {fix}",
+        "student and teacher predict the same class for {:.1} % of the validation images; {fix}",
         100.0 * agreement.value
     );
     Some(Warning { code: "low_agreement".into(), detail })

@@ -158,5 +158,5 @@ fn image<'a>(c: &'a Context) -> Result<Option<&'a Shape>, Trouble> {
 
 fn block(c: &Context) -> Result<i64, Trouble> {
     let block = c.int("blocksize", 0);
-    if (1..=1 << 15).contains(&block) { Ok(block) } else { Err(format!("blocksize {block} makes no sense").into()) }
+    if (1..=1 << 15).contains(&block) { Ok(block) } else { Err(format!("blocksize {block} is invalid").into()) }
 }
