@@ -1,4 +1,4 @@
-//! What a job's settings may hold: lengths, which are checked before anything is read, and ranges of numbers.
+//! Limits of a job's settings: lengths, which are checked before anything is parsed, and ranges of numbers.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +6,7 @@ use super::problem::FieldProblem;
 use super::recipe::{FinetuneConfig, Precision, Recipe};
 use super::{JobConfig, QualityFloor, Target};
 
-/// Every list and every object with names of the customer's, with the most entries it may have.
+/// Maximum number of entries of every list, and of every object with the customer's names.
 const LENGTHS: [(&str, usize); 5] = [
     ("/exclude_blocks", 10_000),
     ("/inputs", 1000),
@@ -15,7 +15,7 @@ const LENGTHS: [(&str, usize); 5] = [
     ("/finetune/leave_out", 3),
 ];
 
-/// Longest time budget: the longest deadline of a job, thirty days.
+/// Maximum time budget in seconds: the longest deadline of a job, thirty days.
 const LONGEST_BUDGET: u64 = 30 * 24 * 3600;
 
 /// Lists of a job's body that are too long.
@@ -45,7 +45,7 @@ pub(super) fn is_within(pointer: &str, field: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Numbers out of their range, and settings that exclude each other.
+/// Numbers out of range, and settings that exclude each other.
 pub(super) fn ranges(config: &JobConfig) -> Vec<FieldProblem> {
     let mut rules = target(config.target);
     if let Some(QualityFloor { agreement }) = config.quality_floor {
@@ -75,7 +75,7 @@ pub(super) fn ranges(config: &JobConfig) -> Vec<FieldProblem> {
         .collect()
 }
 
-/// Whether it holds, where it is about, and what is said if it does not hold.
+/// Whether the rule holds, the JSON pointer of its field, and the message if it does not hold.
 type Rule = (bool, &'static str, &'static str);
 
 fn target(target: Target) -> Vec<Rule> {

@@ -22,7 +22,7 @@ pub const FIELDS: [&str; 10] = [
     "seed",
 ];
 
-/// Most fields of a body that are looked at one by one.
+/// Maximum number of fields of a body that are checked one by one.
 const MOST_FIELDS: usize = 1000;
 
 /// Unknown names for which the nearest known one is looked for: each costs a comparison with all known ones.
@@ -69,7 +69,7 @@ fn unknown_field(pointer: String, key: &str, known: &[&str], guess: bool) -> Fie
     FieldProblem { pointer, detail, hint: Some(hint) }
 }
 
-/// `{"latency_ms": 8, "blocks": 2}` is a contradiction that deserves better words than a parser's.
+/// `{"latency_ms": 8, "blocks": 2}` is contradictory; the error explains more than a parser would.
 fn one_target(body: &Map<String, Value>, problems: &mut Vec<FieldProblem>) -> bool {
     let detail = match body.get("target") {
         None => return true,
