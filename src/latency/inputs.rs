@@ -1,13 +1,12 @@
-//! What a network has to be fed while it is measured.
+//! Inputs that a network is fed during a measurement.
 
 use super::protocol::Input;
 use crate::graph::{DataType, Dim, Graph, ValueInfo};
 
-/// The inputs of a network at `batch` images, free height and width taken from `size`.
+/// The inputs of a network for `batch` images; `size` gives a dynamic height and width.
 ///
 /// # Errors
-/// A sentence with the way out: an input that is not float, a batch that the file fixes at another number, a size that
-/// is free and was not given.
+/// A sentence with the fix: an input is not float, the file has another fixed batch, or a dynamic size was not given.
 pub fn model_inputs(graph: &Graph, batch: usize, size: Option<(usize, usize)>) -> Result<Vec<Input>, String> {
     if graph.inputs.is_empty() {
         return Err("the network has no input".to_owned());

@@ -19,7 +19,7 @@ use crate::spec::latency::{Engine, LatencyConfig, Plan};
 pub struct Probe {
     /// A `practised` binary.
     pub program: PathBuf,
-    /// Where torch computes. ONNX Runtime computes on the processor.
+    /// Device for torch. ONNX Runtime always computes on the CPU.
     pub device: Device,
 }
 
@@ -34,7 +34,7 @@ pub struct Model<'a> {
     pub inputs: Vec<Input>,
 }
 
-/// Where an ONNX file is.
+/// Location of an ONNX file.
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
     /// In memory.
@@ -47,7 +47,7 @@ impl Probe {
     /// This very binary, with torch on `device`.
     ///
     /// # Errors
-    /// [`LatencyError::Io`] where the system does not tell its path.
+    /// [`LatencyError::Io`] if the system does not report its path.
     pub fn current(device: Device) -> Result<Self, LatencyError> {
         let program = std::env::current_exe().map_err(|e| LatencyError::io("path of the running program", e))?;
         Ok(Self { program, device })
@@ -88,7 +88,7 @@ pub fn measure(
         for group in &groups {
             let mut request = request(group, place, plan, groups.len());
             if round % 2 == 1 {
-                // Where a network lies in memory matters too: the one loaded last was faster by 1.5 %.
+                // The position of a network in memory matters too: the one loaded last was faster by 1.5 %.
                 request.models.reverse();
             }
             let (version, round) = run_round(probe, &request, plan, cancelled)?;
@@ -260,7 +260,7 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// Ends the process where it still runs, and reaps it: none stays behind whatever happened here.
+    /// Kills the process if it still runs, and reaps it, so that no process is left behind.
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();

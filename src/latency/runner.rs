@@ -1,4 +1,4 @@
-//! One network in one engine, ready to be run again and again on the same input.
+//! One network in one engine, ready to run repeatedly on the same input.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ use crate::spec::latency::Engine;
 /// Why a network was not run.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The engine does not take this network.
+    /// The engine does not accept this network.
     Model { label: String, detail: String },
     /// The engine itself cannot be used.
     Engine(String),
@@ -49,7 +49,8 @@ impl Values {
     }
 }
 
-/// Readies the engine and tells its version. libtorch is not touched for ONNX Runtime, so that it starts no threads.
+/// Initialises the engine and returns its version. ONNX Runtime does not initialise libtorch, so that libtorch starts no
+/// threads.
 pub(super) fn version(place: Place) -> Result<String, Failure> {
     match place.engine {
         Engine::OnnxRuntime => {
@@ -65,7 +66,7 @@ pub(super) fn version(place: Place) -> Result<String, Failure> {
     }
 }
 
-/// The version that tch is generated against; no other one loads.
+/// The libtorch version that tch is generated for; other versions do not load.
 const LIBTORCH: &str = "2.11.0";
 
 impl Runner {
@@ -84,7 +85,8 @@ impl Runner {
         Ok(Self { label: model.label.clone(), run })
     }
 
-    /// Runs the network once, start to end; its outputs are dropped. A GPU is waited for: it is given work ahead of time.
+    /// Runs the network once and discards its outputs. On a GPU, it waits for the result, because kernels are launched
+    /// asynchronously.
     pub fn run(&mut self) -> Result<(), Failure> {
         let done = match &mut self.run {
             Run::OnnxRuntime { session, inputs } => {
@@ -139,8 +141,8 @@ fn tensor(values: &Values) -> Tensor {
     }
 }
 
-/// What an input is to be fed, or values between −1 and 1, about what normalised images hold: zeros could let an engine take a
-/// shorter way.
+/// The given elements of an input, or values between −1 and 1, similar to normalised images: zeros could let an engine skip
+/// work.
 fn seeded(input: &Input, seed: u64) -> Values {
     let data = input.elements.clone().unwrap_or_else(|| {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
