@@ -1,4 +1,4 @@
-//! `/v1/errors/{code}`: what a problem document's `type` leads to.
+//! `/v1/errors/{code}`: the page that a problem document's `type` refers to.
 
 use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse, Response};

@@ -1,4 +1,4 @@
-//! What a job finds out and leaves: `/v1/jobs/{id}/blocks`, `/report`, `/artifacts`.
+//! Results of a job: `/v1/jobs/{id}/blocks`, `/report`, `/artifacts`.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -82,7 +82,7 @@ async fn artifact(
 ) -> Result<Response, HttpError> {
     jobs::get(&app.context, &caller.tenant, id).await?;
     let mut conn = app.context.db.connection().await?;
-    // What no artifact can be named is not asked for: it may hold a NUL character, which PostgreSQL does not take.
+    // Names that no artifact has are not queried: they can contain a NUL character, which PostgreSQL does not accept.
     let found = match name.contains('\0') {
         true => None,
         false => artifacts::get(&mut conn, id, &name).await?,
@@ -101,7 +101,7 @@ async fn artifact(
     download::answer(app.context.db, file, &headers)
 }
 
-/// Every residual addition of the job's model, with what was found out about it so far.
+/// Every residual addition of the job's model, with the results so far.
 async fn blocks(State(app): State<App>, caller: Caller, Id(id): Id<JobId>) -> Result<Json<List<Value>>, HttpError> {
     let job = jobs::get(&app.context, &caller.tenant, id).await?;
     let mut conn = app.context.db.connection().await?;
@@ -125,7 +125,7 @@ async fn rows_so_far(conn: &mut Connection, job: &JobRow) -> Result<Vec<Value>, 
     Ok(rows.collect())
 }
 
-/// Adds what the finished tasks say about a block, under the report's names.
+/// Adds the results of finished tasks to a block, under the report's field names.
 fn with_findings(mut row: Map<String, Value>, name: &str, tasks: &[TaskRow]) -> Value {
     let result = |kind, block: Option<&str>| {
         let task = tasks.iter().find(|task| task.kind == kind && task.block.as_deref() == block);
