@@ -1,7 +1,8 @@
-//! The queue in numbers, for Prometheus. All of them come from the database, so every process of the service reports the same, and
+//! Metrics of the queue, for Prometheus. All of them come from the database, so every process of the service reports the same,
+//! and
 //! none is lost when a process ends.
 //!
-//! What grows with every job is counted as it happens, by triggers in the transactions that make it happen (`tally`), so a scrape
+//! Totals are counted as they change, by triggers in the transactions that make it happen (`tally`), so a scrape
 //! costs the same after a million events as after ten.
 
 use std::collections::BTreeMap;
@@ -17,9 +18,9 @@ pub struct Metric {
     pub name: &'static str,
     /// `gauge` or `counter`.
     pub kind: &'static str,
-    /// What it says.
+    /// Help text of the metric.
     pub help: &'static str,
-    /// What tells its figures apart, if there are several.
+    /// Name of the label, if it has several samples.
     pub label: Option<&'static str>,
     source: Source,
 }
@@ -41,7 +42,7 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// A tally as it stands.
+/// The current value of a tally.
 #[derive(Debug, FromRow)]
 struct Tally {
     name: String,
@@ -76,7 +77,7 @@ pub const METRICS: &[Metric] = &[
         kind: "gauge",
         help: "Seconds that the oldest queued job has waited.",
         label: None,
-        // Says both, so that the index of jobs that are not done, oldest first, answers it.
+        // Both conditions are needed for the index of unfinished jobs, oldest first.
         source: Source::Query(
             "select null::text as label,
                     coalesce(extract(epoch from now() - min(created_at)), 0)::double precision as value

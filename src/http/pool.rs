@@ -38,7 +38,7 @@ pub(super) fn for_admins() -> Router<App> {
 #[derive(Debug, Serialize)]
 struct Device {
     object: &'static str,
-    /// The worker.
+    /// Id of the worker process.
     id: WorkerId,
     host: String,
     device: String,

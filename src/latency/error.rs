@@ -46,7 +46,7 @@ pub enum LatencyError {
     /// A round exceeded its time limit.
     #[error("measuring took longer than {seconds} s; use a smaller batch, or fewer runs")]
     Timeout {
-        /// The limit.
+        /// The limit in seconds.
         seconds: f64,
     },
     /// The caller cancelled the measurement.

@@ -1,4 +1,4 @@
-//! The core's errors as problems: the kind, the words, and the single faults with their places.
+//! Converts errors of the core to problems: code, text, and single errors with their places.
 
 use crate::compress::CompressError;
 use crate::exec::ExecError;
@@ -9,8 +9,8 @@ use crate::network::{NetworkError, Origin};
 use crate::onnxruntime::OnnxRuntimeError;
 use crate::problem::{Fault, Problem};
 
-/// What a customer is told about an error of the core. What libraries and the operating system said of a failure of ours goes to the
-/// log: it may name files, devices and other things of this host.
+/// The problem for an error of the core. Messages of libraries and the operating system about internal failures go to the log
+/// only, because they can name files and devices of this host.
 pub fn problem(error: &CompressError) -> Problem {
     if is_ours(error) {
         tracing::error!(code = error.code().as_str(), "{error}");
@@ -25,7 +25,7 @@ pub fn problem(error: &CompressError) -> Problem {
     }
 }
 
-/// Whether this service is at fault: a file of ours that cannot be read is no fault of the images either.
+/// Whether the service caused the error: an unreadable internal file is not an error of the images.
 fn is_ours(error: &CompressError) -> bool {
     error.origin() == Origin::Internal
         || matches!(error, CompressError::Network(NetworkError::Images(ImageError::Io { .. })))
@@ -36,7 +36,7 @@ fn parts(error: &NetworkError) -> Vec<Fault> {
     if faults.is_empty() { vec![Fault { detail: told_of_network(error), ..Fault::default() }] } else { faults }
 }
 
-/// The error in words for a customer.
+/// The text of the error for customers.
 fn told(error: &CompressError) -> String {
     match error {
         CompressError::Network(error) => told_of_network(error),

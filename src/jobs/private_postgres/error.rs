@@ -1,8 +1,8 @@
-//! Why there is no private Postgres, each with the way out.
+//! Errors of the private PostgreSQL.
 
 use std::path::{Path, PathBuf};
 
-/// Why there is no private Postgres. Every message names the way out.
+/// Why the private PostgreSQL is not available. Every message has the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivatePostgresError {
     /// No binaries.
@@ -31,7 +31,7 @@ pub enum PrivatePostgresError {
         /// Versions of the binaries.
         found: String,
     },
-    /// PostgreSQL refuses to run as root, and there is nobody else to run it as.
+    /// PostgreSQL refuses to run as root, and there is no other user to run it as.
     #[error(
         "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as; create one, or give \
          --database-url"
@@ -57,7 +57,7 @@ pub enum PrivatePostgresError {
     InUse {
         /// The data directory.
         dir: PathBuf,
-        /// Process id, where known.
+        /// Process id, if known.
         pid: String,
     },
     /// A program failed.
@@ -76,7 +76,7 @@ pub enum PrivatePostgresError {
         /// Its log.
         log: PathBuf,
     },
-    /// The server answers but does not do as told.
+    /// The server responds, but a statement failed.
     #[error(transparent)]
     Db(#[from] crate::db::DbError),
     /// A file or folder.
@@ -84,7 +84,7 @@ pub enum PrivatePostgresError {
     File {
         /// Which one.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         error: std::io::Error,
     },
 }
