@@ -206,7 +206,7 @@ fn expected(file: &Path) -> Result<(Tensor, f64), Trouble> {
     })
 }
 
-/// The largest difference as a share of the largest element expected; an error where any is beyond the tolerance.
+/// The largest difference as a share of the largest element expected; an error if any is beyond the tolerance.
 fn compare(ours: &Tensor, theirs: &Tensor, wish: &Wish) -> Result<f64, String> {
     if ours.size() != theirs.size() {
         return Err(format!("shape {:?}, expected {:?}", ours.size(), theirs.size()));
@@ -215,7 +215,7 @@ fn compare(ours: &Tensor, theirs: &Tensor, wish: &Wish) -> Result<f64, String> {
         return Ok(0.0);
     }
     let (ours, theirs) = (ours.to_device(tch::Device::Cpu).to_kind(Kind::Double), theirs.to_kind(Kind::Double));
-    // Infinities and what is no number are where they are expected, or the difference is none that passes.
+    // Infinities and NaNs must be where they are expected, or the case fails.
     let same = ours.eq_tensor(&theirs).logical_or(&ours.isnan().logical_and(&theirs.isnan()));
     let apart = (&ours - &theirs).abs().masked_fill(&same, 0.0);
     let scale = theirs.abs().nan_to_num(0.0, 0.0, 0.0).max().double_value(&[]);

@@ -68,7 +68,7 @@ fn print(analysis: &Analysis) {
     println!("{droppable} droppable blocks of {} residual additions", analysis.blocks.len());
 }
 
-/// What an input next to the images is fed.
+/// Describes the value of another input than the images.
 fn told(companion: &CompanionInfo, image: &str) -> String {
     let CompanionInfo { name, needs_value, elements, of_images_size, may_take_images, unused, .. } = companion;
     let instead = if *may_take_images {

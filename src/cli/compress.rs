@@ -127,7 +127,7 @@ fn run_steps(bench: &Bench, config: &JobConfig, progress: &Progress) -> Result<E
     Ok(exported)
 }
 
-/// The job's body: the file's, with what the flags say instead.
+/// The job's body: the file's, overridden by options.
 fn job(args: &Args) -> Result<Map<String, Value>, Failure> {
     let mut body: Map<String, Value> = args.job.as_deref().map_or_else(|| Ok(Map::new()), files::read_json)?;
     if let Some(preprocess) = &args.preprocess {

@@ -1,4 +1,4 @@
-//! What `practised serve` takes about its connections.
+//! Options of `practised serve` about connections.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -93,6 +93,6 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 fn positive_seconds(text: &str) -> Result<f64, String> {
-    // In no time at all, nobody is served.
+    // A limit of 0 s would refuse every client.
     seconds(text).ok().filter(|seconds| *seconds >= 0.001).ok_or_else(|| "write seconds from 0.001 to 86400".to_owned())
 }

@@ -1,4 +1,4 @@
-//! The service's database for commands beside it, whether the service runs or not.
+//! The service's database for other commands, whether the service runs or not.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use super::usage;
 use crate::db::Db;
 use crate::jobs::private_postgres;
 
-/// Arguments that say where it is, and in which form to answer.
+/// Options for the location of the database and the output format.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Place {
     /// Database of the service.
@@ -24,8 +24,8 @@ pub struct Place {
     pub(super) json: bool,
 }
 
-/// Runs a command on it. A private PostgreSQL that does not run is started for as long as that takes; whether one is made where
-/// there is none is `make`'s to say.
+/// Runs a command on it. A private PostgreSQL that does not run is started for the duration of the command; `make` decides
+/// whether a missing one is created.
 pub(super) async fn with(
     place: &Place,
     make: bool,

@@ -71,7 +71,7 @@ pub fn run(args: Args) -> ExitCode {
             Action::Create(Create { database, .. }) | Action::Revoke(Revoke { database, .. }) => database,
             Action::List(database) => database,
         };
-        // A key can be made before the service was ever started: then this makes its database.
+        // A key can be created before the service has ever started: then this creates its database.
         database::with(database, true, async |db| {
             db.migrate().await?;
             act(&args.action, &db).await

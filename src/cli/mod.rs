@@ -107,7 +107,7 @@ impl Command {
 /// Exit code if the input or the usage is wrong.
 const USAGE: u8 = 2;
 
-/// Lets the process end where what reads its output has ended, as `head` does, in place of panicking. Only for a command that
+/// Lets the process end instead of panicking if the reader of its output has ended, as with `head`. Only for a command that
 /// writes to nothing else: it would end with a child or a peer, too.
 fn end_with_the_reader() {
     // SAFETY: the default action is no handler, so nothing of ours runs in it.
@@ -116,7 +116,7 @@ fn end_with_the_reader() {
     }
 }
 
-/// Says what is wrong with the usage.
+/// Prints an error of usage.
 fn usage(message: &str) -> ExitCode {
     eprintln!("practised: {message}");
     ExitCode::from(USAGE)
@@ -135,7 +135,7 @@ fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode
         eprintln!("practised: {error:#}");
         ExitCode::FAILURE
     });
-    // A computation that does not look at its cancellation must not keep the process.
+    // A computation that does not check for cancellation must not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
 }

@@ -25,7 +25,7 @@ use crate::telemetry::{self, Log};
 use crate::worker::slots::Workers;
 use crate::worker::supervisor::Supervisor;
 
-/// How often what nobody needs any more is deleted.
+/// Interval of deleting what is no longer needed.
 const TIDY: Duration = Duration::from_secs(10 * 60);
 
 /// Connections of this process to the database.
@@ -152,7 +152,7 @@ impl Args {
         Ok(())
     }
 
-    /// How to go on where a key is needed and there is none.
+    /// How to continue if a key is required and there is none.
     fn no_key(&self, data_dir: &Path) -> String {
         let place = match self.database_url {
             Some(_) => "the same DATABASE_URL".to_owned(),
@@ -181,7 +181,7 @@ fn supervisor(url: &str, db: Db) -> anyhow::Result<Supervisor> {
     Ok(Supervisor { program: std::env::current_exe()?, database_url: url.to_owned(), db })
 }
 
-/// Ends what no worker ends, also where no worker lives, and deletes what nobody needs.
+/// Ends what no worker ends, even without live workers, and deletes what is no longer needed.
 async fn keep_house(db: Db) {
     let mut until_tidy = Duration::ZERO;
     loop {
@@ -199,10 +199,10 @@ async fn keep_house(db: Db) {
     }
 }
 
-/// Where `serve` keeps its data where nothing is said.
+/// Default data directory of `serve`.
 pub(super) fn default_data_dir() -> anyhow::Result<PathBuf> {
     if nix::unistd::Uid::effective().is_root() {
-        // Not below /root: PostgreSQL runs as another user, who cannot pass there.
+        // Not below /root: PostgreSQL runs as another user, which cannot access it.
         return Ok("/var/lib/practised".into());
     }
     let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);

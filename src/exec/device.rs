@@ -23,7 +23,7 @@ pub enum Device {
 pub struct UnknownDevice(String);
 
 impl Device {
-    /// A GPU's name as its driver tells it, such as `NVIDIA H100 80GB HBM3`; none for the CPU, or where nobody tells.
+    /// A GPU's name from its driver, such as `NVIDIA H100 80GB HBM3`; `None` for the CPU, or if it is unknown.
     pub fn name(self) -> Option<String> {
         match self {
             Self::Cpu => None,
@@ -31,7 +31,7 @@ impl Device {
         }
     }
 
-    /// The version of a GPU's driver, such as `580.159.04`; none for the CPU, or where nobody tells.
+    /// The version of a GPU's driver, such as `580.159.04`; `None` for the CPU, or if it is unknown.
     pub fn driver(self) -> Option<String> {
         match self {
             Self::Cpu => None,

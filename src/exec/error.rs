@@ -68,7 +68,7 @@ pub enum ExecError {
     Device {
         /// The device asked for.
         device: Device,
-        /// Why, and the way out.
+        /// The cause and the fix.
         detail: String,
     },
 }

@@ -7,7 +7,7 @@ use super::error::ExecError;
 impl Device {
     /// Makes the device ready and gives torch's name for it.
     ///
-    /// Errors where there is no such GPU, or this installation has no CUDA libraries.
+    /// Errors if there is no such GPU, or this installation has no CUDA libraries.
     pub fn open(self) -> Result<tch::Device, ExecError> {
         // For tests: a device that does not open, from the start or later.
         fail::fail_point!("open", |_| Err(ExecError::Device {

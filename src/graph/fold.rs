@@ -1,4 +1,4 @@
-//! Makes a graph plain: constants folded, shape arithmetic gone, every value's type known where it can be.
+//! Simplifies a graph: folds constants and shape arithmetic, and infers the type of every value if possible.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

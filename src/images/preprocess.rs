@@ -30,7 +30,7 @@ pub struct Preprocess {
     /// 8-bit one. If omitted, 16 when `divide_by` is above 256, else 8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits: Option<u8>,
-    /// What the samples are divided by: 255, or the largest value of images with more bits, such as 4095 or 65535.
+    /// Divisor of the samples: 255, or the largest value of images with more bits, such as 4095 or 65535.
     pub divide_by: f32,
     /// Subtracted after dividing; one number for all channels or one for each.
     pub mean: Vec<f32>,
@@ -48,7 +48,7 @@ pub enum Extent {
     HeightWidth([u32; 2]),
 }
 
-/// What a model takes, without the batch; `None` where the model leaves it free.
+/// Size of a model's input without the batch; `None` if it is dynamic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ModelInput {
     /// Colour channels.
@@ -76,7 +76,7 @@ const MAX_SIDE: u32 = 8192;
 /// Sample values above 256 (by which 8-bit images are divided, too) ask for 16 bits.
 const MOST_EIGHT_BITS: f32 = 256.0;
 
-/// Largest picture that is drawn; some dozens of them are in memory at a time.
+/// Maximum size of procedural images; some dozens of them are in memory at a time.
 const MAX_DRAWN_PIXELS: usize = 2048 * 2048;
 
 impl Preprocess {
@@ -106,12 +106,12 @@ impl Preprocess {
         Ok((Chw { channels, height, width }, data))
     }
 
-    /// Resolves a model's input against these images: what the model fixes is compared with what preprocessing makes
-    /// of every image, what it leaves free is taken from them.
+    /// Resolves a model's input against these images: fixed sizes are compared with every preprocessed image, dynamic ones are
+    /// taken from the images.
     ///
     /// # Errors
-    /// [`ImageError::Preprocess`] where a field makes no sense; [`ImageError::InputMismatch`], with the preprocessing
-    /// that would mend it, where images do not come out at the model's size or not all at one size.
+    /// [`ImageError::Preprocess`] if a field is invalid; [`ImageError::InputMismatch`], with the preprocessing that fixes it,
+    /// if preprocessed images do not have the model's size or do not all have the same size.
     pub fn check(&self, model: ModelInput, images: &[Image]) -> Result<Chw, ImageError> {
         self.check_sizes(model, images.iter().map(|image| (image.name.as_str(), image.width, image.height)))
     }
@@ -145,7 +145,7 @@ impl Preprocess {
         Ok(Chw { channels, height, width })
     }
 
-    /// The same where there are no images: the size that a picture has to be drawn at. Errors as [`Self::check`].
+    /// The same without images: the size of procedural images. Errors as [`Self::check`].
     pub fn size_without_images(&self, model: ModelInput) -> Result<Chw, ImageError> {
         let faults = self.faults(model.channels.unwrap_or(3));
         if !faults.is_empty() {
@@ -226,7 +226,7 @@ impl Preprocess {
         faults
     }
 
-    /// Height and width that an image of this size comes out with; the error says why it cannot.
+    /// Height and width of a preprocessed image of this size, or an error.
     pub fn output_size(&self, width: u32, height: u32) -> Result<(usize, usize), String> {
         let (tall, wide) = self.resized_size(width, height);
         if tall.max(wide) > u64::from(MAX_SIDE) && self.resize.is_some() {

@@ -76,7 +76,7 @@ impl ImageSet {
         Self::from_contents(contents, limits)
     }
 
-    /// Pictures drawn by a program ([`procedural`]), all of one size; the same random numbers draw the same pictures.
+    /// Procedural images ([`procedural`]), all of the same size; the same random numbers give the same images.
     pub fn procedural(count: usize, width: u32, height: u32, random: &mut ChaCha8Rng) -> Self {
         let draw = |index: usize| Image {
             name: format!("procedural-{index:05}"),
@@ -163,7 +163,7 @@ impl ImageSet {
         self.images.iter().filter(|image| image.label.is_some()).count()
     }
 
-    /// SHA-256 over the names and bytes of the accepted images: what "the same images" means, however they were packed.
+    /// SHA-256 over the names and bytes of the accepted images, which identifies a set independently of its packing.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
         for image in &self.images {

@@ -1,8 +1,8 @@
-//! Whether a file is all there. Decoders fill what is missing with grey and call it an image.
+//! Checks that a file is complete. Decoders fill missing parts with grey and report no error.
 
 use image::ImageFormat;
 
-/// Why a file of this format is not whole, if its structure shows it; other formats' decoders tell.
+/// Why a file of this format is incomplete, if its structure shows it; decoders of other formats report it.
 pub(super) fn missing(format: Option<ImageFormat>, bytes: &[u8]) -> Option<String> {
     let cut = match format {
         Some(ImageFormat::Jpeg) => !has_end_of_image(bytes),

@@ -26,7 +26,7 @@ pub enum OnnxError {
     Truncated {
         /// Bytes there are.
         bytes: usize,
-        /// Where it stopped.
+        /// The position at which reading stopped.
         detail: String,
     },
     /// Weights live in another file.
@@ -40,7 +40,7 @@ pub enum OnnxError {
         tensor: String,
         /// How many there are.
         count: usize,
-        /// Where the file says its data is.
+        /// Location of its data, as given in the file.
         location: String,
     },
     /// Weights that should be in another file and are not there, or not all.
@@ -48,7 +48,7 @@ pub enum OnnxError {
     ExternalUnreadable {
         /// The tensor.
         tensor: String,
-        /// Where the file says its data is.
+        /// Location of its data, as given in the file.
         location: String,
         /// What is wrong there.
         detail: String,

@@ -86,7 +86,7 @@ fn dims(dims: &[i64]) -> Result<Vec<usize>, String> {
     product.map(|_| sizes).ok_or_else(|| format!("its shape {dims:?} is too large"))
 }
 
-/// The typed fields as little-endian bytes; empty where there are none.
+/// The typed fields as little-endian bytes; empty if there are none.
 fn typed(proto: &TensorProto, dtype: DataType) -> Vec<u8> {
     let narrow = |size: usize| proto.int32_data.iter().flat_map(|v| v.to_le_bytes().into_iter().take(size)).collect();
     match dtype {

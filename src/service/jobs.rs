@@ -135,7 +135,7 @@ fn deleted_meanwhile(error: JobsError, submission: &Submission) -> ServiceError 
 /// One job.
 ///
 /// # Errors
-/// A refusal where it is not there; else as [`ServiceError`].
+/// A refusal if it is not there; else as [`ServiceError`].
 pub async fn get(context: &Context, tenant: &Tenant, id: JobId) -> Result<JobRow, ServiceError> {
     let mut conn = context.db.connection().await?;
     match jobs::get(&mut conn, tenant, id).await? {
@@ -155,10 +155,10 @@ pub async fn poll(context: &Context, tenant: &Tenant, id: JobId) -> Result<Arc<P
     }
 }
 
-/// Cancels a job; the flag is true where it has ended.
+/// Cancels a job; the flag is true if it has ended.
 ///
 /// # Errors
-/// A refusal where it is not there, or ended otherwise; else as [`ServiceError`].
+/// A refusal if it is not there, or ended otherwise; else as [`ServiceError`].
 pub async fn cancel(context: &Context, tenant: &Tenant, id: JobId) -> Result<bool, ServiceError> {
     get(context, tenant, id).await?;
     match cancel::request(&context.db, id).await {

@@ -163,7 +163,7 @@ const ELEMENTWISE: &[&str] = &[
 ];
 
 /// The inputs of a node that come out of it with as many channels, each a channel of the output: where the followed axis lies in
-/// them. None where the node makes something else of the stream, as pooling, joining, and reading a part of it do.
+/// them. None if the node makes something else of the stream, as pooling, joining, and reading a part of it do.
 fn ahead<'g>(graph: &'g Graph, node: &'g Node, axis: usize) -> Vec<Place<'g>> {
     let first = node.input(0).filter(|name| !graph.initializers.contains_key(*name));
     let along = |value: &'g str| Some((value, axis));
@@ -192,7 +192,7 @@ fn of_own_size<'g>(graph: &'g Graph, node: &'g Node) -> impl Iterator<Item = &'g
     node.inputs.iter().map(String::as_str).filter(move |name| size.is_some() && graph.shape(name) == size)
 }
 
-/// True where a `Pad` commutes with every linear map of the followed axis: it leaves that axis alone, and what it adds is zeros
+/// True if a `Pad` commutes with every linear map of the followed axis: it leaves that axis alone, and what it adds is zeros
 /// or copies (reflected, from the edge, from the other end). Other constants it does not map, so what it puts out is no linear
 /// function of the stream.
 fn pads_linearly(graph: &Graph, node: &Node, axis: usize) -> bool {

@@ -9,7 +9,7 @@
 //! * the rows of the last linear layer add up to nothing. The gradient of cross entropy adds up to zero over the classes, so that
 //!   training takes away whatever sum the layer began with: seen are 0.000 to 0.034 of what rows without such a tie have (eight
 //!   trained classifiers), and 0.5 to 1.1 before any training;
-//! * what it answers for the images is a distribution: no number below 0, and their sum is 1;
+//! * its outputs for the images are distributions: no value below 0, and their sum is 1;
 //! * the labels that came with the images: the network gets them right more often than by chance.
 //!
 //! Names such as `embedding` or `landmarks`, and an end in `Sigmoid`, `Tanh` or a division by the norm, speak against it: beside

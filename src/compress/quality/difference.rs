@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use crate::compress::CompressError;
 
-/// Largest difference of two tensors, relative to the first one's largest finite element. The difference is 0 where both are
+/// Largest difference of two tensors, relative to the first one's largest finite element. The difference is 0 if both are
 /// the same infinity or both NaN, as behind a mask; NaN or infinite where only one of them is.
 pub fn relative_difference(reference: &Tensor, other: &Tensor) -> Result<f64, CompressError> {
     difference_on_a_scale(reference, other, f64::MIN_POSITIVE)

@@ -166,7 +166,7 @@ fn norm_affine(student: &Student, norm: &str) -> Result<(Tensor, Tensor), Compre
 }
 
 impl Operand {
-    /// The constant, where it is one number, or one for each of the channels that lie along `axis`.
+    /// The constant, if it is one number, or one for each of the channels that lie along `axis`.
     fn of(graph: &Graph, node: &Node, axis: Option<usize>, channels: usize) -> Option<Self> {
         let index = constant_of(graph, node)?;
         let dims = &graph.initializers[&node.inputs[index]].dims;
@@ -185,7 +185,7 @@ impl Operand {
     }
 }
 
-/// `Identity`, `Dropout` at inference, and the `Slice` that takes all: Swin's way of cutting off padding, where there is none.
+/// `Identity`, `Dropout` at inference, and the `Slice` that takes all: Swin's way of cutting off padding, if there is none.
 pub(in crate::compress) fn changes_nothing(graph: &Graph, node: &Node) -> bool {
     match node.op.as_str() {
         "Identity" | "Dropout" => true,

@@ -85,7 +85,7 @@ impl<'a> Checkpoints<'a> {
         self.kept.take();
     }
 
-    /// True where it is time to keep.
+    /// True if a checkpoint is due.
     pub fn due(&self) -> bool {
         self.keeps && self.observer.wants_checkpoint()
     }
@@ -120,7 +120,7 @@ impl<'a> Checkpoints<'a> {
     }
 }
 
-/// `None` where the bytes are no checkpoint of this program: the work begins anew, which costs time and nothing else.
+/// `None` if the bytes are not a checkpoint of this version: the work starts again, which only costs time.
 fn read(bytes: &[u8]) -> Option<(Course, Kept)> {
     // torch-sys makes a slice of torch's null pointer there.
     if bytes.is_empty() {
@@ -137,7 +137,7 @@ fn read(bytes: &[u8]) -> Option<(Course, Kept)> {
 }
 
 impl Tensors {
-    /// Puts the next one in the place of this one's values. False where it is none of that size.
+    /// Copies the next tensor's values into this one. False if its size differs.
     pub fn restore(&mut self, into: &Tensor) -> Result<bool, CompressError> {
         let next = self.0.pop_front().filter(|next| next.size() == into.size());
         let Some(next) = next else { return Ok(false) };
@@ -145,7 +145,7 @@ impl Tensors {
         Ok(true)
     }
 
-    /// All of them into these. False where they do not fit.
+    /// Copies all of them into these. False if their sizes differ.
     pub fn restore_all<'t>(&mut self, into: impl IntoIterator<Item = &'t Tensor>) -> Result<bool, CompressError> {
         for tensor in into {
             if !self.restore(tensor)? {

@@ -1,4 +1,4 @@
-//! The way out where an operator is not supported.
+//! Fixes for unsupported operators.
 
 /// True for the operators that hold subgraphs.
 pub(in crate::exec) fn is_control_flow(op: &str) -> bool {

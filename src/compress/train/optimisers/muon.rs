@@ -43,7 +43,7 @@ impl Muon {
         Self { states: parameters.iter().map(state).collect(), parameters }
     }
 
-    /// What it remembers.
+    /// Its state.
     pub fn state(&self) -> Vec<Tensor> {
         let of = |state: &State| match state {
             State::Kernel(momentum) => vec![momentum.shallow_clone()],
@@ -52,7 +52,7 @@ impl Muon {
         self.states.iter().flat_map(of).collect()
     }
 
-    /// Remembers what another one did. False where that was one for other tensors.
+    /// Restores a state. False if it belongs to other tensors.
     pub fn restore(&mut self, kept: &mut Tensors) -> Result<bool, CompressError> {
         for state in &mut self.states {
             let restored = match state {
