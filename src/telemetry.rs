@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Filter of a process that is told nothing.
+/// Default filter.
 const USUAL: &str = "info,sqlx=warn,ort=warn";
 
 /// Names the file with the filter.

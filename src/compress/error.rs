@@ -160,7 +160,7 @@ impl CompressError {
             Self::MergeDiffers { .. } => Code::MergeDiffers,
             Self::OutputsNotFinite | Self::LossNotFinite => Code::NotFinite,
             Self::NoBetterThanConstant { .. } => Code::NoBetterThanConstant,
-            // Nobody is told of a job that was cancelled: it has no error.
+            // A cancelled job has no error.
             Self::Cancelled | Self::NothingToFit | Self::Report(_) | Self::Tensor(_) | Self::OutOfMemory(_) => {
                 Code::Internal
             }

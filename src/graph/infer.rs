@@ -210,7 +210,7 @@ impl<'a> Walk<'a> {
         // Shape and Size look at no element of their input, which may be as large as it likes.
         let of_shape = matches!(c.node.op.as_str(), "Shape" | "Size");
         let given = || c.inputs.iter().flatten().filter_map(|fact| fact.tensor());
-        // An empty tensor may have huge sizes beside its zero.
+        // An empty tensor may have huge sizes in addition to its zero.
         let hollow = given().any(|tensor| tensor.is_empty() && span(&tensor.dims) > MOST_ITEMS);
         let partial = !constant && elements > MOST_ITEMS;
         let beyond_shapes = self.effort == Effort::Shapes && bytes > LARGEST_SHAPE;

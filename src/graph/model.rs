@@ -212,7 +212,7 @@ impl Graph {
     }
 }
 
-/// The names of a graph's values, for whoever needs many new ones.
+/// The names of a graph's values, for callers that need many new ones.
 pub(crate) struct Written<'g>(HashSet<&'g str>);
 
 impl Written<'_> {

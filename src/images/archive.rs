@@ -221,7 +221,7 @@ fn entry_name<R: Read + Seek>(archive: &ZipArchive<R>, index: usize) -> Result<S
     Ok(name.unwrap_or_else(|_| String::from_utf8_lossy(entry.name_raw()).into_owned()))
 }
 
-/// Nothing is ever written under an entry's name, but whoever sends such a name means no good, and a report that
+/// Nothing is ever written under an entry's name, but such a name is malicious, and a report that
 /// repeats it could do harm elsewhere.
 fn unsafe_name(name: &str) -> Option<&'static str> {
     let drive = name.as_bytes().get(1) == Some(&b':') && name.as_bytes()[0].is_ascii_alphabetic();

@@ -24,7 +24,7 @@ pub(super) fn take(proto: &mut TensorProto, label: &str) -> Result<Arc<TensorDat
     let dims = dims(&proto.dims).map_err(bad)?;
     let numbers = typed_count(proto);
     let bytes = match &mut proto.raw_data {
-        // Which of the two another program takes cannot be told.
+        // It is unknown which of the two another program uses.
         Some(raw) if !raw.is_empty() && numbers > 0 => {
             return Err(bad("it stores its data twice, as raw bytes and as numbers".to_owned()));
         }

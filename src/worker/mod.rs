@@ -1,7 +1,7 @@
 //! A worker process: bound to one device, one task at a time.
 //!
 //! [`run`] passes the [`door`], then claims, as often as its [`health`] allows; [`task`] runs what was claimed, computing on a thread of its own while [`heartbeat`] keeps the lease and
-//! carries progress out and the wish to stop in. `tasks` has one file for each kind of task. [`supervisor`] is the other
+//! stores progress and reports requests to stop. `tasks` has one file for each kind of task. [`supervisor`] is the other
 //! side: it starts worker processes and starts them again when they die.
 
 pub mod door;

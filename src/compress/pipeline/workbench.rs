@@ -232,7 +232,7 @@ impl Bench {
         Ok(HostLock::of_host().alone(&cancelled, measure)?)
     }
 
-    /// The images and what is fed beside them.
+    /// The values of all inputs.
     fn latency_inputs(&self) -> Result<Vec<Input>, CompressError> {
         let (height, width) = self.network.size;
         let dims = [self.config.latency.batch, self.network.input.channels, height, width];
@@ -251,12 +251,12 @@ impl Bench {
     }
 }
 
-/// How thoroughly latency is measured.
+/// Precision of a latency measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Occasion {
-    /// What choices and claims rest on.
+    /// For selection and reported figures.
     Full,
-    /// What is only shown: two rounds, a quarter of the samples, and a wider interval.
+    /// For the curve only: two rounds, a quarter of the samples, and a wider interval.
     Short,
 }
 
@@ -270,10 +270,10 @@ impl Occasion {
     }
 }
 
-/// What the teacher's samples are called.
+/// Label of the teacher's samples.
 pub(crate) const TEACHER: &str = "teacher";
 
-/// The latency reduction of a student that was measured beside the teacher.
+/// The latency reduction of a student that was measured together with the teacher.
 pub(crate) fn reduction(samples: &latency::Samples, student: &str, seed: u64) -> Result<Reduction, CompressError> {
     let reduction = samples.reduction(TEACHER, student, seed);
     reduction.ok_or_else(|| CompressError::TooFewSamples(format!("the {student}")))

@@ -14,7 +14,7 @@ pub(crate) struct Written<'g> {
     /// Up to the addition, or to the activation where nothing is added.
     pub(crate) path: Path,
     pub(crate) shortcut: Option<&'g str>,
-    /// Between there and the stream, beside activations.
+    /// The nodes between it and the stream, except activations.
     pub(crate) moves: Vec<Move>,
     inputs: usize,
 }

@@ -23,7 +23,7 @@ pub const RESUMED: &str = "resumed";
 /// Tensor that holds the JSON.
 const HEAD: &str = "head";
 
-/// What a fine-tuning has behind it beside the set of blocks that it is at.
+/// The finished part of a fine-tuning, without the current set of blocks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Course {
     /// Sets that did not reach the quality asked for.
@@ -68,7 +68,7 @@ impl<'a> Checkpoints<'a> {
         Self { observer, keeps: false, course: Course::default(), kept: Cell::default() }
     }
 
-    /// Who is told how far it has come, and may stop it.
+    /// The observer, which gets the progress and can stop the run.
     pub fn observer(&self) -> &dyn Observer {
         self.observer
     }
@@ -106,7 +106,7 @@ impl<'a> Checkpoints<'a> {
         Ok(())
     }
 
-    /// Where an earlier attempt at this recovery stood; told once.
+    /// The checkpoint of an earlier attempt at this recovery; returned once.
     pub fn take<T: DeserializeOwned>(&self) -> Option<(T, Tensors)> {
         let Kept { recovery, tensors } = self.kept.take()?;
         Some((serde_json::from_value(recovery).ok()?, tensors))

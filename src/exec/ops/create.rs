@@ -62,7 +62,7 @@ fn constant_value(spec: &Spec) -> Result<Arc<TensorData>, Refusal> {
     }
 }
 
-/// A constant as a tensor: floats beside the weights, the rest on the CPU.
+/// A constant as a tensor: floats on the device of the weights, the rest on the CPU.
 fn place(call: &Call, name: &str, data: &TensorData) -> Result<Tensor, Cause> {
     let tensor = to_tensor(name, data).map_err(|error| Cause::Message(error.to_string()))?;
     match computed_in(data.dtype) {
