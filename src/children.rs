@@ -1,4 +1,4 @@
-//! Child processes that never outlive us.
+//! Child processes that never outlive this process.
 //!
 //! The parent-death signal is bound to the *thread* that spawned the child, so each child gets a thread that spawns it and
 //! then does nothing but wait for its end.
@@ -36,7 +36,7 @@ pub async fn spawn(mut command: Command, on_our_death: Signal) -> io::Result<Chi
     unsafe {
         command.pre_exec(move || {
             prctl::set_pdeathsig(on_our_death)?;
-            // We may have died before the line above: then nobody would tell the child.
+            // The parent may have died before the line above: then the child would get no signal.
             if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         });
     }
@@ -44,7 +44,7 @@ pub async fn spawn(mut command: Command, on_our_death: Signal) -> io::Result<Chi
     let (ended, exit) = watch::channel(None);
     thread::Builder::new().name("child".to_owned()).spawn(move || match command.spawn() {
         Ok(mut child) => {
-            // Nobody may be waiting any more: then nobody could end the child, which is still to be reaped.
+            // The receiver may be gone: then the child must be killed and reaped here.
             if started.send(Ok(Pid::from_raw(child.id().cast_signed()))).is_err() {
                 let _ = child.kill();
             }
@@ -69,19 +69,19 @@ impl Child {
         *self.exit.borrow()
     }
 
-    /// Waits for its end; `None` where the status was lost.
+    /// Waits for its end; `None` if the status was lost.
     pub async fn wait(&mut self) -> Option<ExitStatus> {
         self.exit.wait_for(Option::is_some).await.ok().and_then(|status| *status)
     }
 
-    /// Sends a signal to the child alone. It may have ended already: that is no error.
+    /// Sends a signal to the child alone. A child that has already ended is not an error.
     pub fn signal(&self, signal: Signal) {
         if self.exited().is_none() {
             let _ = kill(self.pid, signal);
         }
     }
 
-    /// Kills what is left of the child's process group, the child included.
+    /// Kills the rest of the child's process group, including the child.
     pub fn kill_group(&self) {
         let _ = killpg(self.pid, Signal::SIGKILL);
     }

@@ -14,22 +14,22 @@ use crate::exec::{self, Device, Executor, Params, RunOptions};
 use crate::graph::{Graph, InputShapes, fold, free_batch};
 use crate::onnx;
 
-/// How a case is run and what it may be off by.
+/// How a case is run, and the allowed errors.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish {
-    /// As a share of the expected value.
+    /// Allowed error relative to the expected value.
     pub rtol: f64,
-    /// Besides.
+    /// Allowed absolute error in addition.
     pub atol: f64,
-    /// Besides, as a share of the output's largest element.
+    /// Allowed error in addition, relative to the output's largest element.
     pub of_scale: f64,
-    /// Whether the network is run as a job does: with a free batch, constants computed, shapes inferred.
+    /// Whether the network is run as in a job: with a dynamic batch, constants folded, shapes inferred.
     pub folded: bool,
-    /// Where it is computed.
+    /// Device to compute on.
     pub device: Device,
 }
 
-/// What became of a case.
+/// The result of a case.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     /// The folder's name.
@@ -45,19 +45,19 @@ pub struct Outcome {
 #[derive(Debug, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Verdict {
-    /// Every output is as expected.
+    /// Every output is within the allowed error.
     Passed {
-        /// The largest difference, as a share of the expected output's largest element.
+        /// The largest difference, relative to the expected output's largest element.
         error: f64,
     },
-    /// Refused before anything is computed.
+    /// Refused before anything was computed.
     NotSupported {
-        /// Why.
+        /// The reason.
         detail: String,
     },
-    /// Something is wrong.
+    /// The case failed.
     Failed {
-        /// What.
+        /// The cause.
         detail: String,
     },
 }
@@ -108,7 +108,7 @@ fn verdict(case: &Path, graph: Graph, wish: &Wish) -> Verdict {
     Verdict::Passed { error }
 }
 
-/// A network that the executor takes.
+/// A network that the executor supports.
 struct Planned {
     executor: Executor,
     params: Params,
@@ -116,9 +116,9 @@ struct Planned {
     outputs: Vec<String>,
 }
 
-/// Why a data set says nothing good.
+/// Why a data set did not pass.
 enum Trouble {
-    /// Its values are none that the executor has: sequences, strings.
+    /// It has values that the executor does not support: sequences, strings.
     NotATensor(String),
     Wrong(String),
 }
@@ -206,7 +206,7 @@ fn expected(file: &Path) -> Result<(Tensor, f64), Trouble> {
     })
 }
 
-/// The largest difference as a share of the largest element expected; an error where any is beyond the tolerance.
+/// The largest difference as a share of the largest element expected; an error if any is beyond the tolerance.
 fn compare(ours: &Tensor, theirs: &Tensor, wish: &Wish) -> Result<f64, String> {
     if ours.size() != theirs.size() {
         return Err(format!("shape {:?}, expected {:?}", ours.size(), theirs.size()));
@@ -215,7 +215,7 @@ fn compare(ours: &Tensor, theirs: &Tensor, wish: &Wish) -> Result<f64, String> {
         return Ok(0.0);
     }
     let (ours, theirs) = (ours.to_device(tch::Device::Cpu).to_kind(Kind::Double), theirs.to_kind(Kind::Double));
-    // Infinities and what is no number are where they are expected, or the difference is none that passes.
+    // Infinities and NaNs must be where they are expected, or the case fails.
     let same = ours.eq_tensor(&theirs).logical_or(&ours.isnan().logical_and(&theirs.isnan()));
     let apart = (&ours - &theirs).abs().masked_fill(&same, 0.0);
     let scale = theirs.abs().nan_to_num(0.0, 0.0, 0.0).max().double_value(&[]);

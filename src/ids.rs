@@ -1,4 +1,4 @@
-//! Identifiers: UUIDv7, so that they sort by the time they were made, each kind a type of its own.
+//! Identifiers: UUIDv7, so that they sort by creation time, with one type per kind.
 
 use std::fmt;
 use std::str::FromStr;
@@ -61,11 +61,11 @@ id!(
     ImageSetId
 );
 id!(
-    /// What a customer submits.
+    /// A job, which a customer submits.
     JobId
 );
 id!(
-    /// What a worker claims.
+    /// A task, which a worker claims.
     TaskId
 );
 id!(

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // Nothing, unless this is a build for tests: there the environment says where to die.
+    // No effect except in test builds, in which the environment sets the points at which the process dies.
     let _failpoints = fail::FailScenario::setup();
     practised::cli::Cli::parse().run()
 }

@@ -1,9 +1,9 @@
-//! The known name that a wrong one is nearest to, for `did you mean`.
+//! The known name that is most similar to a wrong one, for `did you mean`.
 
-/// Longest name, in bytes, that is compared with others: the comparison takes the product of both lengths.
+/// Maximum length, in bytes, of names that are compared: the cost is the product of both lengths.
 const LONGEST_COMPARED: usize = 128;
 
-/// The known name that is most like `name`, if any is like it at all.
+/// The known name that is most similar to `name`, if any is similar.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > LONGEST_COMPARED {
         return None;

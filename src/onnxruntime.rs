@@ -1,4 +1,4 @@
-//! ONNX Runtime, loaded at run time: what customers deploy, so what latency is measured in and exports are checked with.
+//! ONNX Runtime, loaded at run time. Customers deploy it, so latency is measured and exports are verified in it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,29 +12,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::graph::DataType;
 
-/// A library that does not load, a network that ONNX Runtime does not take, or a run that fails.
+/// Errors of ONNX Runtime: its library, the network, or a run.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxRuntimeError {
-    /// No library at any of the places.
+    /// The library was not found.
     #[error(
-        "ONNX Runtime's library is not there; looked at {}; run scripts/setup, or set ORT_DYLIB_PATH to a \
+        "ONNX Runtime's library was not found at {}; run scripts/setup, or set ORT_DYLIB_PATH to a \
          libonnxruntime.so of version 1.24 or newer",
         .tried.join(", ")
     )]
     NoLibrary {
-        /// The places looked at, each with why it is one.
+        /// The places that were searched, each with its origin.
         tried: Vec<String>,
     },
-    /// The library is there but cannot be used.
+    /// The library exists but cannot be used.
     #[error("ONNX Runtime's library {} cannot be used: {detail}", .path.display())]
     Library {
-        /// The library.
+        /// Path of the library.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         detail: String,
     },
-    /// ONNX Runtime does not take the network.
-    #[error("ONNX Runtime does not load the network: {0}")]
+    /// ONNX Runtime cannot load the network.
+    #[error("ONNX Runtime cannot load the network: {0}")]
     Network(String),
     /// A run failed.
     #[error("ONNX Runtime failed on the network: {0}")]
@@ -83,7 +83,7 @@ impl Elements {
     }
 }
 
-/// A named tensor that a network gave; other element types are widened or rounded to f32.
+/// A named output of a network; other element types are widened or rounded to f32.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
     /// Name of the network's output.
@@ -96,7 +96,7 @@ pub struct Output {
 
 impl Session {
     /// Loads a network from the bytes of an ONNX file, to run on `threads` threads, one operator after the other, with all of
-    /// ONNX Runtime's optimisations. Idle threads sleep: spinning would disturb whatever else is measured.
+    /// ONNX Runtime's optimisations. Idle threads sleep, because spinning would disturb other measurements.
     pub fn open(bytes: &[u8], threads: usize) -> Result<Self, OnnxRuntimeError> {
         let environment = environment()?;
         let network = |error: ort::Error| OnnxRuntimeError::Network(error.to_string());
@@ -120,15 +120,15 @@ impl Session {
         outputs.iter().map(|(name, value)| output(name, &value)).collect()
     }
 
-    /// Runs the network and drops its outputs: what a timer is put around.
+    /// Runs the network and discards its outputs, for timing.
     pub fn execute(&mut self, feeds: &[Feed]) -> Result<(), OnnxRuntimeError> {
         self.session.run(values(feeds)?).map(drop).map_err(failed)
     }
 }
 
-/// Loads the library and sets ONNX Runtime up, once for the process; repeated where it failed before.
+/// Loads the library and initialises ONNX Runtime, once per process; tries again if it failed before.
 ///
-/// Its messages go to the log at debug level: what goes wrong comes back as an error anyway. Telemetry is off.
+/// Its messages go to the log at debug level: failures are returned as errors anyway. Telemetry is off.
 pub fn init() -> Result<(), OnnxRuntimeError> {
     environment().map(drop)
 }
@@ -140,14 +140,14 @@ const RELU: &[u8] = b"\x08\x08:3\x0a\x0c\x0a\x01x\x12\x01y\x22\x04Relu\x12\x01gZ
 /// Loads the library and runs a network of one node with it.
 ///
 /// # Errors
-/// [`OnnxRuntimeError::NoLibrary`] and [`OnnxRuntimeError::Library`], with the fix, if it is not there or does not work.
+/// [`OnnxRuntimeError::NoLibrary`] and [`OnnxRuntimeError::Library`], with the fix, if it is missing or does not work.
 pub fn prove() -> Result<(), OnnxRuntimeError> {
     let (path, data) = (library()?, Elements::Float(vec![-1.0, 2.0]));
     let run = || Session::open(RELU, 1)?.run(&[Feed { name: "x", shape: &[2], data: &data }]);
     let unusable = |detail: String| OnnxRuntimeError::Library { path: path.clone(), detail };
     match run() {
         Ok(outputs) if outputs.iter().map(|output| output.data.as_slice()).eq([[0.0, 2.0].as_slice()]) => Ok(()),
-        Ok(outputs) => Err(unusable(format!("it computes a Relu wrong: {outputs:?}; run scripts/setup again"))),
+        Ok(outputs) => Err(unusable(format!("it computes a Relu incorrectly: {outputs:?}; run scripts/setup again"))),
         Err(error @ (OnnxRuntimeError::NoLibrary { .. } | OnnxRuntimeError::Library { .. })) => Err(error),
         Err(error) => Err(unusable(error.to_string())),
     }
@@ -171,11 +171,11 @@ fn environment() -> Result<Environment, OnnxRuntimeError> {
     Ok(current.insert(environment).clone())
 }
 
-/// Where ONNX Runtime's library is: `$ORT_DYLIB_PATH` where that is set, else `../lib` beside the executable (an installed
-/// layout), else where `scripts/setup` put it when this binary was built. The error lists each place looked at.
+/// Path of ONNX Runtime's library: `$ORT_DYLIB_PATH` if that is set, else `../lib` next to the executable (an installed
+/// layout), else the place where `scripts/setup` put it when this binary was built. The error lists all of them.
 pub fn library() -> Result<PathBuf, OnnxRuntimeError> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
-        // Somebody who names a library does not want another one.
+        // If a library is named explicitly, no other one is used.
         return first_file(&[(PathBuf::from(path), "ORT_DYLIB_PATH")]);
     }
     let executable = std::env::current_exe().ok();
@@ -186,7 +186,7 @@ pub fn library() -> Result<PathBuf, OnnxRuntimeError> {
     first_file(&places)
 }
 
-/// The library's version, such as `1.32.0`, by the name of the file that [`library`] leads to; `None` where it has none.
+/// The library's version, such as `1.32.0`, from the name of the file that [`library`] leads to; `None` if it has none.
 pub fn version() -> Option<String> {
     let file = library().ok()?.canonicalize().ok()?;
     Some(file.file_name()?.to_str()?.strip_prefix("libonnxruntime.so.")?.to_owned())

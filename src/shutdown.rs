@@ -11,10 +11,10 @@ use nix::sys::signal::Signal;
 use tokio::signal::unix::{self, SignalKind};
 use tokio_util::sync::CancellationToken;
 
-/// Within this time of the first signal everything has ended. What stops containers has to wait longer (docker/compose.yaml).
+/// Time limit from the first signal to the end. Container managers must wait longer (docker/compose.yaml).
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// How much of it requests in flight have if nothing else is said; the rest is for closing the database.
+/// Default part of it for requests in flight; the rest is for closing the database.
 pub const DRAIN: Duration = Duration::from_secs(25);
 
 const _: () = assert!(DRAIN.as_secs() < GRACE.as_secs());
@@ -75,7 +75,7 @@ impl Listened {
     }
 }
 
-/// Whether whoever started this process has it ignore the signal.
+/// Whether the signal was ignored when this process was started.
 fn is_ignored(signal: Signal) -> io::Result<bool> {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: without a new action nothing is changed, and the old one is written to memory of its type.

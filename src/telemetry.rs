@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Filter of a process that is told nothing.
+/// Default filter.
 const USUAL: &str = "info,sqlx=warn,ort=warn";
 
 /// Names the file with the filter.
@@ -56,12 +56,14 @@ impl Log {
     /// For SIGHUP: reads the file with the filter again. A filter that cannot be read changes nothing.
     pub fn reload(&self) {
         let Some(file) = &self.file else {
-            tracing::info!("SIGHUP: nothing to reload. Keys and caps are read from the database; {FILE} is not set");
+            tracing::info!(
+                "SIGHUP: nothing to reload, because {FILE} is not set. Keys and limits are read from the database"
+            );
             return;
         };
         match read(file).and_then(|filter| (self.exchange)(filter)) {
             Ok(()) => tracing::info!("SIGHUP: the log filter was read from {}", file.display()),
-            Err(error) => tracing::warn!("SIGHUP: the log filter stays: {error}"),
+            Err(error) => tracing::warn!("SIGHUP: the log filter is unchanged: {error}"),
         }
     }
 }

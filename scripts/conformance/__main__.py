@@ -68,8 +68,8 @@ def counted(outcomes):
 def page(suites, known):
     yield "# Operators"
     yield (
-        "What the executor computes of ONNX's own operators, measured by `make conformance` on the backend tests of "
-        f"[onnx](https://pypi.org/project/onnx/) {onnx.__version__}. Written by `scripts/conformance`, not by hand. Besides, every operator "
+        "ONNX operators that the executor supports, measured by `make conformance` on the backend tests of "
+        f"[onnx](https://pypi.org/project/onnx/) {onnx.__version__}. Written by `scripts/conformance`, not by hand. In addition, every operator "
         "is compared with ONNX Runtime on networks of one node, to 1e-5 of the output's scale (`tests/it/operators`)."
     )
     rows = [[name, len(outcomes), *parts(outcomes)] for name, outcomes in suites.items()]
@@ -77,20 +77,20 @@ def page(suites, known):
     rows.append(["**all**", len(everything), *parts(everything)])
     yield table(["suite", "cases", "passed", "not supported", "failed"], rows)
     yield (
-        "A case counts for the operator that it is named after (a node test) or, in the networks, for each one that it holds. The error is "
-        "the largest of the passed node tests, as a share of the output's largest element. Opsets are those in which the operator "
-        "changed; all of them are read."
+        "A case counts for the operator that it is named after (a node test) or, in the networks, for each one that it contains. The error is "
+        "the largest of the passed node tests, relative to the output's largest element. Opsets are those in which the operator "
+        "changed; all of them are supported."
     )
     of_operator = by_operator(suites["node"])
     networks = Counter(
         name for suite, outcomes in suites.items() if suite != "node" for told in outcomes if told["outcome"] == "passed" for name in told["operators"]
     )
-    yield "## Operators that are computed"
+    yield "## Supported operators"
     heads = ["operator", "opsets", "passed", "not supported", "failed", "largest error", "in networks that passed"]
     yield table(heads, [supported(name, of_operator.get(name, []), networks[name]) for name in sorted(known)])
-    yield "## What is not supported of them"
+    yield "## Unsupported variants"
     yield table(["operator", "reason", "cases"], partly(known, of_operator))
-    yield "## Operators that are refused"
+    yield "## Unsupported operators"
     yield ", ".join(sorted(set(of_operator) - set(known))) + "."
 
 

@@ -192,13 +192,13 @@ def compared(case, path, inputs, outputs, binary):
 def page(rows):
     yield "# Networks"
     yield (
-        "Networks with random weights as PyTorch and Keras (tf2onnx) export them, looked at by `practised check`, without one block each, and computed by the "
-        f"executor beside the framework and ONNX Runtime {onnxruntime.__version__}. Written by `make zoo`, not by hand."
+        "Networks with random weights as PyTorch and Keras (tf2onnx) export them, analysed by `practised check`, with one block dropped each, and run by the "
+        f"executor, the framework and ONNX Runtime {onnxruntime.__version__}. Written by `make zoo`, not by hand."
     )
     yield (
-        "*Droppable* is how many of the residual additions may go, with what the architecture has where the literature says so. The "
-        f"differences are of the executor's outputs, as shares of the largest element ({TOLERANCE:.0e} is allowed): from the framework, from ONNX "
-        "Runtime, and from ONNX Runtime on the file that is written without the named block, which `onnx.checker` has accepted with its "
+        "*Droppable* is the number of residual additions that can be dropped, with the number from the literature if it is known. The "
+        f"differences are those of the executor's outputs, relative to the largest element ({TOLERANCE:.0e} is allowed): from the framework, from ONNX "
+        "Runtime, and from ONNX Runtime on the file without the named block, which `onnx.checker` has accepted with its "
         "full check."
     )
     heads = ["network", "family", "export", "additions", "droppable", "from the framework", "from ONNX Runtime", "block dropped", "without it"]

@@ -16,12 +16,12 @@ pub struct Args {
     /// The network.
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// JSON instead of a table.
+    /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
 }
 
-/// Runs `practised check`. A network without a droppable block is not at fault for being looked at: exit code 0.
+/// Runs `practised check`. A network without a droppable block is not an error: exit code 0.
 pub fn run(args: Args) -> ExitCode {
     super::end_with_the_reader();
     finish(check(&args), args.json)
@@ -59,7 +59,7 @@ fn print(analysis: &Analysis) {
             match (&block.reason, block.also.as_slice()) {
                 (Some(reason), _) => reason.clone(),
                 (None, []) => String::new(),
-                (None, also) => format!("(same weights as {}: all go or none)", also.join(", ")),
+                (None, also) => format!("(same weights as {}: all are dropped or none)", also.join(", ")),
             },
         ]);
     }
@@ -68,7 +68,7 @@ fn print(analysis: &Analysis) {
     println!("{droppable} droppable blocks of {} residual additions", analysis.blocks.len());
 }
 
-/// What an input next to the images is fed.
+/// Describes the value of another input than the images.
 fn told(companion: &CompanionInfo, image: &str) -> String {
     let CompanionInfo { name, needs_value, elements, of_images_size, may_take_images, unused, .. } = companion;
     let instead = if *may_take_images {
@@ -77,13 +77,13 @@ fn told(companion: &CompanionInfo, image: &str) -> String {
         String::new()
     };
     match (needs_value, of_images_size) {
-        _ if *unused => format!("{name} is read by nothing, and fed zeros"),
+        _ if *unused => format!("{name} is not read by any node, so it is fed zeros"),
         (true, true) => {
-            format!("next to the images a job has to say what {name} is fed: one number, which fills it{instead}")
+            format!("a job must give a value for the input {name}: one number, used for all elements{instead}")
         }
-        (true, false) => format!(
-            "next to the images a job has to say what {name} is fed: one number, or {elements} of them{instead}"
-        ),
-        (false, _) => format!("{name} takes the images of {image} mirrored, unless a job says otherwise"),
+        (true, false) => {
+            format!("a job must give a value for the input {name}: one number, or {elements} numbers{instead}")
+        }
+        (false, _) => format!("{name} is fed the images of {image}, mirrored, unless the job sets it"),
     }
 }

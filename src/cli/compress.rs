@@ -24,43 +24,43 @@ pub struct Args {
     /// The network.
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// A few unlabelled images, as a zip or a folder; without any, pictures are made.
+    /// A few unlabelled images, as a zip or a folder; if omitted, synthetic images are used.
     #[arg(long, value_name = "ZIP|DIR")]
     images: Option<PathBuf>,
-    /// From image files to the network's input, as in a job.
+    /// Preprocessing from image files to the network's input, as in a job.
     #[arg(long, value_name = "FILE.json")]
     preprocess: Option<PathBuf>,
-    /// The body of POST /v1/jobs without model and images; single flags win over it.
+    /// The body of POST /v1/jobs without model and images; options on the command line override it.
     #[arg(long, value_name = "FILE.json")]
     job: Option<PathBuf>,
     /// Drop this many blocks.
     #[arg(long, value_name = "K", group = "target")]
     blocks: Option<u64>,
-    /// Drop until this share of the latency is gone (0.2 is 20 %).
+    /// Drop blocks until the latency is reduced by this share (0.2 is 20 %).
     #[arg(long, value_name = "R", group = "target")]
     latency_reduction: Option<f64>,
-    /// Drop until the network takes this many milliseconds.
+    /// Drop blocks until the latency is at most this many milliseconds.
     #[arg(long, value_name = "MS", group = "target")]
     latency_ms: Option<f64>,
-    /// What runs the networks when latency is measured.
+    /// Engine that latency is measured in.
     #[arg(long, value_name = "onnxruntime|torch")]
     engine: Option<String>,
-    /// Images per run when latency is measured.
+    /// Batch size that latency is measured at.
     #[arg(long, value_name = "N")]
     batch: Option<u64>,
-    /// Threads when latency is measured.
+    /// Threads that latency is measured with.
     #[arg(long, value_name = "N")]
     threads: Option<u64>,
     /// Seed of every random choice.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Where to compute: cpu or cuda:N.
+    /// Device to compute on: cpu or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: Device,
-    /// Folder for student.onnx, report.json and latency_samples.csv; made where it is missing.
+    /// Folder for student.onnx, report.json and latency_samples.csv; created if it does not exist.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The report as JSON on stdout instead of a table.
+    /// Print the report as JSON instead of a table.
     #[arg(long)]
     json: bool,
 }
@@ -127,7 +127,7 @@ fn run_steps(bench: &Bench, config: &JobConfig, progress: &Progress) -> Result<E
     Ok(exported)
 }
 
-/// The job's body: the file's, with what the flags say instead.
+/// The job's body: the file's, overridden by options.
 fn job(args: &Args) -> Result<Map<String, Value>, Failure> {
     let mut body: Map<String, Value> = args.job.as_deref().map_or_else(|| Ok(Map::new()), files::read_json)?;
     if let Some(preprocess) = &args.preprocess {
@@ -183,7 +183,7 @@ fn print(report: &Report) {
     row("latency (median)", [ms(latency.teacher.median_ms), String::new(), ms(latency.student.median_ms)]);
     row("latency reduction", [String::new(), String::new(), percent(&latency.reduction)]);
     if let (Some(before), Some(after)) = (quality.before_finetune.agreement, quality.after.agreement) {
-        let what = if quality.images_from.is_made() { "agreement on made pictures" } else { "agreement" };
+        let what = if quality.images_from.is_made() { "agreement on synthetic images" } else { "agreement" };
         row(what, [String::new(), percent(&before), percent(&after)]);
     }
     let loss = |quality: &Quality| match quality.feature_share {

@@ -14,27 +14,27 @@ pub struct Args {
     /// Folders of cases.
     #[arg(value_name = "CASE", required_unless_present = "operators")]
     cases: Vec<PathBuf>,
-    /// Lists the operators that are computed instead.
+    /// List the supported operators instead.
     #[arg(long)]
     operators: bool,
-    /// How far an output may be off, as a share of the expected value.
+    /// Allowed error of an output, relative to the expected value.
     #[arg(long, default_value_t = 1e-3)]
     rtol: f64,
-    /// How far an output may be off besides.
+    /// Allowed absolute error in addition.
     #[arg(long, default_value_t = 1e-7)]
     atol: f64,
-    /// How far an output may be off besides, as a share of its largest element.
+    /// Allowed error in addition, relative to the output's largest element.
     #[arg(long, default_value_t = 0.0)]
     of_scale: f64,
-    /// Runs the network as a job does: with a free batch, constants computed, shapes inferred.
+    /// Run the network as a job does: with a dynamic batch, constants folded, shapes inferred.
     #[arg(long)]
     folded: bool,
-    /// Where to compute: cpu or cuda:N.
+    /// Device to compute on: cpu or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: Device,
 }
 
-/// Runs `practised conformance`, one line of JSON a case: exit code 1 where one fails.
+/// Runs `practised conformance`, one line of JSON per case: exit code 1 if one fails.
 pub fn run(args: Args) -> ExitCode {
     if args.operators {
         exec::operators().iter().for_each(|name| println!("{name}"));

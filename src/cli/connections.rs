@@ -1,4 +1,4 @@
-//! What `practised serve` takes about its connections.
+//! Options of `practised serve` about connections.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -13,30 +13,30 @@ use crate::shutdown;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Connections")]
 pub struct ConnectionArgs {
-    /// Answer to this host name too if requests need no key, and trust the web pages of that host; repeatable. Without it, requests
-    /// have to be for localhost, 127.0.0.1, `[::1]` or the address in --listen.
+    /// Accept this host name too if requests need no key, and trust the web pages of that host; can be repeated. Without it,
+    /// requests must be for localhost, 127.0.0.1, `[::1]` or the address in --listen.
     #[arg(long = "allow-host", value_name = "NAME")]
     allow_hosts: Vec<Name>,
-    /// Most connections at once. A new one replaces the one that has waited longest for a request; if all are in use, it gets a 503.
+    /// Limit on connections. A new one replaces the one that has waited longest for a request; if all are in use, it gets a 503.
     #[arg(long, value_name = "N", default_value = "4096")]
     max_connections: NonZeroUsize,
-    /// Most connections at once from one address (IPv6: from one /64 network), or none for no limit [default: a quarter of
-    /// --max-connections; none for loopback addresses, where a proxy stands for many clients].
+    /// Limit on connections from one address (IPv6: one /64 network), or none for no limit [default: a quarter of
+    /// --max-connections; none for loopback addresses, because a proxy there serves many clients].
     #[arg(long, value_name = "N")]
     max_connections_per_peer: Option<Most>,
-    /// Most time for the head of a request.
+    /// Time limit for the head of a request.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive_seconds)]
     header_timeout: f64,
-    /// Most time without a byte of a request's body, which is then answered with 408.
+    /// Time limit without a byte of a request's body; the response is then a 408.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = positive_seconds)]
     body_timeout: f64,
-    /// Most time in which a client reads nothing of a response.
+    /// Time limit in which a client reads nothing of a response.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = positive_seconds)]
     write_timeout: f64,
-    /// Most time between two requests of one connection.
+    /// Time limit between two requests on one connection.
     #[arg(long, value_name = "SECONDS", default_value_t = 75.0, value_parser = positive_seconds)]
     keep_alive_timeout: f64,
-    /// How long requests in flight, uploads and downloads among them, may go on after SIGTERM.
+    /// Time after SIGTERM for requests in flight, including uploads and downloads, to finish.
     #[arg(long, value_name = "SECONDS", default_value_t = shutdown::DRAIN.as_secs_f64(), value_parser = seconds)]
     drain_seconds: f64,
 }
@@ -93,6 +93,6 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 fn positive_seconds(text: &str) -> Result<f64, String> {
-    // In no time at all, nobody is served.
+    // A limit of 0 s would refuse every client.
     seconds(text).ok().filter(|seconds| *seconds >= 0.001).ok_or_else(|| "write seconds from 0.001 to 86400".to_owned())
 }

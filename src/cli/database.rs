@@ -1,4 +1,4 @@
-//! The service's database for commands beside it, whether the service runs or not.
+//! The service's database for other commands, whether the service runs or not.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,13 +10,13 @@ use super::usage;
 use crate::db::Db;
 use crate::jobs::private_postgres;
 
-/// Arguments that say where it is, and in which form to answer.
+/// Options for the location of the database and the output format.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Place {
-    /// The service's database.
+    /// Database of the service.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
-    /// Or the data directory of a `serve` with a private database, which may be running.
+    /// Data directory of a `serve` with a private database instead; it may be running.
     #[arg(long, env = "PRACTISED_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Print JSON.
@@ -24,8 +24,8 @@ pub struct Place {
     pub(super) json: bool,
 }
 
-/// Runs a command on it. A private PostgreSQL that does not run is started for as long as that takes; whether one is made where
-/// there is none is `make`'s to say.
+/// Runs a command on it. A private PostgreSQL that does not run is started for the duration of the command; `make` decides
+/// whether a missing one is created.
 pub(super) async fn with(
     place: &Place,
     make: bool,
@@ -37,7 +37,9 @@ pub(super) async fn with(
     let data_dir = place.data_dir.clone().map_or_else(default_data_dir, Ok)?;
     if !make && !data_dir.join("postgres").exists() {
         let dir = data_dir.display();
-        return Ok(usage(&format!("{dir} holds no database; give --data-dir as to `serve`, or --database-url")));
+        return Ok(usage(&format!(
+            "{dir} contains no database; give the same --data-dir as to `serve`, or --database-url"
+        )));
     }
     if let Some(url) = private_postgres::running(&data_dir).await {
         return on(&url, command).await;

@@ -10,7 +10,7 @@ use crate::db::Db;
 use crate::jobs::doctor::{self, Diagnosis};
 use crate::telemetry;
 
-/// Rows of a finding that are shown to people; programs get all.
+/// Rows of a finding in the text output; JSON has all.
 const SHOWN: usize = 10;
 
 /// Arguments of `practised doctor`.
@@ -20,7 +20,7 @@ pub struct Args {
     place: Place,
 }
 
-/// Runs `practised doctor`: exit code 0 where all is well, 1 where something is found.
+/// Runs `practised doctor`: exit code 0 if everything is consistent, 1 otherwise.
 pub fn run(args: Args) -> ExitCode {
     telemetry::init();
     let json = args.place.json;
@@ -28,7 +28,7 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 async fn examine(db: Db, json: bool) -> anyhow::Result<ExitCode> {
-    let diagnosis = doctor::examine(&db).await.context("the database cannot be looked over")?;
+    let diagnosis = doctor::examine(&db).await.context("the database cannot be checked")?;
     if json {
         println!("{}", serde_json::to_string_pretty(&diagnosis)?);
     } else {
@@ -39,10 +39,10 @@ async fn examine(db: Db, json: bool) -> anyhow::Result<ExitCode> {
 
 fn tell(diagnosis: &Diagnosis) {
     if diagnosis.ended_jobs > 0 {
-        println!("{} jobs were overdue and are ended now", diagnosis.ended_jobs);
+        println!("{} overdue jobs were ended", diagnosis.ended_jobs);
     }
     if diagnosis.findings.is_empty() {
-        println!("all is well: {} invariants hold", diagnosis.invariants);
+        println!("all {} invariants hold", diagnosis.invariants);
         return;
     }
     for finding in &diagnosis.findings {

@@ -17,7 +17,7 @@ pub struct Args {
     /// The network.
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// A block to drop, as `practised check` names it.
+    /// Name of a block to drop, as `practised check` lists it.
     #[arg(long = "block", value_name = "NAME", required = true)]
     blocks: Vec<String>,
     /// The file to write.

@@ -14,10 +14,10 @@ use super::table::Table;
 /// Arguments of `practised evaluate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The network that was uploaded.
+    /// The original network.
     #[arg(value_name = "TEACHER.onnx")]
     teacher: PathBuf,
-    /// The network that came back.
+    /// The compressed network.
     #[arg(value_name = "STUDENT.onnx")]
     student: PathBuf,
     /// Images, as a zip or a folder.
@@ -26,14 +26,14 @@ pub struct Args {
     /// Labels: a CSV with the columns file and label.
     #[arg(long, value_name = "CSV")]
     labels: Option<PathBuf>,
-    /// From image files to the networks' input, as in a job.
+    /// Preprocessing from image files to the networks' input, as in a job.
     #[arg(long, value_name = "FILE.json")]
     preprocess: Option<PathBuf>,
-    /// What an input next to the images is fed: NAME=NUMBER, or NAME=NUMBER,NUMBER,… for one image; NAME=images for the input
-    /// that takes them. May be repeated.
+    /// Value of another input than the images: NAME=NUMBER, or NAME=NUMBER,NUMBER,… for the elements of one image; NAME=images
+    /// selects the input that takes the images. Can be repeated.
     #[arg(long = "input", value_name = "NAME=NUMBERS", value_parser = given)]
     inputs: Vec<(String, Value)>,
-    /// JSON instead of a table.
+    /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! Reading what the command line names.
+//! Reads the files that are named on the command line.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -32,7 +32,7 @@ pub fn read_model(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(whole.unwrap_or(bytes))
 }
 
-/// A JSON file of a known shape; an error says where it does not fit.
+/// Reads a JSON file of a known type; an error names the place that does not fit.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let refused = |why: String| Failure::input("invalid_json", format!("{}: {why}", path.display()));
     let value: Value = serde_json::from_slice(&read(path)?).map_err(|error| refused(error.to_string()))?;
@@ -47,11 +47,11 @@ pub fn read_preprocess(path: Option<&Path>) -> Result<Preprocess, Failure> {
     path.map_or_else(|| Ok(Preprocess::default()), read_json)
 }
 
-/// Images from a zip or a folder, with labels from a CSV where given.
+/// Images from a zip or a folder, with labels from a CSV if given.
 pub fn read_images(path: &Path, labels: Option<&Path>) -> Result<ImageSet, Failure> {
     let set = ImageSet::open(path, &Limits::default())?;
     for refused in set.refused() {
-        eprintln!("practised: {} is left out: {}", refused.name, refused.reason);
+        eprintln!("practised: {} is skipped: {}", refused.name, refused.reason);
     }
     match labels {
         Some(csv) => Ok(set.with_labels(&read(csv)?)?),

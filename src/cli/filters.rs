@@ -24,7 +24,7 @@ pub struct Args {
     /// A few unlabelled images, as a zip or a folder.
     #[arg(long, value_name = "ZIP|DIR")]
     images: PathBuf,
-    /// The body of a job; its target plays no part.
+    /// The body of a job; its target is ignored.
     #[arg(long, value_name = "FILE.json")]
     job: PathBuf,
     /// Share of the channels to keep.

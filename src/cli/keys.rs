@@ -27,23 +27,23 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a key, and show it: this once.
+    /// Create a key and show it, only this once.
     Create(Create),
-    /// List all keys, by their ids; the keys themselves are stored nowhere.
+    /// List all keys by id; the keys themselves are not stored.
     List(Place),
-    /// Revoke a key: it opens nothing from now on.
+    /// Revoke a key, from the next request on.
     Revoke(Revoke),
 }
 
 #[derive(Debug, clap::Args)]
 struct Create {
-    /// Whose models, image sets and jobs the key opens; it comes to be with its first key.
+    /// Tenant whose models, image sets and jobs the key gives access to; created with its first key.
     #[arg(long, default_value = "local", value_name = "NAME")]
     tenant: Tenant,
-    /// What the key may do: read, write, admin.
+    /// Scopes of the key: read, write, admin.
     #[arg(long, value_delimiter = ',', default_values = ["read", "write"], value_parser = scope)]
     scopes: Vec<Scope>,
-    /// Let it do everything, also make keys and revoke them.
+    /// Give the key all scopes; it can then create and revoke keys.
     #[arg(long, conflicts_with = "scopes")]
     admin: bool,
     #[command(flatten)]
@@ -60,7 +60,7 @@ struct Revoke {
 
 fn scope(text: &str) -> Result<Scope, String> {
     let known = Scope::ALL.into_iter().find(|scope| scope.as_str() == text);
-    known.ok_or_else(|| "a scope is read, write or admin".to_owned())
+    known.ok_or_else(|| "unknown scope; give read, write or admin".to_owned())
 }
 
 /// Runs `practised keys`.
@@ -71,7 +71,7 @@ pub fn run(args: Args) -> ExitCode {
             Action::Create(Create { database, .. }) | Action::Revoke(Revoke { database, .. }) => database,
             Action::List(database) => database,
         };
-        // A key can be made before the service was ever started: then this makes its database.
+        // A key can be created before the service has ever started: then this creates its database.
         database::with(database, true, async |db| {
             db.migrate().await?;
             act(&args.action, &db).await
@@ -88,7 +88,7 @@ async fn act(action: &Action, db: &Db) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The key alone on stdout, so that a script can take it; the rest on stderr.
+/// Prints only the key on stdout, so that a script can read it; the rest goes to stderr.
 async fn create(args: &Create, db: &Db) -> anyhow::Result<ExitCode> {
     let scopes = if args.admin { Scope::ALL.to_vec() } else { args.scopes.clone() };
     let (row, secret) = api_keys::create(db, &args.tenant, &scopes).await?;
@@ -98,7 +98,7 @@ async fn create(args: &Create, db: &Db) -> anyhow::Result<ExitCode> {
         println!("{told}");
     } else {
         let KeyRow { id, tenant, .. } = &row;
-        eprintln!("key {id} of tenant {tenant} ({}), shown this once:", names(&row.scopes));
+        eprintln!("key {id} of tenant {tenant} ({}), shown only once:", names(&row.scopes));
         println!("{}", secret.reveal());
     }
     Ok(ExitCode::SUCCESS)
@@ -135,7 +135,7 @@ async fn all(db: &Db) -> Result<Vec<KeyRow>, ServiceError> {
 async fn revoke(args: &Revoke, db: &Db) -> anyhow::Result<ExitCode> {
     match api_keys::revoke(db, args.id).await {
         Ok(()) => {
-            eprintln!("key {} opens nothing any more", args.id);
+            eprintln!("key {} is revoked", args.id);
             Ok(ExitCode::SUCCESS)
         }
         Err(ServiceError::Refused(problem)) => {

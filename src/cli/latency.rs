@@ -17,16 +17,16 @@ use crate::spec::latency::{Basis, Engine, LatencyConfig, Plan};
 /// Arguments of `practised latency`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The network, or the teacher where two are given
+    /// The network, or the teacher if two are given
     #[arg(value_name = "A.onnx")]
     first: PathBuf,
     /// A network to compare it with, such as its student
     #[arg(value_name = "B.onnx")]
     second: Option<PathBuf>,
-    /// What runs the networks
+    /// Engine that runs the networks
     #[arg(long, value_enum, default_value = "onnxruntime")]
     engine: EngineName,
-    /// Where torch computes: cpu or cuda:N; ONNX Runtime computes on the processor
+    /// Device for torch: cpu or cuda:N; ONNX Runtime always uses the CPU
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// Images in one run
@@ -35,22 +35,22 @@ pub struct Args {
     /// Threads within one run
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
-    /// Height and width of the input, where the network leaves them free
+    /// Height and width of the input, if they are dynamic
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     size: Option<(usize, usize)>,
-    /// Runs of each network, at most
+    /// Maximum number of runs of each network
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(3..=100_000))]
     runs: u32,
-    /// Seconds of measuring, at most (three runs in each round are always taken)
+    /// Maximum seconds of measuring (each round takes at least three runs)
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
-    /// Processes that measure one after the other; fewer give a wider interval
+    /// Number of measuring processes, one after the other; fewer give a wider interval
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(3..=24))]
     rounds: u32,
     /// Seed of the input values and of the intervals
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// JSON on stdout instead of a table
+    /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
 }
@@ -118,7 +118,7 @@ fn alone<T>(measure: impl Fn() -> Result<T, LatencyError>) -> Result<T, LatencyE
     let said = Cell::new(false);
     let waits = || {
         if !said.replace(true) {
-            eprintln!("waiting until nothing else is computed on this host");
+            eprintln!("waiting until no other process computes on this host");
         }
         false
     };
@@ -157,7 +157,7 @@ fn table(args: &Args, samples: &Samples) -> String {
     }
     if let Some(found) = samples.reduction("A", "B", args.seed) {
         let clock = if found.basis == Basis::Cpu { "CPU time" } else { "wall time" };
-        let verdict = if found.gain().is_some() || found.high < 0.0 { "" } else { ": none that could be measured" };
+        let verdict = if found.gain().is_some() || found.high < 0.0 { "" } else { ": not measurable" };
         lines.push(format!(
             "latency reduction {:.1} % [{:.1}, {:.1}] on {clock}{verdict}",
             100.0 * found.value,

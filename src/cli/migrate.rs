@@ -8,7 +8,7 @@ use crate::telemetry;
 /// Arguments of `practised migrate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The database to bring up to date; `serve` does the same for its own.
+    /// Database to update; `serve` does the same for its own.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: String,
 }

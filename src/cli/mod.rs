@@ -27,7 +27,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::exec;
 
-/// Makes a trained residual CNN faster by dropping whole blocks and recovering on a few unlabelled images.
+/// Makes a trained residual CNN faster: drops whole blocks, then recovers on a few unlabelled images.
 #[derive(Debug, Parser)]
 #[command(name = "practised", version, arg_required_else_help = true)]
 pub struct Cli {
@@ -41,19 +41,19 @@ enum Command {
     Serve(serve::Args),
     /// Run one worker process.
     Worker(worker::Args),
-    /// Bring a database's schema up to date.
+    /// Update the database schema to this version.
     Migrate(migrate::Args),
-    /// Make, list and revoke the API keys of the service.
+    /// Create, list and revoke the API keys of the service.
     Keys(keys::Args),
-    /// Look over the service's database: whether everything that must hold of jobs, tasks and bytes does.
+    /// Check the service's database: whether jobs, tasks and stored bytes are consistent.
     Doctor(doctor::Args),
-    /// List a network's blocks, droppable or why not, and every unsupported operator.
+    /// List a network's blocks, the reason if a block cannot be dropped, and every unsupported operator.
     Check(check::Args),
     /// Compress a network without a service.
     Compress(compress::Args),
     /// Compare a student with its teacher on images.
     Evaluate(evaluate::Args),
-    /// Measure the latency of one network, or of two interleaved.
+    /// Measure the latency of one network, or compare two.
     Latency(latency::Args),
     /// For benchmarks: prune channels instead of blocks, and recover the same way.
     #[command(hide = true)]
@@ -61,19 +61,19 @@ enum Command {
     /// For `make conformance`: run the executor on cases in the layout of ONNX's backend tests.
     #[command(hide = true)]
     Conformance(conformance::Args),
-    /// For `make zoo`: write a network without some of its blocks.
+    /// For `make zoo`: write a network without the given blocks.
     #[command(hide = true)]
     Drop(drop::Args),
     /// Run by the service itself: measures latency and nothing else.
     #[command(hide = true)]
     LatencyChild(latency::ChildArgs),
-    /// Run by the service itself: opens one image set that was uploaded.
+    /// Run by the service itself: decodes one uploaded image set.
     #[command(hide = true)]
     DecodeChild(decode::ChildArgs),
 }
 
 impl Cli {
-    /// Runs the subcommand: exit code 0 done, 2 the input or the usage is at fault, 1 our failure.
+    /// Runs the subcommand: exit code 0 on success, 2 if the input or the usage is wrong, 1 on an internal error.
     pub fn run(self) -> ExitCode {
         if self.command.computes() {
             exec::compute_here();
@@ -104,10 +104,10 @@ impl Command {
     }
 }
 
-/// Exit code where the input or the usage is at fault.
+/// Exit code if the input or the usage is wrong.
 const USAGE: u8 = 2;
 
-/// Lets the process end where what reads its output has ended, as `head` does, in place of panicking. Only for a command that
+/// Lets the process end instead of panicking if the reader of its output has ended, as with `head`. Only for a command that
 /// writes to nothing else: it would end with a child or a peer, too.
 fn end_with_the_reader() {
     // SAFETY: the default action is no handler, so nothing of ours runs in it.
@@ -116,7 +116,7 @@ fn end_with_the_reader() {
     }
 }
 
-/// Says what is wrong with the usage.
+/// Prints an error of usage.
 fn usage(message: &str) -> ExitCode {
     eprintln!("practised: {message}");
     ExitCode::from(USAGE)
@@ -135,7 +135,7 @@ fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode
         eprintln!("practised: {error:#}");
         ExitCode::FAILURE
     });
-    // A computation that does not look at its cancellation must not keep the process.
+    // A computation that does not check for cancellation must not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
 }

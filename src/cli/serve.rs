@@ -25,7 +25,7 @@ use crate::telemetry::{self, Log};
 use crate::worker::slots::Workers;
 use crate::worker::supervisor::Supervisor;
 
-/// How often what nobody needs any more is deleted.
+/// Interval of deleting what is no longer needed.
 const TIDY: Duration = Duration::from_secs(10 * 60);
 
 /// Connections of this process to the database.
@@ -34,33 +34,33 @@ const CONNECTIONS: u32 = 16;
 /// Arguments of `practised serve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to listen; port 0 takes a free one and prints it.
+    /// Address to listen on; port 0 selects a free port and prints it.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Holds the private PostgreSQL and uploads on their way in [default: /var/lib/practised for root, else
+    /// Folder for the private PostgreSQL and for uploads in progress [default: /var/lib/practised for root, else
     /// ~/.local/share/practised].
     #[arg(long, env = "PRACTISED_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// A PostgreSQL to use instead of a private one.
+    /// PostgreSQL to use instead of a private one.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
     /// Worker processes to run: auto (one for each GPU, or one for the CPU), 0, cpu:2, cuda:0,cuda:1.
     #[arg(long, default_value = "auto")]
     workers: Workers,
-    /// Largest model that is taken, in MiB.
+    /// Size limit of a model, in MiB.
     #[arg(long, default_value_t = 2048, value_name = "MIB")]
     max_model_mib: u64,
-    /// Most tasks of one tenant that run at once, over all workers, or none for no cap. Kept in the database: where it is not
-    /// given, what was given last counts on. A tenant may have a cap of its own (PUT /v1/tenants/NAME).
+    /// Limit on the running tasks of one tenant, over all workers, or none for no limit. Stored in the database: if omitted, the
+    /// previous value stays in effect. A tenant can have its own limit (PUT /v1/tenants/NAME).
     #[arg(long, value_name = "N")]
     max_running_per_tenant: Option<Cap>,
-    /// Most jobs of one tenant that wait, likewise.
+    /// Limit on the queued jobs of one tenant, or none for no limit; stored in the same way.
     #[arg(long, value_name = "N")]
     max_queued_per_tenant: Option<Cap>,
-    /// Listen on an address that others can reach although nobody has to show a key.
+    /// Accept requests without a key on an address that other hosts can reach.
     #[arg(long)]
     insecure_no_auth: bool,
-    /// Ask for a key on a loopback address too, where something in front of it lets others in.
+    /// Require a key on a loopback address too, for example behind a proxy.
     #[arg(long, conflicts_with = "insecure_no_auth")]
     require_keys: bool,
     #[command(flatten)]
@@ -78,7 +78,7 @@ impl FromStr for Cap {
         match (text, text.parse::<i32>()) {
             ("none", _) => Ok(Self(None)),
             (_, Ok(cap)) if cap > 0 => Ok(Self(Some(cap))),
-            _ => Err("a cap is a whole number above 0, or none".to_owned()),
+            _ => Err("a limit is a whole number above 0, or none".to_owned()),
         }
     }
 }
@@ -152,19 +152,19 @@ impl Args {
         Ok(())
     }
 
-    /// How to go on where a key is needed and there is none.
+    /// How to continue if a key is required and there is none.
     fn no_key(&self, data_dir: &Path) -> String {
         let place = match self.database_url {
             Some(_) => "the same DATABASE_URL".to_owned(),
             None => format!("--data-dir {}", data_dir.display()),
         };
-        let make = format!("Make one with `practised keys create --admin` (and {place}), then start again");
+        let make = format!("Create one with `practised keys create --admin` (and {place}), then start again");
         if self.require_keys {
             return format!("--require-keys is given, and there are no API keys yet. {make}.");
         }
         format!(
-            "{} can be reached from other hosts, and there are no API keys yet. {make}; or listen on 127.0.0.1, where no \
-             key is needed; or give --insecure-no-auth where something in front of it keeps others out.",
+            "{} is reachable from other hosts, but there are no API keys yet. {make}. Or listen on 127.0.0.1, which needs no \
+             key. Or give --insecure-no-auth if a proxy or firewall controls access.",
             self.listen
         )
     }
@@ -181,7 +181,7 @@ fn supervisor(url: &str, db: Db) -> anyhow::Result<Supervisor> {
     Ok(Supervisor { program: std::env::current_exe()?, database_url: url.to_owned(), db })
 }
 
-/// Ends what no worker ends, also where no worker lives, and deletes what nobody needs.
+/// Ends what no worker ends, even without live workers, and deletes what is no longer needed.
 async fn keep_house(db: Db) {
     let mut until_tidy = Duration::ZERO;
     loop {
@@ -199,10 +199,10 @@ async fn keep_house(db: Db) {
     }
 }
 
-/// Where `serve` keeps its data where nothing is said.
+/// Default data directory of `serve`.
 pub(super) fn default_data_dir() -> anyhow::Result<PathBuf> {
     if nix::unistd::Uid::effective().is_root() {
-        // Not below /root: PostgreSQL runs as another user, who cannot pass there.
+        // Not below /root: PostgreSQL runs as another user, which cannot access it.
         return Ok("/var/lib/practised".into());
     }
     let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);

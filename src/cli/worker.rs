@@ -13,27 +13,27 @@ use crate::{shutdown, telemetry};
 /// Arguments of `practised worker`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The queue's database, the same as the service's.
+    /// Database of the queue, the same as the service's.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: String,
-    /// What to compute on: cpu or cuda:N.
+    /// Device to compute on: cpu or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: Device,
-    /// CPU threads for computing; all cores where not given.
+    /// CPU threads for computing; by default all cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-    /// Seconds between two checkpoints of fine-tuning, which a later attempt goes on from.
+    /// Seconds between two checkpoints of fine-tuning; a later attempt resumes from the last one.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
     checkpoint_every: f64,
-    /// Given by the supervisor, who watches this process under it.
+    /// Set by the supervisor: the id under which it watches this process.
     #[arg(long, hide = true)]
     id: Option<WorkerId>,
-    /// Given by the supervisor: the same for all processes that take each other's place.
+    /// Set by the supervisor: the same for a process and the ones that replace it.
     #[arg(long, hide = true)]
     slot: Option<WorkerId>,
 }
 
-/// Runs `practised worker`. Exit code 3 where its device, or ONNX Runtime, cannot be used.
+/// Runs `practised worker`. Exit code 3 if its device or ONNX Runtime cannot be used.
 pub fn run(args: Args) -> ExitCode {
     let log = telemetry::init();
     super::block_on(async move {

@@ -10,11 +10,11 @@ use crate::onnx::OnnxError;
 use crate::onnxruntime::OnnxRuntimeError;
 use crate::problem::{Code, Fault};
 
-/// What can go wrong between a network with images and its student.
+/// Errors of the method.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum CompressError {
-    /// The network, or what comes with it, is at fault.
+    /// The network, its images or its settings are invalid.
     #[error(transparent)]
     Network(#[from] NetworkError),
     #[error(transparent)]
@@ -23,15 +23,15 @@ pub enum CompressError {
     Latency(LatencyError),
     #[error(transparent)]
     Runtime(#[from] OnnxRuntimeError),
-    /// An exported student does not compute what the student in memory computes.
+    /// The exported student differs from the student in memory.
     #[error(
         "the exported student differs from the student in memory by {difference:.2e} of the output's scale (allowed: {allowed:.0e})"
     )]
     ExportDiffers { difference: f64, allowed: f64 },
-    /// Merging adapters changed what the student computes.
+    /// Merging adapters changed the student's features.
     #[error("merging the adapters changed the features by {difference:.2e} of their scale (allowed: {allowed:.0e})")]
     MergeDiffers { difference: f64, allowed: f64 },
-    /// What the teacher puts out for the images is not finite.
+    /// The teacher's outputs for the images are not finite.
     #[error(
         "the network's outputs for these images are not finite; check that the images are preprocessed as the model expects"
     )]
@@ -40,26 +40,26 @@ pub enum CompressError {
     #[error("the feature loss is not finite; check that the images are preprocessed as the model expects")]
     LossNotFinite,
     /// A refit got no rows to fit on.
-    #[error("a refit got no values to fit on")]
+    #[error("a refit has no values to fit")]
     NothingToFit,
     /// A measurement has too few samples for a figure.
-    #[error("there are too few measurements of the latency of {0}")]
+    #[error("too few latency samples of {0}")]
     TooFewSamples(String),
     /// The report cannot be written.
     #[error("the report cannot be written as JSON: {0}")]
     Report(#[from] serde_json::Error),
     /// A recovered student whose answers carry nothing of the teacher's.
     #[error(
-        "without {dropped}, output \"{output}\" of the recovered student is no better than always saying the same: its error is \
-         {share:.2} times that of the best constant answer; drop fewer blocks, and check that the images are preprocessed as the model \
+        "without {dropped}, output \"{output}\" of the recovered student is no better than a constant: its error is {share:.2} \
+         times that of the best constant answer; drop fewer blocks, and check that the images are preprocessed as the model \
          expects"
     )]
     NoBetterThanConstant { output: String, share: f64, dropped: String },
-    /// The observer asked to stop.
+    /// The observer cancelled the job.
     #[error("cancelled")]
     Cancelled,
-    /// The device has no room for what was asked for.
-    #[error("memory ran out: {0}")]
+    /// The device is out of memory.
+    #[error("out of memory: {0}")]
     OutOfMemory(String),
     /// A tensor operation failed in a way that no input should cause.
     #[error("{0}")]
@@ -93,10 +93,10 @@ impl From<LatencyError> for CompressError {
     }
 }
 
-/// What was tried, or `None` where the network does not take it; a device that fails says nothing about the network.
+/// The result of an attempt, or `None` if the network does not support it; a failure of the device is an error.
 ///
 /// # Errors
-/// Those that say what is wrong with the device.
+/// Errors of the device.
 pub(super) fn taken<T>(tried: Result<T, CompressError>) -> Result<Option<T>, CompressError> {
     match tried {
         Ok(done) => Ok(Some(done)),
@@ -125,7 +125,7 @@ impl CompressError {
         }
     }
 
-    /// What is wrong with the device, where that is what failed.
+    /// The trouble of the device, if that is what failed.
     pub fn trouble(&self) -> Option<Trouble> {
         match self {
             Self::OutOfMemory(_) => Some(Trouble::OutOfMemory),
@@ -160,7 +160,7 @@ impl CompressError {
             Self::MergeDiffers { .. } => Code::MergeDiffers,
             Self::OutputsNotFinite | Self::LossNotFinite => Code::NotFinite,
             Self::NoBetterThanConstant { .. } => Code::NoBetterThanConstant,
-            // Nobody is told of a job that was cancelled: it has no error.
+            // A cancelled job has no error.
             Self::Cancelled | Self::NothingToFit | Self::Report(_) | Self::Tensor(_) | Self::OutOfMemory(_) => {
                 Code::Internal
             }

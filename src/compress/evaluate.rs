@@ -19,14 +19,14 @@ use crate::spec::report::{Evidence, Figure, Top1};
 /// A student against its teacher, both in ONNX Runtime.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Images that both were asked about.
+    /// Number of images that both were evaluated on.
     pub images: usize,
     /// How many of them have labels.
     pub labelled: usize,
-    /// Share of images where both pick the same top class; absent if nothing shows that the output is classes.
+    /// Share of images for which both predict the same class; absent without evidence that the output is classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<Figure>,
-    /// What shows that the output is classes.
+    /// The evidence that the output is classes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub classes_by: Option<Evidence>,
     /// Accuracy of both on the labelled images.
@@ -34,13 +34,13 @@ pub struct Evaluation {
     pub top1: Option<Top1>,
     /// Mean squared difference of the first output.
     pub output_mse: f64,
-    /// The same as a share of what the best constant answer has: 0 is the teacher, 1 no better than always saying the same. Absent
-    /// with a single image, and if the teacher always says the same.
+    /// The same as a share of the best constant answer's: 0 is the teacher, 1 is no better than a constant. Absent with a
+    /// single image, and if the teacher is constant.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub output_share: Option<f64>,
 }
 
-/// Runs both files on every image of the set, with `given` values for inputs beside the images.
+/// Runs both files on every image of the set, with `given` values for the other inputs.
 pub fn evaluate(
     teacher: &[u8],
     student: &[u8],
@@ -55,7 +55,7 @@ pub fn evaluate(
     let theirs = ImageInput::of(&others, given)?;
     if theirs.file_name != input.file_name || theirs.channels != input.channels {
         return Err(NetworkError::ModelInterface(format!(
-            "the two networks take different inputs: \"{}\" with {} channels and \"{}\" with {}",
+            "the two networks have different inputs: \"{}\" with {} channels and \"{}\" with {}",
             input.file_name, input.channels, theirs.file_name, theirs.channels
         ))
         .into());
@@ -95,7 +95,7 @@ pub fn evaluate(
     })
 }
 
-/// The value that stands for an output: itself, or the scores that a label is made from.
+/// The value that represents an output: itself, or the scores that a label is computed from.
 fn stands_for(graph: &Graph, output: &str) -> String {
     Judge::new(graph).of(output).first().map_or(output, |value| value).to_owned()
 }

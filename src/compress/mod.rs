@@ -1,21 +1,22 @@
-//! The method: recoverability, choice, recovery, export.
+//! The method: recoverability, selection, recovery, export (docs/method.md).
 //!
-//! Synchronous, and knows nothing of jobs, databases or HTTP: the same core serves `practised compress` on a laptop and
-//! the workers of the service. [`pipeline`] is the way in; the other modules are its parts, each of which uses only those before it:
+//! It is synchronous and independent of jobs, databases and HTTP: the same core serves `practised compress` on a laptop and
+//! the workers of the service. [`pipeline`] is the entry point; the other modules are its parts, each of which uses only those
+//! before it:
 //!
 //! * [`random`] numbers, an [`observer`] that watches, the errors
-//! * [`samples`]: the images as tensors, those fitted on and those held out
-//! * [`student`]: a network whose weights change, and what is done to it
-//! * [`quality`]: how well a student stands in for its teacher
-//! * [`setting`]: what every fit goes by
-//! * [`file`](mod@file): the student as ONNX, and what ONNX Runtime makes of it
-//! * [`stream`]: what stands between a layer and the residual stream
+//! * [`samples`]: the images as tensors, split into fitted and held-out ones
+//! * [`student`]: a network whose weights change, and edits of it
+//! * [`quality`]: how close a student is to its teacher
+//! * [`setting`]: the context of every fit
+//! * [`file`](mod@file): the student as ONNX, and its outputs in ONNX Runtime
+//! * [`stream`]: the nodes between a layer and the residual stream
 //! * [`train`]: how networks are trained
 //! * [`refit`], of one layer by least squares, and [`adapters`], by gradient descent: two ways to [`recoverability`]
 //! * [`recipes`]: feature distillation of a whole student
-//! * [`pictures`]: images for a job that has none
-//! * [`evaluate`](mod@evaluate): two files by themselves
-//! * [`baseline`]: filter pruning, to compare with
+//! * [`pictures`]: synthetic images
+//! * [`evaluate`](mod@evaluate): compares two files
+//! * [`baseline`]: filter pruning, for comparison
 
 pub mod adapters;
 pub mod baseline;

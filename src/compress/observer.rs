@@ -3,7 +3,7 @@
 use super::CompressError;
 use crate::spec::phase::Phase;
 
-/// Watches a job, keeps where it stands and may stop it; called from the thread that computes, so it must be quick.
+/// Receives progress, events and checkpoints of a job and can stop it; called from the computing thread, so it must be quick.
 pub trait Observer: Send + Sync {
     /// `done` of `total` steps of a phase are finished.
     fn progress(&self, phase: Phase, done: u64, total: u64);
@@ -11,15 +11,15 @@ pub trait Observer: Send + Sync {
     /// Something worth keeping happened.
     fn event(&self, kind: &str, detail: serde_json::Value);
 
-    /// True where it is time to keep where a long step stands.
+    /// True if a checkpoint of a long step is due.
     fn wants_checkpoint(&self) -> bool {
         false
     }
 
-    /// Where a long step stands, for a later attempt at it: takes the place of what was kept before.
+    /// Stores a checkpoint for a later attempt; it replaces the previous one.
     fn checkpoint(&self, _bytes: Vec<u8>) {}
 
-    /// What was kept last, by this attempt or an earlier one.
+    /// The last checkpoint, of this attempt or an earlier one.
     fn kept(&self) -> Option<Vec<u8>> {
         None
     }

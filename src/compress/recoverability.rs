@@ -1,6 +1,6 @@
-//! Recoverability of one block (method §4, paper §3.2): the feature loss that is left when the block is gone and what is
-//! around it is fitted: adapters, as in the paper, or a layer in closed form. Lower is better: some blocks hurt when
-//! removed and yet come back easily.
+//! Recoverability of one block (docs/method.md §4, paper §3.2): the feature loss that is left without the block after the
+//! layers around it are fitted: adapters, as in the paper, or a layer in closed form. Lower is better: some blocks hurt when
+//! they are removed, but are easy to recover from.
 
 use tch::Tensor;
 
@@ -27,7 +27,7 @@ use crate::spec::report::Loss;
 /// Largest difference that merging may make, relative to the features' scale.
 const MERGE_TOLERANCE: f64 = 1e-4;
 
-/// What fitting around one block brought.
+/// Result of fitting around one block.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fitted {
     /// With the adapters fitted and merged, or the layer refitted.
@@ -36,11 +36,11 @@ pub struct Fitted {
     pub plain: Loss,
     /// Number of adapters.
     pub adapters: usize,
-    /// Images that the teacher was asked about.
+    /// Number of images that the teacher was evaluated on.
     pub teacher_forwards: u64,
 }
 
-/// Fits adapters around a block for some steps of SGD and measures what loss is left without it and what is `gone` already.
+/// Fits adapters around a block for some steps of SGD and measures the loss without it and without the blocks in `gone`.
 pub fn by_adapters(
     setting: &Setting,
     gone: &[&Block],
@@ -68,8 +68,8 @@ pub fn by_adapters(
     Ok(fitted)
 }
 
-/// Refits the layer ahead of a block in closed form, and those ahead of what is `gone` already, and measures what loss
-/// is left. `teacher` is how far it has been computed on the images of this setting: blocks that are scored in depth order share
+/// Refits the layer ahead of a block in closed form, and those ahead of the blocks in `gone`, and measures the loss. `teacher`
+/// has its values so far on the images of this setting: blocks that are scored in depth order share
 /// one pass over it.
 pub fn by_closed_form(
     setting: &Setting,
@@ -83,7 +83,7 @@ pub fn by_closed_form(
     let plain_loss = setting.loss(&plain)?;
     let refitted = start::around_gaps(setting, plain, &dropped, teacher, observer)?;
     let recovered = if refitted.refitted.is_empty() { plain_loss } else { setting.loss(&refitted.student)? };
-    // Each pass over the images fitted on asks the teacher for the value behind the block.
+    // Each pass over the fitted images evaluates the teacher up to the value behind the block.
     let teacher_forwards = 2 * setting.samples.fit.len() as u64;
     Ok(Fitted { recovered, plain: plain_loss, adapters: 0, teacher_forwards })
 }
@@ -93,7 +93,7 @@ fn with<'b>(gone: &[&'b Block], block: &'b Block) -> Vec<&'b Block> {
 }
 
 /// The paper's loop: all weights frozen, BatchNormalization on its running statistics, a fresh view of every image. Gives
-/// the number of images that the teacher was asked about.
+/// the number of images that the teacher was evaluated on.
 fn fit(
     setting: &Setting,
     block: &Block,

@@ -1,4 +1,4 @@
-//! What every fit goes by: the teacher, the images, and the teacher's answers about them.
+//! The context of every fit: the teacher, the images, and the teacher's outputs for them.
 
 use tch::Tensor;
 
@@ -12,10 +12,10 @@ use crate::exec::Device;
 use crate::network::Network;
 use crate::spec::report::{Interval, Loss};
 
-/// Fitted images, at most, on which the loss of a fit is measured: no choice goes by it.
+/// Maximum number of fitted images on which the reported loss is measured; selection does not use it.
 const FIT_SHOWN: usize = 32;
 
-/// Teacher, images and the teacher's answers about them.
+/// Teacher, images and the teacher's outputs for them.
 pub struct Setting<'a> {
     /// The teacher.
     pub network: &'a Network,
@@ -23,11 +23,11 @@ pub struct Setting<'a> {
     pub teacher: &'a Student,
     /// The tiny set.
     pub samples: &'a Samples,
-    /// The teacher's answers about the images fitted on.
+    /// The teacher's outputs for the fitted images.
     pub fit: &'a Answers,
-    /// The teacher's answers about the images held out, where there are any.
+    /// The teacher's outputs for the held-out images, if there are any.
     pub held_out: Option<&'a Answers>,
-    /// Where to compute.
+    /// Device to compute on.
     pub device: Device,
     /// Seed of the job.
     pub seed: u64,
@@ -40,7 +40,7 @@ impl Setting<'_> {
         let fit = evaluate(self.network, student, self.fit, self.samples, shown)?;
         let held_out = self.held_out.map(|_| self.losses_deciding(student)).transpose()?;
         let deciding = held_out.as_ref().unwrap_or(&fit);
-        // Of images that are fitted on, no more than the shown ones were asked about.
+        // For fitted images, only the first ones were evaluated.
         let asked = |tap: &Tensor| tap.f_narrow(0, 0, deciding.len() as i64);
         let features = self.deciding().features.iter().map(asked).collect::<Result<Vec<_>, _>>()?;
         Ok(Loss {
@@ -51,7 +51,7 @@ impl Setting<'_> {
         })
     }
 
-    /// Loss of a student on the images that choices go by.
+    /// Loss of a student on the validation images.
     pub fn loss_deciding(&self, student: &Student) -> Result<f64, CompressError> {
         Ok(mean(&self.losses_deciding(student)?))
     }
@@ -60,7 +60,7 @@ impl Setting<'_> {
         evaluate(self.network, student, self.deciding(), self.samples, self.samples.deciding())
     }
 
-    /// The teacher's answers about the images that choices go by.
+    /// The teacher's outputs for the validation images.
     pub fn deciding(&self) -> &Answers {
         self.held_out.unwrap_or(self.fit)
     }

@@ -1,4 +1,4 @@
-//! What is asked of the server rather than of our tables.
+//! Statements about the server, not about tables.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ pub async fn answers(socket_dir: &Path, user: &str) -> bool {
     }
 }
 
-/// Makes a database on the server behind this socket where it is not there yet.
+/// Creates a database on the server behind this socket if it does not exist.
 ///
 /// # Errors
-/// Where the server does not answer or refuses.
+/// If the server does not answer or refuses.
 pub async fn ensure_database(socket_dir: &Path, user: &str, name: &'static str) -> Result<(), DbError> {
     let options = PgConnectOptions::new_without_pgpass().socket(socket_dir).username(user).database("postgres");
     let mut server = PgConnection::connect_with(&options).await?;
@@ -34,16 +34,16 @@ pub async fn ensure_database(socket_dir: &Path, user: &str, name: &'static str) 
     Ok(server.close().await?)
 }
 
-/// Answers if the database does, and its schema is there.
+/// Succeeds if the database answers and has its schema.
 ///
 /// # Errors
-/// Where it does not answer, or was never migrated.
+/// If it does not answer, or was never migrated.
 pub async fn ping(conn: &mut Connection) -> Result<(), DbError> {
     sqlx::query("select 1 from job limit 1").execute(conn).await?;
     Ok(())
 }
 
-/// Takes a lock that ends with the transaction, without waiting for it; false where another holds it.
+/// Takes a lock until the end of the transaction, without waiting; false if another transaction holds it.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -52,7 +52,7 @@ pub async fn try_lock(conn: &mut Connection, name: &str) -> Result<bool, DbError
     Ok(taken.bind(name).fetch_one(conn).await?)
 }
 
-/// Tells listeners once the transaction commits.
+/// Notifies listeners when the transaction commits.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -65,7 +65,7 @@ impl Db {
     /// A listener with a connection of its own, which it renews when the connection breaks.
     ///
     /// # Errors
-    /// Where the server does not answer.
+    /// If the server does not answer.
     pub async fn listen(&self, channels: &[&str]) -> Result<sqlx::postgres::PgListener, DbError> {
         let mut listener = sqlx::postgres::PgListener::connect_with(self.pool()).await?;
         listener.listen_all(channels.iter().copied()).await?;

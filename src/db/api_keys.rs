@@ -1,4 +1,4 @@
-//! Keys that customers show, by their hashes, and the tenants that they stand for.
+//! API keys by their hashes, and their tenants.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::ids::{KeyId, Tenant};
 /// A row of `api_key`, without the hash: only looking a key up needs it.
 #[derive(Debug, Clone, FromRow)]
 pub struct KeyRow {
-    /// Primary key.
+    /// Id of the key, not the key itself.
     pub id: KeyId,
     /// Whose rows it opens.
     pub tenant: Tenant,
@@ -24,7 +24,7 @@ pub struct KeyRow {
     pub revoked_at: Option<OffsetDateTime>,
 }
 
-/// Stores a key by its hash, and its tenant where this is the first one.
+/// Stores a key by its hash, and creates its tenant with the first one.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -70,7 +70,7 @@ impl SharedRead for KeyHash {
 }
 
 impl Db {
-    /// The key with this hash, unless it is revoked. Every request asks, so those that come together share a statement.
+    /// The key with this hash, unless it is revoked. Concurrent requests share a statement.
     ///
     /// # Errors
     /// As [`DbError`].
@@ -93,7 +93,7 @@ pub async fn list(conn: &mut Connection, page: Page) -> Result<Vec<KeyRow>, DbEr
     Ok(list.bind(page.after).bind(page.limit).bind(page.order == Order::Descending).fetch_all(conn).await?)
 }
 
-/// Revokes a key, for good; asking again changes nothing. False where there is none.
+/// Revokes a key permanently; repeating it changes nothing. False if there is no such key.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -102,7 +102,7 @@ pub async fn revoke(conn: &mut Connection, id: KeyId) -> Result<bool, DbError> {
     Ok(revoke.bind(id).execute(conn).await?.rows_affected() == 1)
 }
 
-/// True where some key opens something.
+/// True if there is a key that is not revoked.
 ///
 /// # Errors
 /// As [`DbError`].

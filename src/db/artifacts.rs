@@ -39,7 +39,7 @@ pub async fn report(conn: &mut Connection, job: JobId) -> Result<Option<String>,
     Ok(sqlx::query_scalar("select body::text from report where job = $1").bind(job).fetch_optional(conn).await?)
 }
 
-/// Stores an artifact whose blob is there already.
+/// Stores an artifact whose blob already exists.
 ///
 /// # Errors
 /// As [`DbError`].

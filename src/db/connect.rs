@@ -23,7 +23,7 @@ pub(super) async fn open(pool: PgPoolOptions, url: &str) -> Result<PgPool, DbErr
         Ok(pool) => return Ok(pool),
         Err(error) => error,
     };
-    // A pool tries again until its time is up, and then says only that.
+    // A pool retries until its timeout, and then reports only that.
     let cause = match error {
         Error::PoolTimedOut => cause(&options).await.unwrap_or(Error::PoolTimedOut),
         error => error,
@@ -66,7 +66,7 @@ fn explained(error: Error, options: &PgConnectOptions) -> DbError {
     }
 }
 
-/// What to do about a refusal that stays one however often it is tried.
+/// The fix for an error that retrying cannot solve.
 fn fix(sqlstate: Option<&str>) -> Option<&'static str> {
     match sqlstate? {
         "28000" | "28P01" => Some("check user and password in DATABASE_URL, and pg_hba.conf of the server"),

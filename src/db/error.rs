@@ -1,4 +1,4 @@
-//! What can go wrong between us and Postgres, told apart by what a caller can do about it.
+//! Database errors, by what the caller can do.
 
 use sqlx::error::ErrorKind;
 use sqlx::migrate::MigrateError;
@@ -43,7 +43,7 @@ impl DbError {
         }
     }
 
-    /// True where a constraint of this name refused the change.
+    /// True if a constraint of this name refused the change.
     pub fn is_constraint(&self, wanted: &str) -> bool {
         matches!(self, Self::Constraint { name, .. } if name == wanted)
     }

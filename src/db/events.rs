@@ -20,8 +20,8 @@ pub struct EventRow {
     pub created_at: OffsetDateTime,
 }
 
-/// Appends an event to a job that is not done. The number comes from the job's row, whose lock makes it gap-free. False
-/// where the job is done.
+/// Appends an event to a job that is not done. The number comes from the job's row, whose lock makes it gap-free. False if the
+/// job is done.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -35,7 +35,7 @@ pub async fn append(conn: &mut Connection, job: JobId, kind: &str, detail: &Valu
     Ok(append.bind(job).bind(kind).bind(detail).execute(conn).await?.rows_affected() == 1)
 }
 
-/// The same for what a worker tells while it computes: only while it holds the lease.
+/// The same for a worker's events: only while it holds the lease.
 ///
 /// # Errors
 /// As [`DbError`].

@@ -10,7 +10,7 @@ use crate::ids::{ImageSetId, Tenant};
 /// A row of `image_set`, with its counts.
 #[derive(Debug, Clone, FromRow)]
 pub struct ImageSetRow {
-    /// Primary key.
+    /// Id of the image set.
     pub id: ImageSetId,
     /// Hash of the archive, in hex.
     pub sha256: String,
@@ -44,7 +44,7 @@ pub struct ImageRow {
     pub width: i32,
     /// Pixels.
     pub height: i32,
-    /// Class, where labels were given.
+    /// Class number from 0, if labels were given.
     pub label: Option<i32>,
 }
 
@@ -57,7 +57,7 @@ pub struct RefusalRow {
     pub reason: String,
 }
 
-/// Inserts a set whose blobs are there already.
+/// Inserts a set whose blobs already exist.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -161,7 +161,7 @@ pub async fn sizes(conn: &mut Connection, id: ImageSetId) -> Result<Vec<(i32, i3
     Ok(sizes.bind(id).fetch_all(conn).await?)
 }
 
-/// Deletes a set; false where it is not there. The constraint `live_job_has_its_inputs` refuses while a job uses it.
+/// Deletes a set; false if it does not exist. The constraint `live_job_has_its_inputs` refuses while a job uses it.
 ///
 /// # Errors
 /// As [`DbError`].

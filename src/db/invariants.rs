@@ -33,13 +33,13 @@ pub struct Breach {
 pub const INVARIANTS: &[Invariant] = &[
     Invariant {
         name: "one_task_per_worker",
-        sentence: "A worker holds one live lease at most.",
+        sentence: "A worker holds at most one live lease.",
         query: "select 'worker ' || worker as subject, count(*) || ' tasks at once' as detail
                 from task where state = 'running' and lease_until >= now() group by worker having count(*) > 1",
     },
     Invariant {
         name: "attempts_in_bounds",
-        sentence: "A task fails and crashes only so often without progress, each time under a new lease.",
+        sentence: "Without progress, a task fails and crashes at most as often as the queue allows, each time under a new lease.",
         query: concat!(
             "select 'task ' || id as subject, 'attempt ' || attempt || ', crashes ' || crashes || ', lease ' || lease as detail
                 from task where attempt not between 0 and ",
@@ -52,7 +52,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "live_job_goes_on",
-        sentence: "A job that is not done has a task that somebody runs, or can claim.",
+        sentence: "A job that is not done has a task that is running or can be claimed.",
         // Whatever ends jobs from outside looks every 2 s; a minute is for a database that was away.
         query: concat!(
             "select 'job ' || job.id as subject, job.status || ', and nothing that a worker could claim' as detail
@@ -68,14 +68,14 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "ended_job_rests",
-        sentence: "A job that is done has no task that waits or runs.",
+        sentence: "A job that is done has no waiting or running task.",
         query: "select 'job ' || job.id as subject, task.kind || ' is ' || task.state as detail
                 from job join task on task.job = job.id
                 where job.finished_at is not null and task.state in ('ready', 'running')",
     },
     Invariant {
         name: "success_did_everything",
-        sentence: "A job that succeeded has measured, chosen, recovered where that was wanted, and exported.",
+        sentence: "A job that succeeded has completed the steps measure, select, finetune and export, if they were requested.",
         query: "select 'job ' || job.id as subject, wanted.kind || ' is missing' as detail
                 from job cross join unnest(enum_range(null::task_kind)) as wanted (kind)
                 where job.status = 'succeeded' and wanted.kind <> 'score'
@@ -94,7 +94,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "one_end",
-        sentence: "A job that is done has one final event, the last one, and it says what the job says; another job has none.",
+        sentence: "A job that is done has exactly one final event, the last one, which matches its status; any other job has none.",
         query: "select 'job ' || job.id as subject,
                        'is ' || job.status || ', its final events are '
                        || coalesce(string_agg(event.kind || ' (' || event.seq || ' of ' || job.last_event || ')', ', '
@@ -108,7 +108,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "one_report",
-        sentence: "A job that succeeded has one report and its artifacts, another job has none.",
+        sentence: "A job that succeeded has one report and its artifacts; any other job has none.",
         query: "select 'job ' || job.id as subject,
                        job.status || ', ' || count(distinct report.job) || ' reports, ' || count(artifact.name)
                        || ' artifacts' as detail
@@ -119,14 +119,14 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "accepted_is_there",
-        sentence: "A job whose acceptance was answered is there.",
+        sentence: "A job whose submission was acknowledged exists.",
         query: "select 'answer to ' || key as subject, 'job ' || (body ->> 'id') || ' is not there' as detail
                 from idempotency_key
                 where body ->> 'object' = 'job' and not exists (select from job where job.id::text = body ->> 'id')",
     },
     Invariant {
         name: "row_has_its_blob",
-        sentence: "Every row that names bytes finds them.",
+        sentence: "Every row that refers to bytes finds them.",
         query: "select owner as subject, 'blob ' || sha256 || ' of tenant ' || tenant || ' is not there' as detail from (
                     select 'model ' || id as owner, tenant, sha256 from model
                     union all select 'image set ' || id, tenant, sha256 from image_set
@@ -138,7 +138,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "blob_is_whole",
-        sentence: "A blob has all its bytes.",
+        sentence: "Every blob has all its bytes.",
         query: "select 'blob ' || blob.sha256 || ' of tenant ' || blob.tenant as subject,
                        coalesce(sum(octet_length(bytes)), 0) || ' of ' || blob.size || ' bytes' as detail
                 from blob left join blob_chunk using (tenant, sha256) group by blob.tenant, blob.sha256
@@ -147,7 +147,7 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "blob_has_an_owner",
-        sentence: "Every blob is named by a row.",
+        sentence: "Every blob is referenced by a row.",
         query: concat!(
             "select 'blob ' || sha256 || ' of tenant ' || tenant as subject, size || ' bytes that nobody names' as detail
              from blob where ",

@@ -12,7 +12,7 @@ use crate::spec::phase::Phase;
 /// A row of `job`.
 #[derive(Debug, Clone, FromRow)]
 pub struct JobRow {
-    /// Primary key.
+    /// Id of the job.
     pub id: JobId,
     /// Whose it is.
     pub tenant: Tenant,
@@ -20,13 +20,13 @@ pub struct JobRow {
     pub model: ModelId,
     /// The image set that was asked for.
     pub images: Option<ImageSetId>,
-    /// The resolved wishes, a `spec::config::JobConfig`.
+    /// The settings with defaults resolved, a `spec::config::JobConfig`.
     pub config: Value,
     /// The customer's own notes.
     pub metadata: Value,
-    /// Where it stands.
+    /// Status; terminal ones never change.
     pub status: JobStatus,
-    /// What it is busy with.
+    /// Current phase.
     pub phase: Phase,
     /// Steps of the phase that are finished.
     pub progress_done: i64,
@@ -36,11 +36,11 @@ pub struct JobRow {
     pub outcome: Option<JobOutcome>,
     /// Why it failed, a `Problem`.
     pub error: Option<Value>,
-    /// When the customer wanted no more of it.
+    /// When cancellation was requested.
     pub cancel_requested_at: Option<OffsetDateTime>,
     /// When it ends at the latest.
     pub deadline: OffsetDateTime,
-    /// What it may be computed on; `None` is anything.
+    /// Device that it may be computed on; `None` is any.
     pub device: Option<String>,
     /// Whether it goes before others.
     pub priority: JobPriority,
@@ -70,10 +70,10 @@ macro_rules! select_job {
     };
 }
 
-/// What is inserted for a new job.
+/// Columns of a new job.
 #[derive(Debug, Clone)]
 pub struct NewJob<'a> {
-    /// Primary key.
+    /// Id of the job.
     pub id: JobId,
     /// Whose it is, and whose model and images these are.
     pub tenant: &'a Tenant,
@@ -81,7 +81,7 @@ pub struct NewJob<'a> {
     pub model: ModelId,
     /// The image set.
     pub images: Option<ImageSetId>,
-    /// The resolved wishes.
+    /// The settings with defaults resolved, as JSON.
     pub config: &'a Value,
     /// The customer's own notes.
     pub metadata: &'a Value,
@@ -93,7 +93,7 @@ pub struct NewJob<'a> {
     pub priority: JobPriority,
 }
 
-/// Inserts a job; `job_uses_model_fkey` or `job_uses_images_fkey` refuses where an input was deleted meanwhile.
+/// Inserts a job; `job_uses_model_fkey` or `job_uses_images_fkey` refuses if an input was deleted meanwhile.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -133,7 +133,7 @@ pub async fn tenant(conn: &mut Connection, id: JobId) -> Result<Option<Tenant>, 
     Ok(sqlx::query_scalar("select tenant from job where id = $1").bind(id).fetch_optional(conn).await?)
 }
 
-/// One job, locked until the transaction ends: whoever changes a job or its tasks begins here.
+/// One job, locked until the transaction ends: every change of a job or its tasks begins here.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -168,7 +168,7 @@ pub async fn list(
     Ok(list.fetch_all(conn).await?)
 }
 
-/// A worker begins with a queued job. False where it was not queued.
+/// Marks a queued job as running. False if it was not queued.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -178,7 +178,7 @@ pub async fn start(conn: &mut Connection, id: JobId) -> Result<bool, DbError> {
     Ok(start.bind(id).execute(conn).await?.rows_affected() == 1)
 }
 
-/// Where the job is, as its tasks say. A phase never goes back.
+/// Sets the phase of a job from its tasks. A phase never goes back.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -190,7 +190,7 @@ pub async fn set_phase(conn: &mut Connection, id: JobId, phase: Phase, done: i64
     Ok(set.bind(id).bind(phase).bind(done).bind(total).execute(conn).await?.rows_affected() == 1)
 }
 
-/// How far a worker is, as it tells while it computes: only while it holds the lease.
+/// Stores a worker's progress, only while it holds the lease.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -222,7 +222,7 @@ pub struct Ending<'a> {
     pub error: Option<&'a Value>,
 }
 
-/// Ends a job that is not done. False where it is.
+/// Ends a job that is not done. False if it is done.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -236,7 +236,7 @@ pub async fn finish(conn: &mut Connection, id: JobId, ending: &Ending<'_>) -> Re
     Ok(finish.execute(conn).await?.rows_affected() == 1)
 }
 
-/// Asks for the end of a job that is not done. False where it is done, or was asked before.
+/// Requests cancellation of a job. False if it is done, or if cancellation was already requested.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -253,7 +253,7 @@ pub async fn request_cancel(conn: &mut Connection, id: JobId) -> Result<bool, Db
 /// # Errors
 /// As [`DbError`].
 pub async fn overdue(conn: &mut Connection, patience: f64) -> Result<Vec<JobId>, DbError> {
-    // The first condition is a range of `job_by_end`: what waits in time is not looked at.
+    // The first condition is a range of `job_by_end`: jobs within their deadline are not read.
     let overdue = sqlx::query_scalar(
         "select id from job
          where finished_at is null and least(deadline, cancel_requested_at) <= now()
@@ -262,7 +262,7 @@ pub async fn overdue(conn: &mut Connection, patience: f64) -> Result<Vec<JobId>,
     Ok(overdue.bind(patience).fetch_all(conn).await?)
 }
 
-/// True where the job's deadline has passed, by the database's clock.
+/// True if the job's deadline has passed, by the database's clock.
 ///
 /// # Errors
 /// As [`DbError`].

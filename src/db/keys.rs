@@ -30,7 +30,7 @@ pub async fn get(conn: &mut Connection, tenant: &Tenant, route: &str, key: &str)
     Ok(get.bind(route).bind(key).bind(tenant).fetch_optional(conn).await?)
 }
 
-/// Stores an answer; one that is older than 24 hours is overwritten. False where a live one is there.
+/// Stores a response; one older than 24 hours is overwritten. False if there is a newer one.
 ///
 /// # Errors
 /// As [`DbError`].

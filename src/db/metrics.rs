@@ -1,7 +1,8 @@
-//! The queue in numbers, for Prometheus. All of them come from the database, so every process of the service reports the same, and
+//! Metrics of the queue, for Prometheus. All of them come from the database, so every process of the service reports the same,
+//! and
 //! none is lost when a process ends.
 //!
-//! What grows with every job is counted as it happens, by triggers in the transactions that make it happen (`tally`), so a scrape
+//! Totals are counted as they change, by triggers in the transactions that make it happen (`tally`), so a scrape
 //! costs the same after a million events as after ten.
 
 use std::collections::BTreeMap;
@@ -17,9 +18,9 @@ pub struct Metric {
     pub name: &'static str,
     /// `gauge` or `counter`.
     pub kind: &'static str,
-    /// What it says.
+    /// Help text of the metric.
     pub help: &'static str,
-    /// What tells its figures apart, if there are several.
+    /// Name of the label, if it has several samples.
     pub label: Option<&'static str>,
     source: Source,
 }
@@ -41,7 +42,7 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// A tally as it stands.
+/// The current value of a tally.
 #[derive(Debug, FromRow)]
 struct Tally {
     name: String,
@@ -61,7 +62,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "practised_queue_depth",
         kind: "gauge",
-        help: "Tasks that wait for a worker, by kind; includes those that a cap or the delay before a retry holds back.",
+        help: "Tasks that wait for a worker, by kind, including those delayed by a limit or before a retry.",
         label: Some("task"),
         source: Source::Query(
             "select wanted.kind::text as label,
@@ -74,9 +75,9 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "practised_oldest_queued_seconds",
         kind: "gauge",
-        help: "How long the oldest job that no worker has begun has waited.",
+        help: "Seconds that the oldest queued job has waited.",
         label: None,
-        // Says both, so that the index of jobs that are not done, oldest first, answers it.
+        // Both conditions are needed for the index of unfinished jobs, oldest first.
         source: Source::Query(
             "select null::text as label,
                     coalesce(extract(epoch from now() - min(created_at)), 0)::double precision as value
@@ -86,7 +87,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "practised_workers",
         kind: "gauge",
-        help: "Workers that gave a sign of life in the last minute, by what they do.",
+        help: "Workers that sent a heartbeat in the last minute, by state.",
         label: Some("state"),
         source: Source::Query(
             "select state as label, count(worker.id)::double precision as value
@@ -100,56 +101,56 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "practised_claims_total",
         kind: "counter",
-        help: "Tasks begun, by kind, including those begun again.",
+        help: "Tasks started, by kind, including restarts.",
         label: Some("task"),
         source: Source::Tally(&["task_started", "task_rescued"]),
     },
     Metric {
         name: "practised_rescues_total",
         kind: "counter",
-        help: "Tasks taken over from a worker whose lease ran out, by kind.",
+        help: "Tasks taken over from a worker whose lease expired, by kind.",
         label: Some("task"),
         source: Source::Tally(&["task_rescued"]),
     },
     Metric {
         name: "practised_retries_total",
         kind: "counter",
-        help: "Failures that were put back to be tried again, by kind.",
+        help: "Failed tasks that were queued again, by kind.",
         label: Some("task"),
         source: Source::Tally(&["task_retried"]),
     },
     Metric {
         name: "practised_releases_total",
         kind: "counter",
-        help: "Tasks given back by workers that were asked to end, by kind.",
+        help: "Tasks given back by workers that were stopped, by kind.",
         label: Some("task"),
         source: Source::Tally(&["task_released"]),
     },
     Metric {
         name: "practised_leases_lost_total",
         kind: "counter",
-        help: "Leases that ran out before their task was ended.",
+        help: "Leases that expired before their task ended.",
         label: None,
         source: Source::Tally(&["task_rescued", "task_crashed"]),
     },
     Metric {
         name: "practised_scores_reused_total",
         kind: "counter",
-        help: "Scores that an earlier job had left.",
+        help: "Scores reused from earlier jobs.",
         label: None,
         source: Source::Tally(&["scores_reused"]),
     },
     Metric {
         name: "practised_task_seconds_total",
         kind: "counter",
-        help: "Seconds of the attempts that brought a result, by kind.",
+        help: "Seconds of the attempts that returned a result, by kind.",
         label: Some("task"),
         source: Source::Tally(&["task_seconds"]),
     },
     Metric {
         name: "practised_tasks_done_total",
         kind: "counter",
-        help: "Tasks that brought a result, by kind.",
+        help: "Tasks that returned a result, by kind.",
         label: Some("task"),
         source: Source::Tally(&["tasks_done"]),
     },

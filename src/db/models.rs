@@ -1,4 +1,4 @@
-//! Uploaded networks. Each belongs to a tenant, and is found by nobody else.
+//! Uploaded networks. Each belongs to one tenant; queries of other tenants do not find it.
 
 use serde_json::Value;
 use sqlx::FromRow;
@@ -11,7 +11,7 @@ use crate::ids::{ModelId, Tenant};
 /// A row of `model`.
 #[derive(Debug, Clone, FromRow)]
 pub struct ModelRow {
-    /// Primary key.
+    /// Id of the model.
     pub id: ModelId,
     /// Hash of the file, in hex.
     pub sha256: String,
@@ -25,7 +25,7 @@ pub struct ModelRow {
     pub created_at: OffsetDateTime,
 }
 
-/// Inserts a model whose blob is there already; `None` where its bytes are a model of the tenant already.
+/// Inserts a model whose blob already exists; `None` if the tenant already has a model with these bytes.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -77,7 +77,7 @@ pub async fn list(conn: &mut Connection, tenant: &Tenant, page: Page) -> Result<
     Ok(list.bind(tenant).fetch_all(conn).await?)
 }
 
-/// Deletes a model; false where it is not there. The constraint `live_job_has_its_inputs` refuses while a job uses it.
+/// Deletes a model; false if it does not exist. The constraint `live_job_has_its_inputs` refuses while a job uses it.
 ///
 /// # Errors
 /// As [`DbError`].

@@ -1,4 +1,4 @@
-//! Lists by cursor: ids sort by time, so the last id of a page is where the next one begins.
+//! Lists by cursor: ids sort by time, so the next page starts after the last id of the previous one.
 
 use sqlx::FromRow;
 use sqlx::postgres::{PgArguments, PgRow, Postgres};

@@ -25,7 +25,7 @@ pub struct PollRow {
     pub queue_position: Option<i64>,
 }
 
-/// A job of a tenant, in a queue where jobs rise by one class in so many seconds.
+/// Key of a poll: a job of a tenant, and the seconds in which waiting jobs rise by one class.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PollKey {
     tenant: Tenant,
@@ -78,8 +78,8 @@ impl SharedRead for PollKey {
 }
 
 impl Db {
-    /// A job of a tenant with its place in the tenant's queue, where jobs rise by one class in `rise_seconds`; `None` if there is
-    /// none. Polls that come together share a statement.
+    /// A job of a tenant with its position in the tenant's queue, in which jobs rise by one class per `rise_seconds`; `None` if
+    /// there is no such job. Concurrent polls share a statement.
     ///
     /// # Errors
     /// As [`DbError`].

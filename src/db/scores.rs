@@ -26,7 +26,7 @@ pub struct ScoreRow {
     pub result: Value,
 }
 
-/// The scores of these blocks that are there.
+/// The existing scores of these blocks.
 ///
 /// # Errors
 /// As [`DbError`].
@@ -48,7 +48,7 @@ pub async fn delete_of_gone_models(conn: &mut Connection) -> Result<u64, DbError
     Ok(delete.execute(conn).await?.rows_affected())
 }
 
-/// Keeps a score; one that is there already stays.
+/// Stores a score; an existing one stays.
 ///
 /// # Errors
 /// As [`DbError`].

@@ -1,6 +1,7 @@
 //! Reads that many requests make at the same moment, done with one statement for all of them.
 //!
-//! Whoever asks while a statement runs waits for the next one, so every answer is from a snapshot taken after its question. Under
+//! A caller that arrives while a statement runs waits for the next one, so every result comes from a snapshot taken after its
+//! request. Under
 //! load a statement answers many questions, so one costs less than a statement of its own; without load nothing waits.
 
 use std::collections::{HashMap, HashSet};
@@ -20,10 +21,10 @@ const MOST: usize = 256;
 
 /// What can be read by key, many keys at once.
 pub(super) trait SharedRead: Clone + Eq + Hash + Send + Sync + 'static {
-    /// What is found under a key.
+    /// The result for a key.
     type Row: Clone + Send + 'static;
 
-    /// The rows that are there. Reads only: after a connection breaks it is run again on another.
+    /// Reads the rows of these keys. It must only read: after a lost connection it runs again on another one.
     fn fetch(
         conn: &mut Connection,
         keys: &[Self],
@@ -81,7 +82,7 @@ impl<K: SharedRead> SharedReads<K> {
             is_busy
         };
         if !is_busy {
-            // A task of its own: it goes on if the request that started it goes away.
+            // A separate task: it continues if the request that started it is dropped.
             tokio::spawn(Reader { of: self.clone(), is_counted: true }.run(db.clone()));
         }
         answered.await.unwrap_or_else(|_| Err(DbError::Unavailable("a shared read ended early".to_owned())))
@@ -109,7 +110,7 @@ impl<K: SharedRead> Reader<K> {
         let mut queue = self.of.lock();
         let count = queue.questions.len().min(MOST);
         if count == 0 {
-            // Under the same lock as the look: whoever asks from now on starts a reader.
+            // Under the same lock as the check: a caller that arrives from now on starts a reader.
             queue.readers -= 1;
             self.is_counted = false;
             return None;
@@ -136,7 +137,7 @@ async fn answer_all<K: SharedRead>(db: &Db, questions: Vec<Question<K>>) {
             Ok(rows) => Ok(rows.get(&key).cloned()),
             Err(error) => Err(error.repeated()),
         };
-        // Whoever asked may be gone.
+        // The caller may be gone.
         let _ = answer.send(row);
     }
 }

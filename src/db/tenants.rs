@@ -11,16 +11,16 @@ use crate::ids::Tenant;
 pub struct Caps {
     /// Tasks that run.
     pub max_running: Option<i32>,
-    /// Jobs that nobody has begun.
+    /// Number of queued jobs.
     pub max_queued: Option<i32>,
 }
 
 /// A tenant with its caps and what it has.
 #[derive(Debug, Clone, FromRow)]
 pub struct TenantRow {
-    /// Name.
+    /// Name of the tenant, unique.
     pub name: Tenant,
-    /// Its own caps; `None` where the usual ones count.
+    /// Its own limits; `None` if the limits of all tenants apply.
     #[sqlx(flatten)]
     pub own: Caps,
     /// The cap on running tasks that counts.
@@ -29,7 +29,7 @@ pub struct TenantRow {
     pub queued_cap: Option<i32>,
     /// Tasks that run.
     pub running_tasks: i64,
-    /// Jobs that nobody has begun.
+    /// Number of queued jobs.
     pub queued_jobs: i64,
     /// When it came.
     pub created_at: OffsetDateTime,
@@ -64,7 +64,7 @@ pub async fn list(conn: &mut Connection) -> Result<Vec<TenantRow>, DbError> {
     Ok(sqlx::query_as(concat!(select_tenant!(), " order by name")).fetch_all(conn).await?)
 }
 
-/// Sets a tenant's own caps; the tenant comes to be where it is not there yet.
+/// Sets a tenant's own limits; creates the tenant if it does not exist.
 ///
 /// # Errors
 /// As [`DbError`].

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::ids::{ImageSetId, JobId, KeyId, ModelId, TaskId, Tenant, WorkerId};
 use crate::spec::phase::Phase;
 
-/// Where a job stands.
+/// Status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "job_status", rename_all = "snake_case")]
@@ -23,7 +23,7 @@ pub enum JobStatus {
     Succeeded,
     /// Done: there is an error.
     Failed,
-    /// Done: the customer wanted no more of it.
+    /// Done: the customer cancelled it.
     Cancelled,
     /// Done: the deadline came first.
     Expired,
@@ -55,7 +55,7 @@ pub enum JobPriority {
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "key_scope", rename_all = "snake_case")]
 pub enum Scope {
-    /// Look at them.
+    /// Read models, image sets, jobs and their results.
     Read,
     /// Upload, submit, cancel, delete.
     Write,
@@ -131,7 +131,7 @@ impl TaskKind {
     }
 }
 
-/// Where a task stands.
+/// State of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Type)]
 #[sqlx(type_name = "task_state", rename_all = "snake_case")]
 pub enum TaskState {

@@ -1,4 +1,5 @@
-//! The registry of worker processes: for people to look at, and for tasks to find another worker than the one that they failed on.
+//! The registry of worker processes: it is shown in `/v1/devices`, and a task uses it to prefer another worker than the one it
+//! failed on.
 
 use sqlx::FromRow;
 use time::OffsetDateTime;
@@ -6,7 +7,7 @@ use time::OffsetDateTime;
 use super::{Connection, DbError, TaskKind, TaskState};
 use crate::ids::{JobId, Tenant, WorkerId};
 
-/// A worker with what it is doing.
+/// A worker with its current task.
 #[derive(Debug, Clone, FromRow)]
 pub struct DeviceRow {
     /// The worker.
@@ -23,7 +24,7 @@ pub struct DeviceRow {
     pub started_at: OffsetDateTime,
     /// Its last sign of life.
     pub seen_at: OffsetDateTime,
-    /// True where that is longer ago than a minute.
+    /// True if that was more than a minute ago.
     pub silent: bool,
     /// Of the task whose lease it holds.
     pub state: Option<TaskState>,

@@ -8,15 +8,15 @@ use std::sync::OnceLock;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
-/// Loads `libtorch_cuda.so` from beside `libtorch_cpu.so`, once; must come before any other torch call about CUDA.
+/// Loads `libtorch_cuda.so` from the folder of `libtorch_cpu.so`, once; must precede any other torch call about CUDA.
 ///
-/// Errors with the cause and the way out where the library is not there or does not load.
+/// Errors with the cause and the fix if the library is missing or does not load.
 pub fn load() -> Result<(), String> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
     LOADED.get_or_init(load_once).clone()
 }
 
-/// True where this installation's libtorch has its CUDA half; nothing is loaded.
+/// True if this installation's libtorch has its CUDA half; nothing is loaded.
 pub fn installed() -> bool {
     libtorch_folder().is_some_and(|folder| folder.join("libtorch_cuda.so").exists())
 }

@@ -12,7 +12,7 @@ use std::process::Command;
 /// time so.
 ///
 /// glibc keeps freed memory up to 2 GiB, in one arena. By default activations go back to the system after each step, and
-/// every page of them is cleared anew in the next.
+/// every page of them is cleared again in the next step.
 ///
 /// GPUs are numbered in the order of the bus, which is the order of the driver's files; by default the fastest is the first.
 ///
@@ -27,7 +27,7 @@ const ENVIRONMENT: [(&str, &str); 6] = [
     ("MALLOC_TRIM_THRESHOLD_", "2147483648"),
 ];
 
-/// How many CPU threads to compute with where nobody says: as many as `OMP_NUM_THREADS` has, or all cores.
+/// Default number of CPU threads: `OMP_NUM_THREADS`, or all cores.
 pub fn usual_threads() -> usize {
     let wished = env::var("OMP_NUM_THREADS").ok();
     let wished = wished.and_then(|count| count.split(',').next()?.trim().parse().ok()).filter(|count| *count > 0);
@@ -54,7 +54,7 @@ pub fn compute_here() {
     let mut again = Command::new(program);
     again.args(env::args_os().skip(1));
     let _ = compute_in(&mut again).exec();
-    // Returns only where it failed; then computing is slower and nothing worse.
+    // Returns only if it failed; then computing is merely slower.
 }
 
 /// Gives a program that environment from its start: [`compute_here`] then has nothing to do there, and libtorch is loaded

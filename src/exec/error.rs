@@ -16,7 +16,7 @@ pub enum ExecError {
         value: String,
     },
     /// A value that the wanted ones depend on and that nothing provides.
-    #[error("\"{value}\" is needed by {needed_by} but is not among the values fed")]
+    #[error("\"{value}\" is needed by {needed_by} but was not fed")]
     NotFed {
         /// The value without a source.
         value: String,
@@ -68,7 +68,7 @@ pub enum ExecError {
     Device {
         /// The device asked for.
         device: Device,
-        /// Why, and the way out.
+        /// The cause and the fix.
         detail: String,
     },
 }

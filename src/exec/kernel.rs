@@ -36,7 +36,7 @@ pub(super) struct Call<'a> {
     pub reuse: Option<usize>,
 }
 
-/// Why a node cannot be run, and the way out.
+/// Why a node cannot be run, and the fix.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub reason: String,
@@ -84,18 +84,18 @@ impl<'a> Spec<'a> {
         Self { graph, node, opset: graph.opset(), read }
     }
 
-    /// The constant behind an input, where it is one.
+    /// The constant behind an input, if it is one.
     pub(super) fn constant(&self, index: usize) -> Option<&'a TensorData> {
         self.graph.initializers.get(self.node.input(index)?).map(|tensor| tensor.as_ref())
     }
 
-    /// Sizes of an input, where all are known.
+    /// Sizes of an input, if all are known.
     pub(super) fn sizes(&self, index: usize) -> Option<Vec<i64>> {
         let shape = self.graph.shape(self.node.input(index)?)?;
         shape.iter().map(|dim| dim.known().and_then(|size| i64::try_from(size).ok())).collect()
     }
 
-    /// Refuses where an optional output that the executor does not compute is read.
+    /// Refuses if an optional output that the executor does not compute is read.
     pub(super) fn only_outputs(&self, count: usize) -> Result<(), Refusal> {
         let extra = self.node.outputs.iter().skip(count).find(|name| self.read.contains(name.as_str()));
         match extra {
@@ -204,7 +204,7 @@ impl Floats {
         })
     }
 
-    /// The single number, where there is one.
+    /// The single number, if there is one.
     pub(super) fn scalar(&self, call: &Call) -> Result<Option<f64>, Cause> {
         Ok(self.read(call)?.and_then(|values| values.first().copied()))
     }

@@ -1,4 +1,4 @@
-//! How much is computed at a time where a device's memory runs out, and what torch's messages say about the device.
+//! Halving of batches if a device is out of memory, and the meaning of torch's messages about devices.
 
 use std::cell::Cell;
 
@@ -34,11 +34,11 @@ impl Drop for Restored {
 /// What is wrong with the device rather than with what was computed on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// It has no room for what was asked for; asked for less, it goes on.
+    /// It is out of memory; with a smaller batch it can continue.
     OutOfMemory,
     /// From here on it fails whatever it is asked for, as long as this process lives: CUDA's errors stay.
     Lost,
-    /// It was not there to begin with: the device, or what measures and runs networks beside it, does not open.
+    /// The device, or ONNX Runtime, could not be opened.
     Unusable,
 }
 
@@ -46,7 +46,7 @@ pub enum Trouble {
 const NO_MEMORY: [&str; 4] =
     ["out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"];
 
-/// What CUDA and its libraries say where a kernel failed.
+/// Messages of CUDA and its libraries after a failed kernel.
 const LOST: [&str; 4] = ["CUDA error", "cuDNN error", "CUBLAS_STATUS_", "CUDNN_STATUS_"];
 
 /// What a message of torch says about the device, if it does.

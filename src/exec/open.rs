@@ -5,7 +5,7 @@ use super::device::Device;
 use super::error::ExecError;
 
 impl Device {
-    /// A GPU's name as its driver tells it, such as `NVIDIA H100 80GB HBM3`; none for the CPU, or where nobody tells.
+    /// A GPU's name from its driver, such as `NVIDIA H100 80GB HBM3`; `None` for the CPU, or if it is unknown.
     pub fn name(self) -> Option<String> {
         match self {
             Self::Cpu => None,
@@ -30,7 +30,7 @@ impl Device {
 
     /// Makes the device ready and gives torch's name for it.
     ///
-    /// Errors where there is no such GPU, or this installation has no CUDA libraries.
+    /// Errors if there is no such GPU, or this installation has no CUDA libraries.
     pub fn open(self) -> Result<tch::Device, ExecError> {
         // For tests: a device that does not open, from the start or later.
         fail::fail_point!("open", |_| Err(ExecError::Device {

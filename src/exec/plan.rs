@@ -136,7 +136,7 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// A number for a value that a node writes; none where it is unnamed or fed by the caller instead.
+    /// A number for a value that a node writes; none if it is unnamed or fed by the caller instead.
     fn number(&mut self, name: &'a str) -> Option<usize> {
         if name.is_empty() || self.numbers.contains_key(name) {
             return None;

@@ -35,7 +35,7 @@ pub fn prove(device: Device) -> Result<(), ExecError> {
             off.is_nan() || off > ALLOWED * scale
         });
         if far || got.len() != expected.len() {
-            return Err(unusable(format!("it computes {what} wrong; {}", fix(device))));
+            return Err(unusable(format!("it computes {what} incorrectly; {}", fix(device))));
         }
     }
     Ok(())

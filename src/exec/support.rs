@@ -7,7 +7,7 @@ use super::ops;
 use super::unsupported::Unsupported;
 use crate::graph::{Graph, Node};
 
-/// Lists every node of a folded graph that the executor cannot run; empty where it can run all.
+/// Lists every node of a folded graph that the executor cannot run; empty if it can run all.
 pub fn unsupported(graph: &Graph) -> Vec<Unsupported> {
     refused(graph, |_| true)
 }
@@ -38,7 +38,7 @@ pub(super) fn read_values(graph: &Graph) -> HashSet<&str> {
 }
 
 impl Unsupported {
-    /// True where the node holds a subgraph, whatever else the network has.
+    /// True if the node holds a subgraph, whatever else the network has.
     pub fn is_control_flow(&self) -> bool {
         ops::is_control_flow(&self.op)
     }

@@ -8,7 +8,7 @@ use crate::graph::{DataType, TensorData};
 
 /// A tensor on the CPU with a constant's type, shape and elements.
 ///
-/// Errors where the bytes do not fill the shape or torch has no such element type; `name` is for the message.
+/// Errors if the bytes do not fill the shape or torch has no such element type; `name` is for the message.
 pub fn to_tensor(name: &str, data: &TensorData) -> Result<Tensor, ExecError> {
     let problem = |detail: String| ExecError::Tensor { name: name.to_owned(), detail };
     let kind = kind(data.dtype).ok_or_else(|| problem(format!("element type {:?} is not supported", data.dtype)))?;

@@ -9,7 +9,7 @@ use super::kernel::{Refusal, Spec};
 /// A node that the executor cannot run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unsupported {
-    /// The node's name, or its first output where it has none.
+    /// The node's name, or its first output if it has none.
     pub node: String,
     /// Its operator.
     pub op: String,
@@ -17,7 +17,7 @@ pub struct Unsupported {
     pub domain: String,
     /// What about it is not supported.
     pub reason: String,
-    /// The way out.
+    /// The fix.
     pub hint: String,
 }
 

@@ -40,8 +40,8 @@ pub(super) fn structure(graph: &Graph) -> Result<(), GraphError> {
     GraphError::check(problems)
 }
 
-const MISSING: &str = "an initializer is missing, perhaps because the weights were saved apart: export the network as one \
-                       file, weights included";
+const MISSING: &str = "an initializer is missing, perhaps because the weights are in a separate file: export the network as \
+    one file that includes the weights";
 
 /// Names of all values that something writes; a name written twice is a problem.
 fn written<'a>(graph: &'a Graph, problems: &mut Vec<GraphFault>) -> BTreeSet<&'a str> {

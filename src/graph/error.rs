@@ -1,4 +1,4 @@
-//! What is wrong with a graph: every problem at once, each with its node and a way out.
+//! Errors of a graph: all at once, each with its node and a fix.
 
 use std::fmt;
 
@@ -16,17 +16,17 @@ pub struct GraphError {
 /// One thing wrong with a graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GraphFault {
-    /// Label of the node at fault, or name of the value where no node is.
+    /// Label of the invalid node, or name of the value if there is no node.
     pub node: String,
-    /// Its operator; empty where no node is at fault.
+    /// Its operator; empty if there is no node.
     pub op: String,
     /// The cause.
     pub detail: String,
-    /// The way out.
+    /// The fix.
     pub hint: String,
 }
 
-/// The way out of a file that contradicts itself.
+/// The fix for a file that contradicts itself.
 pub(crate) const EXPORT_AGAIN: &str = "the file contradicts itself: export the network again; onnx.checker.check_model(path, full_check=True) shows the same";
 
 /// More are not listed: a made-up file can have millions.
@@ -81,7 +81,7 @@ impl fmt::Display for GraphFault {
 }
 
 impl fmt::Display for GraphError {
-    /// A way out that several problems in a row share is said once, behind the last of them.
+    /// A fix that several consecutive problems share is printed once, after the last of them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, problem) in self.problems.iter().enumerate() {
             let next = self.problems.get(i + 1);

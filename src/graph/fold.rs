@@ -1,4 +1,4 @@
-//! Makes a graph plain: constants folded, shape arithmetic gone, every value's type known where it can be.
+//! Simplifies a graph: folds constants and shape arithmetic, and infers the type of every value if possible.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ fn constant_target(node: &Node, inferred: &Inferred) -> Option<Vec<i64>> {
     let mut target = Vec::with_capacity(shape.len());
     for (i, size) in shape.iter().enumerate() {
         target.push(match size {
-            // A real 0 cannot be told from a copy.
+            // A real 0 cannot be distinguished from a copy.
             Dim::Known(0) => return None,
             Dim::Known(size) => i64::try_from(*size).ok()?,
             Dim::Symbol(_) if copies && from.and_then(|from| from.get(i)) == Some(size) => 0,

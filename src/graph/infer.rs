@@ -125,7 +125,7 @@ impl<'a> Walk<'a> {
             self.found.facts.insert(input.name.clone(), fact);
         }
         for name in shapes.keys().filter(|name| !self.graph.inputs.iter().any(|input| input.name == **name)) {
-            self.note(GraphFault::of(name, "is given a shape, but the network has no such input", "check the name"));
+            self.note(GraphFault::of(name, "has a given shape, but the network has no such input", "check the name"));
         }
         for (name, tensor) in &self.graph.initializers {
             self.define(name, tensor);
@@ -135,7 +135,7 @@ impl<'a> Walk<'a> {
     fn refuse_misfit(&mut self, input: &str, own: Option<&Shape>, given: &Shape) {
         let fits = |own: &&Shape| own.len() == given.len() && own.iter().zip(given).all(|(a, b)| may_equal(a, b));
         if let Some(own) = own.filter(|own| !fits(own)) {
-            let detail = format!("takes shape {}, not {}", show(own), show(given));
+            let detail = format!("has shape {}, not {}", show(own), show(given));
             self.note(GraphFault::of(input, detail, "give the size that the network was exported for"));
         }
     }
@@ -210,7 +210,7 @@ impl<'a> Walk<'a> {
         // Shape and Size look at no element of their input, which may be as large as it likes.
         let of_shape = matches!(c.node.op.as_str(), "Shape" | "Size");
         let given = || c.inputs.iter().flatten().filter_map(|fact| fact.tensor());
-        // An empty tensor may have huge sizes beside its zero.
+        // An empty tensor may have huge sizes in addition to its zero.
         let hollow = given().any(|tensor| tensor.is_empty() && span(&tensor.dims) > MOST_ITEMS);
         let partial = !constant && elements > MOST_ITEMS;
         let beyond_shapes = self.effort == Effort::Shapes && bytes > LARGEST_SHAPE;
@@ -229,7 +229,7 @@ impl<'a> Walk<'a> {
                     true => format!("computes with {} elements of constants", cost.elements),
                     false => format!("computes {bytes} bytes from constants alone"),
                 },
-                hint: "no network needs that; export it again without this node".to_owned(),
+                hint: "networks do not need that; export the network again without this node".to_owned(),
             }),
         }
     }

@@ -6,7 +6,7 @@ use super::model::Attribute;
 use super::model::{Graph, Node};
 
 /// BatchNormalization by the statistics that it keeps, and Dropout that drops nothing: what a runtime otherwise computes from the
-/// batch or at random. An output beside the first that something reads leaves its node as it is.
+/// batch or at random. A node whose other outputs are read stays unchanged.
 pub fn to_inference(graph: &mut Graph) {
     let in_nodes = graph.nodes.iter().flat_map(|node| &node.inputs);
     let read: HashSet<String> = in_nodes.chain(graph.outputs.iter().map(|output| &output.name)).cloned().collect();

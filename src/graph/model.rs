@@ -40,13 +40,13 @@ pub struct Node {
     pub op: String,
     /// Operator domain, `""` for ONNX's own.
     pub domain: String,
-    /// Names of the values read; `""` where an optional input is absent.
+    /// Names of the values read; `""` if an optional input is absent.
     pub inputs: Vec<String>,
     /// Names of the values written.
     pub outputs: Vec<String>,
     /// Attributes by name.
     pub attrs: Attributes,
-    /// The module that the exporter says the node was written in, `layer1.0`; empty where it says nothing.
+    /// The module that the exporter says the node was written in, `layer1.0`; empty if it says nothing.
     pub scope: String,
 }
 
@@ -96,7 +96,7 @@ pub struct ValueInfo {
     pub ty: ValueType,
 }
 
-/// Element type and, where known, shape of a value.
+/// Element type and, if known, shape of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValueType {
     /// Element type.
@@ -106,12 +106,12 @@ pub struct ValueType {
 }
 
 impl Node {
-    /// What to call the node in messages: its name, or its first output where it has none.
+    /// What to call the node in messages: its name, or its first output if it has none.
     pub fn label(&self) -> &str {
         if self.name.is_empty() { self.outputs.first().map_or("", String::as_str) } else { &self.name }
     }
 
-    /// The `index`-th input, or `None` where it is absent or the empty name.
+    /// The `index`-th input, or `None` if it is absent or the empty name.
     pub fn input(&self, index: usize) -> Option<&str> {
         self.inputs.get(index).map(String::as_str).filter(|name| !name.is_empty())
     }
@@ -180,7 +180,7 @@ impl Graph {
         (half && self.nodes[at].attrs.int("to", 0) == 1).then_some((at, source.dtype))
     }
 
-    /// Shape of a value where the rank is known: graph inputs, initializers and intermediate values alike.
+    /// Shape of a value if the rank is known: graph inputs, initializers and intermediate values alike.
     pub fn shape(&self, value: &str) -> Option<Shape> {
         if let Some(tensor) = self.initializers.get(value) {
             return Some(tensor.dims.iter().copied().map(Dim::Known).collect());
@@ -212,7 +212,7 @@ impl Graph {
     }
 }
 
-/// The names of a graph's values, for whoever needs many new ones.
+/// The names of a graph's values, for callers that need many new ones.
 pub(crate) struct Written<'g>(HashSet<&'g str>);
 
 impl Written<'_> {
@@ -235,7 +235,7 @@ impl Attributes {
         self.0.insert(name.to_owned(), value);
     }
 
-    /// An `INT`, or `default` where it is absent or of another type.
+    /// An `INT`, or `default` if it is absent or of another type.
     pub fn int(&self, name: &str, default: i64) -> i64 {
         match self.get(name) {
             Some(Attribute::Int(value)) => *value,
@@ -243,7 +243,7 @@ impl Attributes {
         }
     }
 
-    /// A `FLOAT`, or `default` where it is absent or of another type.
+    /// A `FLOAT`, or `default` if it is absent or of another type.
     pub fn float(&self, name: &str, default: f32) -> f32 {
         match self.get(name) {
             Some(Attribute::Float(value)) => *value,

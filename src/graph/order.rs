@@ -79,8 +79,7 @@ impl Walk<'_> {
             shown.push_str(&format!(" → … ({} nodes)", members.len()));
         }
         let detail = format!("the nodes form a cycle: {shown} → {}", members[0]);
-        GraphFault::at(&self.nodes[entry], detail, "a network is computed from inputs to outputs; export it again")
-            .into()
+        GraphFault::at(&self.nodes[entry], detail, "a network must not contain cycles; export it again").into()
     }
 }
 

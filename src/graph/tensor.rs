@@ -126,19 +126,19 @@ impl TensorData {
         self.dims.iter().product()
     }
 
-    /// True where a dimension is zero.
+    /// True if a dimension is zero.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The elements as f32, where the type is Float32.
+    /// The elements as f32, if the type is Float32.
     pub fn to_f32(&self) -> Option<Vec<f32>> {
         (self.dtype == DataType::Float32).then(|| {
             self.bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect()
         })
     }
 
-    /// The elements widened to i64, where the type is an integer or boolean one.
+    /// The elements widened to i64, if the type is an integer or boolean one.
     pub fn to_i64(&self) -> Option<Vec<i64>> {
         let wide = match self.dtype {
             DataType::Int64 => {

@@ -1,4 +1,4 @@
-//! `/v1/api-keys`: made, listed, revoked, by admins.
+//! `/v1/api-keys`: admins create, list and revoke keys.
 
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, LOCATION};
@@ -37,7 +37,7 @@ struct ApiKey {
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
     revoked_at: Option<OffsetDateTime>,
-    /// The key itself, in the one answer that shows it.
+    /// The key itself; only in the response that creates it.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
 }
@@ -49,8 +49,8 @@ impl ApiKey {
     }
 }
 
-/// Under an Idempotency-Key, one key is made. What is kept of the answer does not hold the secret, so a repeated request is refused with
-/// the id of the key that it made.
+/// With an Idempotency-Key, one key is created. The stored response does not contain the secret, so a repeated request is
+/// refused with the id of the key.
 async fn create(
     State(app): State<App>,
     caller: Caller,
@@ -67,18 +67,18 @@ async fn create(
     Ok((StatusCode::CREATED, headers, Json(key)).into_response())
 }
 
-/// Tenant and scopes of the key that is asked for.
+/// Tenant and scopes of the requested key.
 fn wanted(body: &Map<String, Value>) -> Result<(Tenant, Vec<Scope>), HttpError> {
     let mut fields = Fields::of(body);
-    let tenant = fields.take("tenant", "a name such as \"acme\"; \"local\" if the field is left out");
-    let hint = "a list of \"read\", \"write\" and \"admin\", each once; [\"read\", \"write\"] if the field is left out";
+    let tenant = fields.take("tenant", "a name such as \"acme\"; the default is \"local\"");
+    let hint = "a list of \"read\", \"write\" and \"admin\", each once; the default is [\"read\", \"write\"]";
     let scopes: Option<Vec<Scope>> = fields.take("scopes", hint);
     let given = scopes.as_deref().unwrap_or(&[Scope::Read]);
     if given.is_empty() {
-        fields.refuse("scopes", "a key without a scope opens nothing".to_owned(), hint);
+        fields.refuse("scopes", "a key needs at least one scope".to_owned(), hint);
     }
     if Scope::ALL.iter().any(|scope| given.iter().filter(|given| *given == scope).count() > 1) {
-        fields.refuse("scopes", "a scope is given twice".to_owned(), hint);
+        fields.refuse("scopes", "a scope is listed twice".to_owned(), hint);
     }
     fields.end(Code::InvalidKey)?;
     Ok((tenant.unwrap_or_else(Tenant::local), scopes.unwrap_or_else(|| vec![Scope::Read, Scope::Write])))

@@ -1,7 +1,7 @@
-//! Who asks, and what they may: one layer in front of the routes, so that no handler can forget it.
+//! Authentication and scopes: one layer in front of the routes, so that no handler can forget it.
 //!
-//! `Authorization: Bearer …` names the tenant whose rows a request is about, and what it may do with them. Where the service is
-//! [`Open`](Access::Open), a request without a key is one of the tenant `local`, which may do everything.
+//! `Authorization: Bearer …` determines the tenant of a request, and its scopes. If the service is [`Open`](Access::Open), a
+//! request without a key belongs to the tenant `local` and has all scopes.
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -16,16 +16,16 @@ use crate::ids::Tenant;
 use crate::problem::{Code, Problem};
 use crate::service::api_keys;
 
-/// Whether a request has to show a key.
+/// Whether a request needs a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// It need not: only this host, or who was let through by something else, reaches the service.
+    /// No: only this host can reach the service, or a proxy or firewall controls access.
     Open,
-    /// It has to.
+    /// Yes.
     Keys,
 }
 
-/// Who asks. Handlers take it as an argument, and have no other way to a tenant.
+/// The caller of a request. Handlers take it as an argument, and have no other way to get a tenant.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub(super) tenant: Tenant,
@@ -41,10 +41,10 @@ impl Caller {
         match (bearer(headers), app.access) {
             (Some(text), _) => match api_keys::recognise(&app.context.db, text).await? {
                 Some(key) => Ok(Self { tenant: key.tenant, scopes: key.scopes }),
-                None => Err(refused(Code::KeyInvalid, "the key is none, or was revoked", ", error=\"invalid_token\"")),
+                None => Err(refused(Code::KeyInvalid, "the key is unknown or revoked", ", error=\"invalid_token\"")),
             },
             (None, Access::Open) => Ok(Self { tenant: Tenant::local(), scopes: Scope::ALL.to_vec() }),
-            (None, Access::Keys) => Err(refused(Code::KeyMissing, "the request shows no key", "")),
+            (None, Access::Keys) => Err(refused(Code::KeyMissing, "the request has no API key", "")),
         }
     }
 
@@ -53,7 +53,7 @@ impl Caller {
             return Ok(());
         }
         let name = scope.as_str();
-        let detail = format!("this request takes a key with the scope {name}");
+        let detail = format!("this request needs a key with the scope {name}");
         Err(refused(Code::ScopeMissing, detail, &format!(", error=\"insufficient_scope\", scope=\"{name}\"")))
     }
 }
@@ -64,7 +64,7 @@ fn refused(code: Code, detail: impl Into<String>, reason: &str) -> HttpError {
         .with_header(WWW_AUTHENTICATE, format!("Bearer realm=\"practised\"{reason}"))
 }
 
-/// The key that a request shows. Other schemes are for whatever stands in front of the service.
+/// The key of a request. Other schemes are for a proxy in front of the service.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, text) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())
@@ -74,22 +74,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
-        // A route outside of both layers has nobody to ask for, and must not fall back to anybody.
+        // A route outside of both layers has no caller, and must not fall back to one.
         parts.extensions.get().cloned().ok_or_else(|| {
-            tracing::error!(path = parts.uri.path(), "the route stands behind no layer that tells who asks");
-            Problem::new(Code::Internal, "the request could not be answered because of a fault of ours").into()
+            tracing::error!(path = parts.uri.path(), "the route has no layer that authenticates");
+            Problem::new(Code::Internal, "an internal error prevented the request").into()
         })
     }
 }
 
-/// In front of what customers ask for: looking takes `read`, everything else `write`.
+/// The layer in front of customers' routes: reading needs `read`, everything else `write`.
 pub(super) async fn customers(State(app): State<App>, request: Request, next: Next) -> Result<Response, HttpError> {
     let looks = [Method::GET, Method::HEAD].contains(request.method());
     let scope = if looks { Scope::Read } else { Scope::Write };
     pass(&app, scope, request, next).await
 }
 
-/// In front of what the operator asks for.
+/// The layer in front of the operator's routes: they need `admin`.
 pub(super) async fn admins(State(app): State<App>, request: Request, next: Next) -> Result<Response, HttpError> {
     pass(&app, Scope::Admin, request, next).await
 }

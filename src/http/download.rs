@@ -1,4 +1,4 @@
-//! Stored files on their way out: chunk by chunk, with ETag, Range and conditional requests (RFC 9110).
+//! Downloads of stored files: chunk by chunk, with ETag, Range and conditional requests (RFC 9110).
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{
@@ -18,7 +18,7 @@ use crate::problem::{Code, Problem};
 /// A stored file.
 #[derive(Debug)]
 pub(super) struct File {
-    /// The tenant whose file it is.
+    /// The tenant that owns the file.
     pub(super) tenant: Tenant,
     pub(super) sha256: String,
     pub(super) size: i64,
@@ -26,7 +26,7 @@ pub(super) struct File {
     pub(super) name: String,
 }
 
-/// The file, the part of it that was asked for, or word that the customer has it already.
+/// The file, the requested range, or 304 if the client already has it.
 pub(super) fn answer(db: Db, file: File, headers: &HeaderMap) -> Result<Response, HttpError> {
     let etag = format!("\"{}\"", file.sha256);
     let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
@@ -80,7 +80,7 @@ enum Wanted {
     Nothing,
 }
 
-/// One range of bytes. Several ranges, other units and what cannot be read get the whole file, as the standard allows.
+/// One range of bytes. For several ranges, other units and invalid headers, the whole file is sent, as the standard allows.
 fn parse(range: &str, size: u64) -> Wanted {
     let Some((first, last)) =
         range.strip_prefix("bytes=").filter(|set| !set.contains(',')).and_then(|set| set.split_once('-'))
@@ -114,7 +114,7 @@ fn stream(db: Db, tenant: Tenant, sha256: String, part: Part) -> impl Stream<Ite
         let mut conn = db.connection().await?;
         let chunk = blobs::chunk(&mut conn, &tenant, &sha256, i32::try_from(position).unwrap_or(i32::MAX)).await?;
         drop(conn);
-        // Deleted while it was read: the answer breaks off, which its Content-Length shows.
+        // Deleted during the download: the response ends early, which the client sees from Content-Length.
         let chunk = chunk.ok_or_else(|| DbError::Unavailable(format!("blob {sha256} is gone")))?;
         let offset = position * CHUNK as u64;
         let (from, to) = (part.start - offset, (part.end - offset).min(chunk.len() as u64));

@@ -13,13 +13,13 @@ use crate::jobs::JobsError;
 use crate::problem::{Code, Problem};
 use crate::service::ServiceError;
 
-/// Seconds after which a request that met no database may be repeated.
+/// Retry-After in seconds if the database does not answer.
 const PATIENCE: HeaderValue = HeaderValue::from_static("5");
 
-/// Seconds after which a place in a full queue may be free.
+/// Retry-After in seconds if the queue is full.
 const TURN: HeaderValue = HeaderValue::from_static("30");
 
-/// A refusal or failure on its way out.
+/// An error response: its problem document and extra headers.
 #[derive(Debug)]
 pub struct HttpError {
     problem: Box<Problem>,
@@ -72,44 +72,43 @@ impl From<DbError> for HttpError {
         match error {
             DbError::Unavailable(reason) => {
                 tracing::warn!("database: {reason}");
-                Problem::new(Code::DatabaseUnavailable, "the database does not answer just now; nothing was changed")
-                    .into()
+                Problem::new(Code::DatabaseUnavailable, "the database does not answer; nothing was changed").into()
             }
             DbError::DiskFull(reason) => {
                 tracing::error!("database: {reason}");
-                Problem::new(Code::DiskFull, "there is no room left in the database; nothing was changed").into()
+                Problem::new(Code::DiskFull, "the database's disk is full; nothing was changed").into()
             }
-            // Whatever takes a text refuses such a one by its place; this is for a door without that check.
+            // Endpoints that take text refuse such characters with their position; this covers any without that check.
             DbError::Text(reason) => {
                 tracing::warn!("database: {reason}");
-                Problem::new(Code::InvalidText, "the request holds a NUL character, which cannot be stored").into()
+                Problem::new(Code::InvalidText, "the request contains a NUL character, which cannot be stored").into()
             }
             error => internal(&error),
         }
     }
 }
 
-/// Ours to look into: the log says what, the customer gets the id to name.
+/// An internal error: the log has the details, the customer gets the request id.
 fn internal(error: &dyn std::fmt::Display) -> HttpError {
     tracing::error!("{error}");
-    Problem::new(Code::Internal, "the request could not be answered because of a fault of ours").into()
+    Problem::new(Code::Internal, "an internal error prevented the request").into()
 }
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, self.headers).into_response();
-        // `finish` writes the body, for only it knows what was asked for.
+        // `finish` writes the body, because only it knows the request.
         response.extensions_mut().insert(*self.problem);
         response
     }
 }
 
-/// Longest id of a request that a client may give.
+/// Maximum length of a client's request id, in bytes.
 const LONGEST_ID: usize = 128;
 
-/// Takes a client's id of its request away if nobody could look it up in a log: an empty or endless one, or one that is not
-/// printable. The request then gets one of ours.
+/// Removes a client's request id that could not be found in a log: an empty, too long or unprintable one. The request then gets
+/// a new id.
 pub(super) async fn with_usable_id(mut request: Request) -> Request {
     let usable = |id: &HeaderValue| {
         let bytes = id.as_bytes();
@@ -121,8 +120,7 @@ pub(super) async fn with_usable_id(mut request: Request) -> Request {
     request
 }
 
-/// Writes the body of every answer that is an error: ours, and those of the libraries below, which know nothing of
-/// problem documents.
+/// Writes the body of every error response: our own, and those of the libraries below, which have no problem documents.
 pub(super) async fn finish(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let id = request.headers().get(super::REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
@@ -150,29 +148,30 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
     answer
 }
 
-/// Whatever came of the body: its bytes did not come in time.
+/// Whatever the handler returned: the body did not arrive in time.
 fn too_slow() -> HttpError {
     let rate = LEAST_RATE;
     let detail = format!(
-        "the body came too slowly: nothing for too long (GET /v1/limits), or fewer than {rate} bytes per second"
+        "the body arrived too slowly: the pause was too long (see GET /v1/limits), or the rate was below {rate} bytes per \
+         second"
     );
     Problem::new(Code::RequestTimeout, detail).into()
 }
 
-/// An error that the libraries below made.
+/// An error response of the libraries below, as a problem.
 fn by_status(status: StatusCode, headers: &HeaderMap) -> Problem {
     let allowed = headers.get(ALLOW).and_then(|allow| allow.to_str().ok()).unwrap_or_default();
     match status {
         StatusCode::NOT_FOUND => Problem::new(Code::UnknownRoute, "there is nothing at this path"),
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(Code::MethodNotAllowed, format!("this path takes {allowed}")),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(Code::MethodNotAllowed, format!("this path supports {allowed}")),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::BodyTooLarge, "the body is over the limit"),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            Problem::new(Code::UnsupportedMediaType, "the content type is not taken here")
+            Problem::new(Code::UnsupportedMediaType, "the content type is not supported")
         }
         status if status.is_client_error() => {
             let reason = status.canonical_reason().unwrap_or("refused").to_lowercase();
             Problem { status: status.as_u16(), ..Problem::new(Code::BadRequest, reason) }
         }
-        status => Problem { status: status.as_u16(), ..Problem::new(Code::Internal, "a fault of ours") },
+        status => Problem { status: status.as_u16(), ..Problem::new(Code::Internal, "an internal error") },
     }
 }

@@ -1,4 +1,4 @@
-//! `/v1/errors/{code}`: what a problem document's `type` leads to.
+//! `/v1/errors/{code}`: the page that a problem document's `type` refers to.
 
 use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse, Response};
@@ -44,7 +44,7 @@ async fn list() -> Json<List<Page>> {
 
 async fn show(Name(code): Name, headers: HeaderMap) -> Result<Response, HttpError> {
     let Some(known) = Code::from_code(&code) else {
-        return Err(Problem::new(Code::ErrorPageNotFound, format!("there is no kind of problem {code:?}")).into());
+        return Err(Problem::new(Code::ErrorPageNotFound, format!("there is no problem code {code:?}")).into());
     };
     let page = Page::from(known);
     Ok(if accepts(&headers, "text/html") > 0.0 {

@@ -1,4 +1,4 @@
-//! `/v1/jobs/{id}/events`: what happened, as a list or as it happens (server-sent events).
+//! `/v1/jobs/{id}/events`: events of a job, as a list or as a stream (server-sent events).
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -25,13 +25,13 @@ use crate::db::{DbError, jobs as job_rows};
 use crate::ids::JobId;
 use crate::service::jobs;
 
-/// How often a stream looks for new events.
+/// Poll interval of a stream.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// After how long a client whose connection broke should reconnect.
+/// Delay after which a client should reconnect.
 const RECONNECT: Duration = Duration::from_secs(2);
 
-/// Events fetched at once by a stream.
+/// Number of events that a stream fetches at once.
 const BATCH: i64 = 200;
 
 pub(super) fn router() -> Router<App> {
@@ -78,11 +78,11 @@ async fn events(
 ) -> Result<Response, HttpError> {
     let job = jobs::get(&app.context, &caller.tenant, id).await?;
     if wants_stream(&headers) {
-        // A browser that reconnects says how far it got.
+        // A browser that reconnects sends its last event.
         let seen = headers.get("last-event-id").and_then(|seen| seen.to_str().ok()?.trim().parse().ok());
         let after = seen.or(params.after).unwrap_or(0);
         if job.status.is_done() && after >= job.last_event {
-            // By the standard of EventSource, this is the one answer after which a browser does not reconnect.
+            // In the EventSource standard, 204 is the only response after which a browser does not reconnect.
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         return Ok(Sse::new(stream(app, id, after)).keep_alive(KeepAlive::default()).into_response());
@@ -94,13 +94,13 @@ async fn events(
     Ok(Json(List::new(events, limit, |event: &JobEvent| event.seq.to_string())).into_response())
 }
 
-/// True if the client names `text/event-stream`, and likes no JSON better.
+/// True if the client accepts `text/event-stream` and does not prefer JSON.
 fn wants_stream(headers: &HeaderMap) -> bool {
     let stream = accepts(headers, "text/event-stream");
     stream > 0.0 && stream >= accepts(headers, "application/json")
 }
 
-/// Where a stream stands.
+/// State of a stream.
 struct Reader {
     app: App,
     job: JobId,
@@ -108,8 +108,8 @@ struct Reader {
     fetched: std::vec::IntoIter<EventRow>,
 }
 
-/// The job's events behind `after` as they come; ends after the last event of a job that is done. First of all it says after how long
-/// a client whose connection breaks should reconnect.
+/// The job's events after `after`, as they occur; ends with the last event of a finished job. It starts with the delay after
+/// which a client should reconnect.
 fn stream(app: App, job: JobId, after: i64) -> impl Stream<Item = Result<Event, Infallible>> {
     let reader = Reader { app, job, after, fetched: Vec::new().into_iter() };
     let events = futures::stream::unfold(reader, |mut reader| async {
@@ -128,14 +128,14 @@ impl Reader {
                 let named = Event::default().id(event.seq.to_string()).event(&event.kind);
                 return named.json_data(&event).ok();
             }
-            // Also while there is always something new.
+            // Checked even if there are always new events.
             if self.app.stop.is_cancelled() {
                 return None;
             }
             match self.fetch().await {
                 Ok(Some(rows)) if !rows.is_empty() => self.fetched = rows.into_iter(),
                 Ok(None) => return None,
-                // Nothing new, or no database for a moment: the stream stays open.
+                // No new events, or a short failure of the database: the stream stays open.
                 Ok(Some(_)) | Err(_) => tokio::select! {
                     () = tokio::time::sleep(LOOK) => {}
                     () = self.app.stop.cancelled() => return None,
@@ -144,7 +144,7 @@ impl Reader {
         }
     }
 
-    /// The next events; `None` where there will be none.
+    /// The next events; `None` if the stream is complete.
     async fn fetch(&self) -> Result<Option<Vec<EventRow>>, DbError> {
         let mut conn = self.app.context.db.connection().await?;
         let Some(job) = job_rows::find(&mut conn, self.job).await? else { return Ok(None) };

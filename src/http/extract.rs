@@ -1,4 +1,4 @@
-//! What handlers take from a request, with our words where it is wrong.
+//! Extractors for handlers, which explain invalid requests.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -18,14 +18,14 @@ use crate::json;
 use crate::problem::{Code, Problem};
 use crate::service::spool::too_large;
 
-/// An id in the path. One that is no id at all is one that is not there.
+/// An id in the path. An invalid id is treated as one that does not exist.
 pub(super) struct Id<T>(pub(super) T);
 
-/// An id that can stand in a path.
+/// An id type that can be part of a path.
 pub(super) trait PathId: FromStr + Display {
-    /// What a wrong one is answered with.
+    /// Problem code for an id that does not exist.
     const NOT_FOUND: Code;
-    /// What it is the id of.
+    /// Name of the resource, such as `job`.
     const WHAT: &'static str;
 }
 
@@ -70,7 +70,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
-/// The segment of the path that has one of these names.
+/// The segment of the path with one of these names.
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S, names: &[&str]) -> Result<String, HttpError> {
     let segments = Path::<Vec<(String, String)>>::from_request_parts(parts, state).await;
     let Ok(Path(segments)) = segments else {
@@ -118,15 +118,15 @@ impl JsonObject {
     }
 }
 
-/// Refuses a body that is packed: what is sent is hashed and counted as it comes. RFC 9110 asks for a 415 that says in Accept-Encoding
-/// what is taken.
+/// Refuses an encoded body, because bytes are hashed and counted as sent. RFC 9110 asks for a 415 with the supported encodings
+/// in Accept-Encoding.
 pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), HttpError> {
     let codings = headers.get_all(CONTENT_ENCODING).iter();
     let mut codings = codings.flat_map(|value| value.to_str().unwrap_or("unreadable").split(',').map(str::trim));
     match codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
         None => Ok(()),
         Some(coding) => {
-            let detail = format!("the content encoding {coding:?} is not taken; send the bytes themselves");
+            let detail = format!("the content encoding {coding:?} is not supported; send the bytes themselves");
             let problem = Problem::new(Code::UnsupportedMediaType, detail);
             Err(HttpError::from(problem).with_header(ACCEPT_ENCODING, "identity"))
         }
@@ -158,7 +158,7 @@ async fn collect(body: Body, limit: usize) -> Result<Vec<u8>, HttpError> {
     Ok(bytes)
 }
 
-/// A body whose connection broke.
+/// The error for a body whose connection was lost.
 pub(super) fn interrupted(what: &str, error: &axum::Error) -> Problem {
     tracing::debug!("a {what} was interrupted: {error}");
     Problem::new(Code::BadRequest, format!("the {what} was interrupted before its end"))
@@ -170,7 +170,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase())
 }
 
-/// 201 for what is new, 200 for what was there.
+/// 201 if it was created, 200 if it already existed.
 pub(super) fn created(new: bool) -> StatusCode {
     if new { StatusCode::CREATED } else { StatusCode::OK }
 }

@@ -1,4 +1,4 @@
-//! The fields of a small JSON body, all faults at once.
+//! Reads the fields of a small JSON body and reports all errors at once.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use super::HttpError;
 use crate::json::{self, Wrong};
 use crate::problem::{Code, Fault, MOST_ERRORS, Problem};
 
-/// A body that is being read.
+/// A body that is being parsed.
 pub(super) struct Fields<'a> {
     body: &'a Map<String, Value>,
     known: Vec<&'static str>,
@@ -19,7 +19,7 @@ impl<'a> Fields<'a> {
         Self { body, known: Vec::new(), faults: Vec::new() }
     }
 
-    /// A field, or `None` where it is missing or wrong; `hint` says what it takes.
+    /// A field, or `None` if it is missing or invalid; `hint` describes valid values.
     pub(super) fn take<T: DeserializeOwned>(&mut self, name: &'static str, hint: &str) -> Option<T> {
         self.known.push(name);
         match json::read(self.body.get(name)?) {
@@ -31,13 +31,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Notes a fault of a field, whose name is escaped as in a JSON pointer.
+    /// Records an error of a field, whose name is escaped as in a JSON pointer.
     pub(super) fn refuse(&mut self, name: &str, detail: String, hint: &str) {
         let pointer = Some(format!("/{name}"));
         self.faults.push(Fault { pointer, detail, hint: Some(hint.to_owned()), ..Fault::default() });
     }
 
-    /// Refuses where something was wrong, or a field was given that nobody took.
+    /// Refuses the body if there were errors or unknown fields.
     pub(super) fn end(mut self, code: Code) -> Result<(), HttpError> {
         let hint = format!("the fields are {}", self.known.join(", "));
         let unknown: Vec<&String> = self.body.keys().filter(|name| !self.known.contains(&name.as_str())).collect();

@@ -1,4 +1,4 @@
-//! `/healthz`: the process lives. `/readyz`: it can do its work.
+//! `/healthz`: the process is alive. `/readyz`: it can do its work.
 
 use axum::extract::State;
 use axum::routing::get;
@@ -22,27 +22,27 @@ async fn alive() -> Json<Value> {
 async fn ready(State(app): State<App>) -> Result<Json<Value>, HttpError> {
     let mut conn = app.context.db.connection().await?;
     admin::ping(&mut conn).await?;
-    // A folder that takes no file takes no upload.
+    // Uploads need a folder that files can be written to.
     tempfile::tempfile_in(app.context.spool.path()).map_err(|error| {
         tracing::error!("uploads cannot be spooled: {error}");
         Problem::new(Code::NotReady, "uploads cannot be stored at the moment")
     })?;
     let workers = workers::live(&mut conn).await?;
     if app.has_workers && workers.is_empty() {
-        let detail = "no worker runs: none has started yet, or none can compute; the service's log says which";
+        let detail = "no worker is running: none has started yet, or none can compute; see the service's log";
         return Err(Problem::new(Code::NotReady, detail).into());
     }
     if app.has_workers && workers.iter().all(|worker| worker.unhealthy_since.is_some()) {
         let reason = workers.iter().find_map(|worker| worker.unhealthy_reason.as_deref()).unwrap_or_default();
         let detail = match app.access {
             Access::Open => format!("every worker is unhealthy: {reason}"),
-            // The reason may name a device.
+            // The reason can name a device.
             Access::Keys => "every worker is unhealthy; GET /v1/devices has the reasons, for admins".to_owned(),
         };
         return Err(Problem::new(Code::NotReady, detail).into());
     }
     let mut answer = json!({ "status": "ready", "database": "ok", "spool": "ok" });
-    // Everyone who reaches the service may ask this. If they need a key for the rest, hosts and devices are part of the rest.
+    // This endpoint needs no key. If other endpoints do, it must not show hosts and devices.
     if app.access == Access::Open {
         answer["workers"] = workers.iter().map(shown).collect();
     }

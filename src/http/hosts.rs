@@ -1,11 +1,12 @@
-//! Under which names the service answers, and to which web pages.
+//! The host names that the service accepts, and the web pages that may use it.
 //!
-//! Without API keys, whoever reaches the service may do everything, and a browser on this host reaches it for every web page that it
-//! shows. Two things keep such a page out. *DNS rebinding*: a page makes its own name point at this host; its requests then name it
-//! in `Host`, which is not one of ours (421). *Cross-site requests*: a page sends requests to our name; they name the page in
-//! `Origin`, which is not ours either (403). What a proxy says in `X-Forwarded-Host` counts for nothing, as anybody can say it.
+//! Without API keys, every client that reaches the service may do everything, and a browser on this host reaches it on behalf
+//! of every web page. Two checks keep such pages out. *DNS rebinding*: a page makes its own name point at this host; its
+//! requests then have that name as `Host`, which is not accepted (421). *Cross-site requests*: a page sends requests to our
+//! name; they have the page's origin in `Origin`, which is not accepted either (403). `X-Forwarded-Host` is ignored, because
+//! any client can set it.
 //!
-//! Where every request shows a key, neither is checked: a page has no key, and a browser adds none by itself.
+//! If every request needs a key, neither is checked: a page has no key, and a browser does not add one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -22,18 +23,18 @@ use super::auth::Access;
 use super::{App, HttpError};
 use crate::problem::{Code, Problem};
 
-/// Where a browser says whether the page that asks is of the same site.
+/// Header in which a browser says whether the requesting page is of the same site.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Most characters of a wrong name that an answer repeats.
+/// Maximum number of characters of a wrong name that a response repeats.
 const SHOWN: usize = 100;
 
 /// The name of a host: an address, or a DNS name in lower case without its last dot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Name {
-    /// As a literal.
+    /// An IP address.
     Ip(IpAddr),
-    /// To be looked up.
+    /// A DNS name.
     Dns(String),
 }
 
@@ -41,7 +42,7 @@ impl FromStr for Name {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // Without brackets an address is one too: it is the operator who writes it.
+        // IPv6 addresses without brackets are accepted too, because operators write them.
         let bare = text.parse().ok().map(Self::Ip);
         let bracketed = || Place::parse(text).filter(|place| place.port.is_none()).map(|place| place.name);
         bare.or_else(bracketed).ok_or_else(|| "write a host name or an address, without scheme, port or `*`".to_owned())
@@ -56,7 +57,7 @@ struct Place {
 }
 
 impl Place {
-    /// `name`, `name:port`, `192.0.2.7:port` or `[2001:db8::7]:port`, and nothing else that a URL could hold.
+    /// `name`, `name:port`, `192.0.2.7:port` or `[2001:db8::7]:port`, and nothing else that a URL could contain.
     fn parse(text: &str) -> Option<Self> {
         let (name, rest) = if let Some(inner) = text.strip_prefix('[') {
             let (address, rest) = inner.split_once(']')?;
@@ -78,17 +79,17 @@ impl Place {
     }
 }
 
-/// The names that the service answers to if requests need no key.
+/// The names that the service accepts if requests need no key.
 #[derive(Debug, Clone)]
 pub struct Hosts {
-    /// On every host.
+    /// The loopback names, which are always accepted.
     usual: Arc<[Name]>,
-    /// Those that the operator vouches for, with what is in front of them.
+    /// Names that the operator trusts (`--allow-host`), and the address in `--listen`.
     allowed: Arc<[Name]>,
 }
 
 impl Hosts {
-    /// This host's own names, the address that is listened on, and what the operator adds.
+    /// The loopback names, the listen address, and the operator's additional names.
     pub fn new(listen: IpAddr, allowed: &[Name]) -> Self {
         let localhost = Name::Dns("localhost".to_owned());
         let addresses = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into(), listen];
@@ -96,14 +97,14 @@ impl Hosts {
         Self { usual: usual.collect(), allowed: allowed.into() }
     }
 
-    /// Lets a request pass that names one of them, and that no other site's page has sent.
+    /// Accepts a request if its host is one of them, and if no other site's page sent it.
     fn admit(&self, request: &Request, places: &[Place]) -> Result<(), HttpError> {
         if let Some(other) =
             places.iter().find(|place| !self.usual.contains(&place.name) && !self.allowed.contains(&place.name))
         {
             return Err(self.misdirected(&other.name));
         }
-        // The last one is the one that counts: that of the request's target, if it has one.
+        // The last one is decisive: that of the request's target, if it has one.
         let Some(place) = places.last() else {
             return Err(Problem::new(Code::BadRequest, "the request names no host; send a Host header").into());
         };
@@ -118,7 +119,7 @@ impl Hosts {
         for site in request.headers().get_all(SEC_FETCH_SITE) {
             let known = match site.as_bytes() {
                 b"same-origin" | b"none" => true,
-                // Another port of the same host: then the origin has said that it may.
+                // Another port of the same host: then `Origin` was accepted already.
                 b"same-site" => origins.iter().next().is_some(),
                 _ => false,
             };
@@ -129,12 +130,12 @@ impl Hosts {
         Ok(())
     }
 
-    /// Is a page of this origin ours: of the same host and port as what it asks for, or of a host that the operator named?
+    /// True if a page of this origin is accepted: it has the host and port of its request, or a host that the operator trusts.
     fn is_ours(&self, origin: &str, place: &Place) -> bool {
         let Some((scheme, authority)) = origin.split_once("://") else { return false };
         let usual_port = match scheme {
             "http" => 80,
-            // A proxy in front of the service speaks TLS.
+            // A proxy in front of the service can terminate TLS.
             "https" => 443,
             _ => return false,
         };
@@ -150,8 +151,8 @@ impl Hosts {
             Name::Dns(name) => shown(name),
         };
         let detail = format!(
-            "this service asks for no API key, so it answers only to localhost, 127.0.0.1, [::1] and the names it was started with, \
-             not to {name:?}; use http://localhost, or start it with `--allow-host {name}`, or with --require-keys"
+            "this service needs no API key, so it accepts only localhost, 127.0.0.1, [::1] and the names it was started with, \
+             not {name:?}; use http://localhost, or start the service with `--allow-host {name}` or --require-keys"
         );
         Problem::new(Code::HostNotAllowed, detail).into()
     }
@@ -159,8 +160,8 @@ impl Hosts {
 
 fn foreign(reason: &str) -> HttpError {
     let detail = format!(
-        "{reason}; this service asks for no API key, so other sites' pages may not use it. Start it with `--allow-host NAME` if \
-         the page's host is to be trusted, or with --require-keys"
+        "{reason}; this service needs no API key, so pages of other sites may not use it. Start the service with `--allow-host \
+         NAME` if you trust the page's host, or with --require-keys"
     );
     Problem::new(Code::OriginNotAllowed, detail).into()
 }
@@ -169,7 +170,7 @@ fn shown(text: &str) -> String {
     text.chars().take(SHOWN).collect()
 }
 
-/// In front of all routes.
+/// The layer in front of all routes.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Result<Response, HttpError> {
     let places = places(&request)?;
     if app.access == Access::Open {
@@ -179,7 +180,7 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
     Ok(next.run(request).await)
 }
 
-/// Which host the request names, in its header and in its target (RFC 9112, 3.2).
+/// The hosts of the request, in its header and in its target (RFC 9112, 3.2).
 fn places(request: &Request) -> Result<Vec<Place>, HttpError> {
     let bad = |detail: &str| HttpError::from(Problem::new(Code::BadRequest, detail));
     let mut headers = request.headers().get_all(HOST).iter();
@@ -190,7 +191,7 @@ fn places(request: &Request) -> Result<Vec<Place>, HttpError> {
     if header.is_none() && request.version() >= Version::HTTP_11 {
         return Err(bad("the request has no Host header, which HTTP/1.1 requires"));
     }
-    // Without a name it is of no host: valid, and of no use where names count.
+    // An empty name is valid, but matches no accepted name.
     let header = header.filter(|header| !header.is_empty()).map(|header| header.to_str().unwrap_or_default());
     let target = request.uri().authority().map(Authority::as_str);
     let places = header.into_iter().chain(target).map(Place::parse);
@@ -199,8 +200,8 @@ fn places(request: &Request) -> Result<Vec<Place>, HttpError> {
         .ok_or_else(|| bad("the host that the request names is not a name or an address with a port"))
 }
 
-/// Nothing here takes plain text, which is one of the few types that a web page may send to another site unasked. (The others stay:
-/// `curl --data-binary` says that it sends a form.)
+/// No endpoint takes plain text, one of the few types that a web page may send to another site without a preflight. (The others
+/// are allowed: `curl --data-binary` declares a form.)
 fn refuse_text(request: &Request) -> Result<(), HttpError> {
     let is_text = |value: &str| value.split(';').next().unwrap_or(value).trim().eq_ignore_ascii_case("text/plain");
     let mut types = request.headers().get_all(CONTENT_TYPE).iter();

@@ -1,4 +1,4 @@
-//! The `Idempotency-Key` header, and answers that are replayed as they were.
+//! The `Idempotency-Key` header, and stored responses.
 
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -12,10 +12,10 @@ use crate::problem::{Code, Problem};
 use crate::service::ServiceError;
 use crate::service::idempotency::Idempotency;
 
-/// Says that an answer is one that was given before.
+/// Header that marks a stored response.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// The key of a request, where it carries one.
+/// The key of a request, if it has one.
 pub(super) fn key(
     headers: &HeaderMap,
     caller: &Caller,
@@ -38,7 +38,7 @@ pub(super) fn key(
     }
 }
 
-/// The answer that was given before.
+/// The stored response.
 pub(super) fn replay(answer: &AnswerRow) -> Response {
     let status = u16::try_from(answer.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let mut response = (status.unwrap_or(StatusCode::OK), json(answer.body.clone())).into_response();

@@ -1,4 +1,4 @@
-//! `/v1/image-sets`: the tiny set goes in; what was refused is listed with its reasons.
+//! `/v1/image-sets`: uploads of images; refused files are listed with the reasons.
 
 use axum::extract::{Request, State};
 use axum::http::header::LOCATION;
@@ -56,7 +56,7 @@ impl From<&ImageSetRow> for ImageSet {
     }
 }
 
-/// A set with every file.
+/// An image set with all its files.
 #[derive(Debug, Serialize)]
 struct Detailed {
     #[serde(flatten)]
@@ -178,16 +178,16 @@ impl Parts {
     }
 }
 
-/// Longest name of an image's file, in bytes: a zip takes no name without end.
+/// Maximum length of an image's file name, in bytes: the names in a zip are limited too.
 const LONGEST_NAME: usize = 512;
 
-/// The name of an image that comes by itself, or a number of ours if it has none.
+/// The name of a single image, or a number if it has none.
 fn image_name(given: Option<&str>, before: usize) -> Result<String, HttpError> {
     match given.filter(|name| !name.ends_with(['/', '\\'])) {
         None => Ok(format!("image-{:05}", before + 1)),
         Some(name) if name.len() <= LONGEST_NAME => Ok(name.to_owned()),
         Some(name) => {
-            let detail = format!("the file name of an image has {} bytes; at most {LONGEST_NAME} are kept", name.len());
+            let detail = format!("the file name of an image has {} bytes; the limit is {LONGEST_NAME}", name.len());
             Err(Problem::new(Code::InvalidName, detail).into())
         }
     }

@@ -1,4 +1,4 @@
-//! `/v1/jobs`: submitted, looked at, cancelled.
+//! `/v1/jobs`: submit, read, list and cancel jobs.
 
 use axum::extract::State;
 use axum::http::header::LOCATION;
@@ -62,7 +62,7 @@ struct Job {
     finished_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
     deadline: OffsetDateTime,
-    /// What is worth a sentence about a job that was accepted; only in the answer to its submission.
+    /// Warnings about an accepted job; only in the response to its submission.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Notice>,
 }
@@ -73,7 +73,7 @@ struct Progress {
     total: i64,
 }
 
-/// Stored JSON with its fields in the order in which they are documented, or as it is where another version wrote it.
+/// Stored JSON with its fields in the documented order, or unchanged if another version wrote it.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Stored<T> {

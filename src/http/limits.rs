@@ -1,4 +1,4 @@
-//! `GET /v1/limits`: how much a request, an upload and the caller's tenant may hold.
+//! `GET /v1/limits`: limits of requests, uploads and the caller's tenant.
 
 use axum::extract::State;
 use axum::routing::get;
@@ -19,10 +19,10 @@ pub(super) fn router() -> Router<App> {
 struct Shown {
     object: &'static str,
     tenant: Tenant,
-    /// Tasks at once, and how many there are; null is no cap.
+    /// Limit and number of running tasks; null is no limit.
     max_running: Option<i32>,
     running_tasks: i64,
-    /// Jobs that wait, likewise.
+    /// Limit and number of queued jobs; null is no limit.
     max_queued: Option<i32>,
     queued_jobs: i64,
     /// Bytes of a model, and of a JSON body.
@@ -33,7 +33,7 @@ struct Shown {
     connections: Connections,
 }
 
-/// How many there may be, and how long a client may take, in seconds.
+/// Limits on connections, and the time limits of clients, in seconds.
 #[derive(Debug, Serialize)]
 struct Connections {
     max: usize,

@@ -8,13 +8,13 @@ use super::query::{FromQuery, Parameters};
 use crate::db::{Order, Page};
 use crate::problem::{Code, Problem};
 
-/// Rows of a page where the request says nothing.
+/// Default number of rows per page.
 const LIMIT: i64 = 50;
 
-/// Most rows of a page.
+/// Maximum number of rows per page.
 const MOST: i64 = 200;
 
-/// The query parameters that every list takes.
+/// Query parameters that every list supports.
 #[derive(Debug, Default)]
 pub(super) struct ListParams {
     after: Option<Uuid>,
@@ -40,7 +40,7 @@ pub(super) enum Direction {
 }
 
 impl ListParams {
-    /// The page, with one row more than shown: it tells whether there is a next one.
+    /// The page, with one row more than shown, which tells whether there is a next one.
     pub(super) fn page(&self) -> Result<Page, HttpError> {
         let limit = limit(self.limit)?;
         let order = match self.order {
@@ -59,18 +59,18 @@ pub(super) fn limit(asked: Option<i64>) -> Result<i64, HttpError> {
     }
 }
 
-/// A page as it is sent.
+/// A page in a response.
 #[derive(Debug, Serialize)]
 pub(super) struct List<T> {
     object: &'static str,
     data: Vec<T>,
     has_more: bool,
-    /// What to give as `after` for the next page.
+    /// Value of `after` for the next page.
     next: Option<String>,
 }
 
 impl<T> List<T> {
-    /// From one row more than is shown; `cursor` names a row's place.
+    /// Builds the page from one row more than is shown; `cursor` returns a row's position.
     pub(super) fn new(mut rows: Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> Self {
         let shown = usize::try_from(limit).unwrap_or(0);
         let has_more = rows.len() > shown;
@@ -79,7 +79,7 @@ impl<T> List<T> {
         Self { object: "list", data: rows, has_more, next }
     }
 
-    /// A list that is always sent whole.
+    /// A list without pages.
     pub(super) fn whole(data: Vec<T>) -> Self {
         Self { object: "list", data, has_more: false, next: None }
     }

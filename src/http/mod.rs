@@ -15,7 +15,7 @@
 //! | `/v1/tenants` | `tenants` |
 //! | `/healthz`, `/readyz` | `health` |
 //!
-//! [`auth`] stands in front of all but the last and the pages about errors, [`hosts`] in front of all. [`listener`] accepts the
+//! [`auth`] is in front of all except the last row and the error pages, [`hosts`] in front of all. [`listener`] accepts the
 //! connections.
 
 mod api_keys;
@@ -62,35 +62,35 @@ pub use hosts::{Hosts, Name};
 use crate::problem::{Code, Problem};
 use crate::service::Context;
 
-/// What the handlers share.
+/// State that the handlers share.
 #[derive(Debug, Clone)]
 pub struct App {
-    /// What the operations need.
+    /// Database and folders of the service.
     pub context: Context,
-    /// True where this process runs workers: then it is not ready before one of them is.
+    /// True if this process runs workers: then it is ready only if one of them is.
     pub has_workers: bool,
-    /// Whether a request has to show a key.
+    /// Whether a request needs a key.
     pub access: Access,
-    /// Which names count if it need not.
+    /// Accepted host names if it does not.
     pub hosts: Hosts,
-    /// How many connections there may be, and how long they may wait.
+    /// Limits on connections and their times.
     pub connections: listener::Limits,
-    /// Ends long answers.
+    /// Ends long responses when the service stops.
     pub stop: CancellationToken,
 }
 
 /// Header that carries the id of a request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers on `listener` until the app's `stop`, and then what is in flight for a while ([`listener::Limits::drain`]).
+/// Serves `listener` until the app's `stop`, then lets requests in flight finish within [`listener::Limits::drain`].
 pub async fn serve(listener: TcpListener, app: App) {
     let (limits, stop) = (app.connections, app.stop.clone());
     listener::run(listener, router(app), limits, stop).await;
 }
 
-/// All routes, with what every answer gets.
+/// All routes, with the layers that apply to every response.
 pub fn router(app: App) -> Router {
-    // Failures are logged where they are found, with their reasons.
+    // Failures are logged at their origin, with the cause.
     let trace = TraceLayer::new_for_http().on_failure(()).make_span_with(|request: &Request<axum::body::Body>| {
         let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
         tracing::span!(Level::INFO, "request", method = %request.method(), path = request.uri().path(), id)
@@ -101,10 +101,10 @@ pub fn router(app: App) -> Router {
         .merge(for_everybody())
         .fallback(nothing_here)
         .with_state(app.clone());
-    // Around the routes as a whole: only outside of them does an answer to a wrong method have its Allow header.
+    // Around all routes: only there does a 405 have its Allow header.
     Router::new()
         .fallback_service(routes)
-        // Every body is counted where it is read: uploads while they are spooled, JSON while it is collected.
+        // The size of a body is checked while it is read: uploads while they are spooled, JSON while it is collected.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(app, hosts::guard))
         .layer(middleware::from_fn(listener::refuse_crowded))
@@ -116,7 +116,7 @@ pub fn router(app: App) -> Router {
         .layer(middleware::map_request(error::with_usable_id))
 }
 
-/// What a key opens: `read` to look, `write` to change.
+/// Routes of customers: `read` to read, `write` to change.
 fn for_customers() -> Router<App> {
     Router::new()
         .merge(models::router())
@@ -128,12 +128,12 @@ fn for_customers() -> Router<App> {
         .merge(pool::router())
 }
 
-/// What takes a key with the scope `admin`.
+/// Routes that need the scope `admin`.
 fn for_admins() -> Router<App> {
     Router::new().merge(api_keys::router()).merge(tenants::router()).merge(pool::for_admins())
 }
 
-/// What tells nothing about anybody's rows.
+/// Routes without customers' data; they need no key.
 fn for_everybody() -> Router<App> {
     Router::new().merge(error_pages::router()).merge(health::router())
 }
@@ -143,12 +143,11 @@ async fn nothing_here() -> HttpError {
 }
 
 fn panicked(_: Box<dyn Any + Send>) -> Response {
-    // The panic hook has logged place and message already.
-    HttpError::from(Problem::new(Code::Internal, "the request could not be answered because of a fault of ours"))
-        .into_response()
+    // The panic hook has already logged location and message.
+    HttpError::from(Problem::new(Code::Internal, "an internal error prevented the request")).into_response()
 }
 
-/// Gives requests without an id one.
+/// Assigns an id to requests without one.
 #[derive(Debug, Clone, Copy)]
 struct NewRequestId;
 

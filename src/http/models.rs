@@ -1,4 +1,4 @@
-//! `/v1/models`: networks go in, and show their blocks.
+//! `/v1/models`: uploads of networks, and their blocks.
 
 use axum::extract::{Request, State};
 use axum::http::header::LOCATION;
@@ -53,7 +53,7 @@ struct Model {
     created_at: OffsetDateTime,
 }
 
-/// Residual additions by whether they can be dropped.
+/// Number of residual additions, and how many of them are droppable.
 #[derive(Debug, Serialize)]
 struct Blocks {
     total: usize,
@@ -123,7 +123,7 @@ async fn upload(
     }
 }
 
-/// Files that a form may bring: a network and what its weights lie in.
+/// Maximum number of files in a form: a network and the files with its weights.
 const MOST_FILES: usize = 1000;
 
 async fn file_of_form(
@@ -138,10 +138,7 @@ async fn file_of_form(
     while let Some(field) = next_field(&mut form).await? {
         let Some(part) = Part::of(field).await? else { continue };
         if part.name() != "file" || found.len() == MOST_FILES {
-            return Err(unexpected(
-                part.name(),
-                "parts named \"file\": the network, and the files that its weights are in",
-            ));
+            return Err(unexpected(part.name(), "parts named \"file\": the network, and the files with its weights"));
         }
         let name = part.file_name().unwrap_or_default().to_owned();
         let file = spool_part(part, app, left, "model").await?;
@@ -170,7 +167,7 @@ async fn list(
     let mut conn = app.context.db.connection().await?;
     let rows = rows::list(&mut conn, &caller.tenant, page).await?;
     drop(conn);
-    // What was found in a network may name thousands of blocks.
+    // The analysis of a network can have thousands of blocks.
     let reading = tokio::task::spawn_blocking(move || rows.iter().map(Model::from_row).collect::<Result<Vec<_>, _>>());
     let models = reading.await.map_err(ServiceError::from)??;
     Ok(Json(List::new(models, page.limit - 1, |model| model.id.to_string())))

@@ -1,5 +1,5 @@
-//! The pool and the queue: `/v1/devices` for people and programs, `/metrics` for Prometheus. What all tenants do together is for
-//! admins alone.
+//! The pool and the queue: `/v1/devices` for people and programs, `/metrics` for Prometheus. Only admins see figures about all
+//! tenants.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -34,25 +34,25 @@ pub(super) fn for_admins() -> Router<App> {
     Router::new().route("/metrics", get(figures))
 }
 
-/// What one worker process computes on, as an admin sees it.
+/// A worker and its device, as admins see it.
 #[derive(Debug, Serialize)]
 struct Device {
     object: &'static str,
-    /// The worker.
+    /// Id of the worker process.
     id: WorkerId,
     host: String,
     device: String,
     /// A GPU's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// `busy`, `idle`, `unhealthy` if it is idle because task after task failed on it, or `silent` if nothing was heard of it for longer
-    /// than a minute.
+    /// `busy`, `idle`, `unhealthy` (idle because consecutive tasks failed on it), or `silent` (no heartbeat for more than a
+    /// minute).
     state: &'static str,
-    /// `ok` or `unhealthy`, whatever it does right now.
+    /// `ok` or `unhealthy`, independent of its state.
     health: &'static str,
     /// Since when it is unhealthy, and why.
     unhealthy: Option<Value>,
-    /// What it works on.
+    /// The task that it is running.
     job: Option<JobId>,
     task: Option<TaskKind>,
     block: Option<String>,
@@ -91,7 +91,7 @@ impl From<DeviceRow> for Device {
     }
 }
 
-/// Devices of one kind, as everyone else sees them: what a job can ask for, without hosts and without what other tenants do there.
+/// Devices of one class, as other callers see them: what a job can ask for, without hosts and other tenants' tasks.
 #[derive(Debug, Serialize)]
 struct DeviceClass {
     object: &'static str,
@@ -100,11 +100,11 @@ struct DeviceClass {
     /// A GPU's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// Workers on it that gave a sign of life in the last minute.
+    /// Number of workers with a heartbeat in the last minute.
     workers: usize,
-    /// How many of them are unhealthy: task after task failed on them.
+    /// Number of unhealthy workers among them.
     unhealthy: usize,
-    /// How many of them compute for the caller.
+    /// Number of workers among them that compute for the caller.
     yours: usize,
 }
 
@@ -129,7 +129,7 @@ fn classes(rows: Vec<DeviceRow>, caller: &Caller) -> Vec<DeviceClass> {
     classes.into_iter().map(class).collect()
 }
 
-/// Since when a worker is unhealthy, and why; none if it is well.
+/// Since when a worker is unhealthy, and why; `None` if it is healthy.
 pub(super) fn unhealthy(row: &DeviceRow) -> Option<Value> {
     let since = row.unhealthy_since?.format(&Rfc3339).ok()?;
     Some(json!({ "since": since, "reason": row.unhealthy_reason }))
@@ -149,7 +149,7 @@ async fn figures(State(app): State<App>) -> Result<impl IntoResponse, HttpError>
     Ok(([(CONTENT_TYPE, TEXT)], all.iter().map(|(metric, samples)| family(metric, samples)).collect::<String>()))
 }
 
-/// Help, type and figures of a family. Labels are names of ours, which need no escape.
+/// Help, type and samples of a metric. Labels are internal names, which need no escaping.
 fn family(Metric { name, kind, help, label, .. }: &Metric, samples: &[Sample]) -> String {
     let mut text = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
     for sample in samples {

@@ -1,4 +1,4 @@
-//! Query parameters: each read by itself, with our words if it is wrong.
+//! Query parameters, each parsed separately, with an explanation if it is invalid.
 
 use std::str::FromStr;
 
@@ -10,9 +10,9 @@ use super::HttpError;
 use crate::json;
 use crate::problem::{Code, Problem};
 
-/// What a handler takes from the query.
+/// A handler's query parameters.
 pub(super) trait FromQuery: Sized {
-    /// Takes every parameter that there is.
+    /// Reads all known parameters.
     fn read(query: &mut Parameters) -> Self;
 }
 
@@ -34,7 +34,7 @@ impl<T: FromQuery, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// A query that is being read.
+/// A query that is being parsed.
 pub(super) struct Parameters {
     given: Vec<(String, String)>,
     known: Vec<&'static str>,
@@ -42,12 +42,12 @@ pub(super) struct Parameters {
 }
 
 impl Parameters {
-    /// A parameter, or `None` if it is missing or wrong; `hint` says what it takes.
+    /// A parameter, or `None` if it is missing or invalid; `hint` describes valid values.
     pub(super) fn take<T: FromStr>(&mut self, name: &'static str, hint: &str) -> Option<T> {
         self.take_with(name, hint, |text| text.parse().ok())
     }
 
-    /// The same for one of the names that a type has in JSON.
+    /// The same for an enum, by its names in JSON.
     pub(super) fn take_name<T: serde::de::DeserializeOwned>(&mut self, name: &'static str, hint: &str) -> Option<T> {
         self.take_with(name, hint, |text| json::read(&Value::from(text)).ok())
     }
@@ -61,8 +61,11 @@ impl Parameters {
             Some(read) => Some(read),
             None => {
                 let what = json::told(&Value::from(value));
-                let fault =
-                    if twice { format!("{name} is given twice") } else { format!("{name} is {what}: give {hint}") };
+                let fault = if twice {
+                    format!("the parameter {name} is given twice")
+                } else {
+                    format!("{name} is {what}: give {hint}")
+                };
                 self.fault.get_or_insert(fault);
                 None
             }
@@ -73,7 +76,7 @@ impl Parameters {
         let unknown = self.given.iter().find(|(key, _)| !self.known.contains(&key.as_str()));
         let unknown = unknown.map(|(key, _)| {
             let known = self.known.join(", ");
-            format!("there is no parameter {}; there are {known}", json::told(&Value::from(key.as_str())))
+            format!("there is no parameter {}; known parameters: {known}", json::told(&Value::from(key.as_str())))
         });
         match self.fault.or(unknown) {
             None => Ok(()),

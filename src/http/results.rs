@@ -1,4 +1,4 @@
-//! What a job finds out and leaves: `/v1/jobs/{id}/blocks`, `/report`, `/artifacts`.
+//! Results of a job: `/v1/jobs/{id}/blocks`, `/report`, `/artifacts`.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -79,7 +79,7 @@ async fn artifact(
 ) -> Result<Response, HttpError> {
     jobs::get(&app.context, &caller.tenant, id).await?;
     let mut conn = app.context.db.connection().await?;
-    // What no artifact can be named is not asked for: it may hold a NUL character, which PostgreSQL does not take.
+    // Names that no artifact has are not queried: they can contain a NUL character, which PostgreSQL does not accept.
     let found = match name.contains('\0') {
         true => None,
         false => artifacts::get(&mut conn, id, &name).await?,

@@ -1,4 +1,4 @@
-//! `/v1/tenants`: what each may have at once, looked at and set by admins.
+//! `/v1/tenants`: admins read and set the limits of tenants.
 
 use axum::extract::State;
 use axum::routing::get;
@@ -23,10 +23,10 @@ pub(super) fn router() -> Router<App> {
 struct Shown {
     object: &'static str,
     name: Tenant,
-    /// Its own caps; null where those of `serve` count.
+    /// Its own limits; null if those of `serve` apply.
     max_running: Option<i32>,
     max_queued: Option<i32>,
-    /// What counts; null is no cap.
+    /// The limits in effect; null is no limit.
     counts: Counts,
     running_tasks: i64,
     queued_jobs: i64,
@@ -65,7 +65,7 @@ async fn show(State(app): State<App>, Name(name): Name) -> Result<Json<Shown>, H
     look(&app, &tenant).await
 }
 
-/// Sets both caps; a tenant that is not there comes to be.
+/// Sets both limits; creates the tenant if it does not exist.
 async fn set(State(app): State<App>, Name(name): Name, body: JsonObject) -> Result<Json<Shown>, HttpError> {
     let tenant: Tenant =
         name.parse().map_err(|error: crate::ids::BadTenant| Problem::new(Code::InvalidTenant, error.to_string()))?;
@@ -78,11 +78,11 @@ async fn set(State(app): State<App>, Name(name): Name, body: JsonObject) -> Resu
 
 fn caps(body: &Map<String, Value>) -> Result<Caps, HttpError> {
     let mut fields = Fields::of(body);
-    let hint = "a whole number, 0 to let the tenant rest, or null for what counts for all";
+    let hint = "a whole number, 0 to pause the tenant, or null for the limit of all tenants";
     let mut cap = |name| {
         let given: Option<i32> = fields.take::<Option<i32>>(name, hint).flatten();
         if given.is_some_and(i32::is_negative) {
-            fields.refuse(name, "a cap is not negative".to_owned(), hint);
+            fields.refuse(name, "a limit must not be negative".to_owned(), hint);
         }
         given
     };

@@ -1,4 +1,4 @@
-//! Files on their way in: the body itself, or parts of a multipart form, spooled while they arrive.
+//! Uploads: the body itself, or parts of a multipart form, spooled while they arrive.
 
 use axum::body::{Body, Bytes};
 use axum::extract::multipart::{Field, MultipartError};
@@ -12,7 +12,7 @@ use super::{App, HttpError};
 use crate::problem::{Code, Problem};
 use crate::service::spool::{Spool, Spooled, too_large};
 
-/// Is the body a form?
+/// True if the body is a form.
 pub(super) fn is_form(request: &Request) -> bool {
     media_type(request.headers()).as_deref() == Some("multipart/form-data")
 }
@@ -24,7 +24,7 @@ pub(super) async fn form(request: Request, app: &App) -> Result<Multipart, HttpE
         .map_err(|error| Problem::new(Code::InvalidMultipart, error.body_text()).into())
 }
 
-/// Refuses at once what says itself that it is too large.
+/// Refuses a body at once if its Content-Length is over the limit.
 pub(super) fn check_length(request: &Request, limit: u64, what: &'static str) -> Result<(), HttpError> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > limit) { Err(too_large(what, limit).into()) } else { Ok(()) }
@@ -41,16 +41,15 @@ pub(super) async fn spool_body(body: Body, app: &App, limit: u64, what: &'static
     Ok(spool.finish()?)
 }
 
-/// A part of a form that holds something.
+/// A part of a form that is not empty.
 pub(super) struct Part<'a> {
     field: Field<'a>,
-    /// Its first bytes.
+    /// Its first chunk of bytes.
     first: Option<Bytes>,
 }
 
 impl<'a> Part<'a> {
-    /// A part, unless it is what a browser sends of a file field that was left empty: no bytes, and no file name. Such a part counts
-    /// as absent.
+    /// A part, or `None` for a file field that was left empty: a browser sends it without bytes and file name.
     pub(super) async fn of(mut field: Field<'a>) -> Result<Option<Self>, HttpError> {
         let first = field.chunk().await.map_err(broken)?.filter(|bytes| !bytes.is_empty());
         let named = field.file_name().is_some_and(|name| !name.is_empty());
@@ -106,9 +105,10 @@ pub(super) async fn next_field(form: &mut Multipart) -> Result<Option<Field<'_>>
     form.next_field().await.map_err(broken)
 }
 
-/// A part that is not expected.
+/// The error for an unexpected part.
 pub(super) fn unexpected(name: &str, expected: &str) -> HttpError {
-    Problem::new(Code::InvalidMultipart, format!("the form has a part named {name:?}; expected: {expected}")).into()
+    Problem::new(Code::InvalidMultipart, format!("the form has an unexpected part {name:?}; expected: {expected}"))
+        .into()
 }
 
 fn broken(error: MultipartError) -> HttpError {

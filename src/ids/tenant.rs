@@ -17,7 +17,7 @@ pub struct Tenant(String);
 
 /// Why a text names no tenant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} names no tenant: 1 to 63 of a-z, 0-9, - and _, the first one a letter or a digit")]
+#[error("{0:?} is not a valid tenant name: use 1 to 63 of a-z, 0-9, - and _, and start with a letter or a digit")]
 pub struct BadTenant(String);
 
 impl Tenant {

@@ -25,7 +25,7 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Files a file where it belongs: labels apart, what operating systems leave behind nowhere.
+    /// Sorts a file: labels separately, files of operating systems ignored.
     pub fn take(&mut self, name: String, bytes: Vec<u8>) -> Result<(), ImageError> {
         if !is_labels(&name) {
             self.files.push((name, bytes));
@@ -71,8 +71,8 @@ pub(super) fn read<R: Read + Seek>(mut reader: R, sent: u64, limits: &Limits) ->
     Ok(contents)
 }
 
-/// Counts what looks like an entry of the directory before the directory is read, which takes many times its bytes in memory.
-/// An archive within an archive may look like some more.
+/// Counts the apparent entries of the directory before the directory is read, which takes many times its bytes in memory. An
+/// archive within the archive can add some.
 fn check_directory<R: Read + Seek>(reader: &mut R, limits: &Limits) -> std::io::Result<Result<(), ImageError>> {
     const ENTRY: &[u8] = b"PK\x01\x02";
     let most = limits.entries.saturating_mul(4);
@@ -92,7 +92,7 @@ fn check_directory<R: Read + Seek>(reader: &mut R, limits: &Limits) -> std::io::
     Ok(if found > most { Err(too_many_entries(found, limits)) } else { Ok(()) })
 }
 
-/// What the archive's directory says of all entries together, before one is unpacked.
+/// Checks the totals in the archive's directory before any entry is unpacked.
 fn check_structure<R: Read + Seek>(archive: &mut ZipArchive<R>, limits: &Limits) -> Result<(), ImageError> {
     if archive.len() > limits.entries {
         return Err(too_many_entries(archive.len(), limits));
@@ -119,7 +119,7 @@ fn too_many_entries(found: usize, limits: &Limits) -> ImageError {
         what: "entries in the archive:".to_owned(),
         found: found as u64,
         limit: limits.entries as u64,
-        way_out: "send fewer images: a few hundred are plenty",
+        way_out: "send fewer images: a few hundred are enough",
     }
 }
 
@@ -131,7 +131,7 @@ struct Entry {
     refusal: Option<String>,
 }
 
-/// Judges one entry by the directory alone; `None` where it is nothing to speak of.
+/// Checks one entry by the directory alone; `None` if it is ignored.
 fn inspect<R: Read + Seek>(
     archive: &ZipArchive<R>,
     index: usize,
@@ -153,9 +153,9 @@ fn inspect<R: Read + Seek>(
     let refusal = if entry.encrypted() {
         Some("the entry is encrypted; pack it without a password".to_owned())
     } else if let Some(method) = unread(entry.compression()) {
-        Some(format!("it is packed with {method}, which is not read; pack it with Deflate, as any zip program can"))
+        Some(format!("its compression method {method} is not supported; pack it with Deflate, as any zip program can"))
     } else if size > limit {
-        Some(format!("{size} bytes are more than the limit of {limit}; send it smaller"))
+        Some(format!("{size} bytes are more than the limit of {limit}; send a smaller file"))
     } else {
         odd_name(&name)
     };
@@ -180,7 +180,7 @@ fn unread(method: CompressionMethod) -> Option<String> {
     })
 }
 
-/// Before one of them is unpacked: none is unpacked further than its size says.
+/// Checked before any entry is unpacked: no entry is unpacked beyond its declared size.
 fn check_total(entries: &[Option<Entry>], sent: u64, limits: &Limits) -> Result<(), ImageError> {
     let taken = entries.iter().flatten().filter(|entry| entry.refusal.is_none());
     let total = taken.map(|entry| entry.size).sum::<u64>();
@@ -196,7 +196,7 @@ fn check_total(entries: &[Option<Entry>], sent: u64, limits: &Limits) -> Result<
         });
     }
     Err(ImageError::Bomb(format!(
-        "its {sent} bytes unpack to {total}, and {} are the most for so few",
+        "its {sent} bytes unpack to {total}, more than the limit of {} for this size",
         limits.unpacked(sent)
     )))
 }
@@ -205,10 +205,12 @@ fn check_total(entries: &[Option<Entry>], sent: u64, limits: &Limits) -> Result<
 fn unpack<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usize, size: u64) -> Result<Vec<u8>, String> {
     let file = archive.by_index(index).map_err(|error| format!("its entry is broken: {error}"))?;
     let mut bytes = Vec::new();
-    // One byte more than it says, so that a lying size shows.
+    // One byte more than declared, to detect a wrong size.
     file.take(size + 1).read_to_end(&mut bytes).map_err(|error| format!("its data is broken: {error}"))?;
     if bytes.len() as u64 != size {
-        return Err("its data is broken: it unpacks to another size than the archive says; pack it again".to_owned());
+        return Err(
+            "its data is broken: its unpacked size differs from the archive's directory; pack it again".to_owned()
+        );
     }
     Ok(bytes)
 }
@@ -219,7 +221,7 @@ fn entry_name<R: Read + Seek>(archive: &ZipArchive<R>, index: usize) -> Result<S
     Ok(name.unwrap_or_else(|_| String::from_utf8_lossy(entry.name_raw()).into_owned()))
 }
 
-/// Nothing is ever written under an entry's name, but whoever sends such a name means no good, and a report that
+/// Nothing is ever written under an entry's name, but such a name is malicious, and a report that
 /// repeats it could do harm elsewhere.
 fn unsafe_name(name: &str) -> Option<&'static str> {
     let drive = name.as_bytes().get(1) == Some(&b':') && name.as_bytes()[0].is_ascii_alphabetic();
@@ -237,7 +239,7 @@ fn unsafe_name(name: &str) -> Option<&'static str> {
 /// Names that are safe but of no use in a report.
 pub(super) fn odd_name(name: &str) -> Option<String> {
     if name.chars().any(char::is_control) {
-        Some("its name holds control characters; rename it".to_owned())
+        Some("its name contains control characters; rename it".to_owned())
     } else if name.len() > 512 {
         Some("its name is longer than 512 bytes; rename it".to_owned())
     } else {
@@ -245,7 +247,7 @@ pub(super) fn odd_name(name: &str) -> Option<String> {
     }
 }
 
-/// What macOS, Windows and editors leave beside images.
+/// Files that macOS, Windows and editors leave next to images.
 pub(super) fn is_clutter(name: &str) -> bool {
     let base = base_name(name);
     name.split('/').any(|part| part == "__MACOSX") || base.starts_with('.') || base == "Thumbs.db"

@@ -80,7 +80,7 @@ fn sixteen_bits(colour: ColorType) -> bool {
     matches!(colour, ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16)
 }
 
-const SUPPORTED: &str = "JPEG, PNG, BMP, WebP and TIFF are read";
+const SUPPORTED: &str = "JPEG, PNG, BMP, WebP and TIFF are supported";
 
 /// Decodes an image by content, whatever the name says, and applies the EXIF orientation. An alpha channel is left out; of a TIFF
 /// with several pages the first counts. The error is the reason that a customer reads.
@@ -143,7 +143,7 @@ fn open(bytes: &[u8], max_pixels: u64) -> Result<impl ImageDecoder, String> {
         return Err("the image has no pixels".to_owned());
     }
     if u64::from(width) * u64::from(height) > max_pixels {
-        return Err(format!("{width}×{height} pixels are more than the limit of {max_pixels}; send it smaller"));
+        return Err(format!("{width}×{height} pixels are more than the limit of {max_pixels}; send a smaller image"));
     }
     if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
         return Err("its samples are floating-point numbers; save it with 8 or 16 bits per sample".to_owned());
@@ -157,14 +157,14 @@ fn check_format(format: Option<ImageFormat>, bytes: &[u8]) -> Result<(), String>
         Some(other) => Err(format!("a {other:?} image; {SUPPORTED}")),
         None if bytes.is_empty() => Err("the file is empty".to_owned()),
         None if bytes.starts_with(b"PK\x03\x04") => {
-            Err("an archive inside the archive is not opened; put its images beside the others".to_owned())
+            Err("an archive inside the archive is not opened; put its images into the outer archive".to_owned())
         }
         None => Err(format!("not an image; {SUPPORTED}")),
     }
 }
 
 fn broken(error: image::ImageError) -> String {
-    format!("the image is broken or cut off: {error}")
+    format!("the image is broken or incomplete: {error}")
 }
 
 #[cfg(test)]
@@ -239,8 +239,8 @@ mod tests {
             (b"hello", "not an image"),
             (b"PK\x03\x04rest of a zip", "inside the archive"),
             (b"GIF89a\x01\0\x01\0", "Gif"),
-            (&png[..png.len() / 2], "cut off"),
-            (&png[..20], "cut off"),
+            (&png[..png.len() / 2], "incomplete"),
+            (&png[..20], "incomplete"),
         ];
         for (bytes, reason) in cases {
             let error = decode::<u8>(bytes, LIMIT).expect_err(reason);

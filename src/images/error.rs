@@ -1,14 +1,14 @@
-//! What can be wrong with a whole image set.
+//! Errors of a whole image set.
 
 use std::fmt;
 use std::io;
 
 use crate::problem::{self, Code, Problem};
 
-/// A fault of a whole image set; every message says what to do about it.
+/// An error of a whole image set; every message has the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The bytes are no zip archive, or a broken one.
+    /// The bytes are not a zip archive, or it is damaged.
     #[error("the archive cannot be read as a zip ({0}); pack the images into a plain zip and send that")]
     NotAZip(String),
     /// The archive would unpack to more than its size allows.
@@ -17,13 +17,13 @@ pub enum ImageError {
     /// An entry's name leaves the archive.
     #[error("entry {name:?} of the archive {fault}; pack the images with relative names and without links")]
     UnsafeEntry {
-        /// The name as it stands in the archive.
+        /// The name in the archive.
         name: String,
-        /// What is wrong with it.
+        /// The error of it.
         fault: &'static str,
     },
     /// Two files have one name, so it would be unclear which one counts.
-    #[error("two files are named {0:?}; every image needs a name of its own")]
+    #[error("two files are named {0:?}; every image needs a unique name")]
     DuplicateName(String),
     /// A limit is exceeded.
     #[error("{what} {found} and the limit is {limit}; {way_out}")]
@@ -34,11 +34,11 @@ pub enum ImageError {
         found: u64,
         /// How much there may be.
         limit: u64,
-        /// What to do.
+        /// The fix.
         way_out: &'static str,
     },
     /// Not one usable image.
-    #[error("there is no usable image in it ({reasons}); send JPEG, PNG, BMP, WebP or TIFF files")]
+    #[error("none of the files is a usable image ({reasons}); send JPEG, PNG, BMP, WebP or TIFF files")]
     NoImages {
         /// The first few refusals.
         reasons: String,
@@ -46,15 +46,15 @@ pub enum ImageError {
     /// The labels file cannot be used.
     #[error("labels: {0}; a labels file is a csv whose first line is file,label and whose labels are class numbers")]
     Labels(String),
-    /// The preprocessing itself makes no sense.
+    /// The preprocessing is invalid.
     #[error("preprocess: {}", list(.0))]
     Preprocess(Vec<PreprocessFault>),
-    /// The model does not take what the preprocessing makes of the images.
+    /// The preprocessed images do not fit the model's input.
     #[error("{detail}; {hint}")]
     InputMismatch {
         /// What does not fit, with an example.
         detail: String,
-        /// The preprocessing that would mend it.
+        /// The preprocessing that fixes it.
         hint: String,
     },
     /// An image that was readable when the set was opened no longer is: our failure.
@@ -62,13 +62,13 @@ pub enum ImageError {
     Decode {
         /// The image.
         name: String,
-        /// What the decoder says.
+        /// Message of the decoder.
         detail: String,
     },
     /// The file or folder cannot be read.
     #[error("{path} cannot be read: {source}")]
     Io {
-        /// What was to be read.
+        /// Path of the file.
         path: String,
         /// Why not.
         source: io::Error,
@@ -80,9 +80,9 @@ pub enum ImageError {
 pub struct PreprocessFault {
     /// The field.
     pub field: &'static str,
-    /// What is wrong with it.
+    /// The error of it.
     pub detail: String,
-    /// What to write instead.
+    /// A valid value.
     pub hint: &'static str,
 }
 
@@ -104,7 +104,7 @@ impl ImageError {
         }
     }
 
-    /// True where the images are at fault, false where reading failed on our side.
+    /// True if the images are invalid, false if the service failed to read them.
     pub fn is_input(&self) -> bool {
         match self {
             Self::Decode { .. } => false,

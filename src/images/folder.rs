@@ -49,11 +49,11 @@ fn list(folder: &Path) -> Result<Vec<(PathBuf, String)>, ImageError> {
 
 fn refusal(name: &str, meta: &fs::Metadata, limits: &Limits) -> Option<String> {
     if meta.is_symlink() {
-        Some("a symbolic link is not followed; put the file itself there".to_owned())
+        Some("symbolic links are not followed; copy the file itself".to_owned())
     } else if !meta.is_file() {
         Some("not a plain file".to_owned())
     } else if meta.len() > limits.entry_bytes {
-        Some(format!("{} bytes are more than the limit of {}; send it smaller", meta.len(), limits.entry_bytes))
+        Some(format!("{} bytes are more than the limit of {}; use a smaller file", meta.len(), limits.entry_bytes))
     } else {
         odd_name(name)
     }
@@ -67,7 +67,7 @@ fn check_count(entries: usize, limits: &Limits) -> Result<(), ImageError> {
         what: "entries in the folder: at least".to_owned(),
         found: entries as u64,
         limit: limits.entries as u64,
-        way_out: "use a folder with fewer images: a few hundred are plenty",
+        way_out: "use a folder with fewer images: a few hundred are enough",
     })
 }
 

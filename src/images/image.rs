@@ -17,7 +17,7 @@ pub struct Image {
     pub width: u32,
     /// Height in pixels, upright.
     pub height: u32,
-    /// Class number, where a labels file gave one.
+    /// Class number from 0, if a labels file has one.
     pub label: Option<u32>,
     pub(super) encoded: Arc<[u8]>,
 }
@@ -27,7 +27,7 @@ pub struct Image {
 pub struct Refused {
     /// Its name.
     pub name: String,
-    /// Why, and what to do about it.
+    /// The cause and the fix.
     pub reason: String,
 }
 

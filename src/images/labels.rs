@@ -15,7 +15,7 @@ pub(super) struct Labels {
 const LARGEST: u32 = i32::MAX.cast_unsigned();
 
 impl Labels {
-    /// Parses a csv with the columns `file` and `label` (a class number from 0), in any order and beside others.
+    /// Parses a csv with the columns `file` and `label` (a class number from 0), in any order; other columns are ignored.
     pub fn parse(csv: &[u8]) -> Result<Self, ImageError> {
         let bare = csv.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(csv);
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bare);

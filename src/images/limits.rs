@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Bounds on one image set. The defaults suit a tiny set and a test set of some thousand images.
 ///
-/// What a set may unpack and decode to grows with the bytes that were sent, beyond an allowance that is free: a ratio alone
-/// would refuse small sets of dark or drawn images, which pack 1,000 to 1.
+/// Limits on unpacked and decoded bytes grow with the bytes that were sent, beyond a fixed allowance: a ratio alone would
+/// refuse small sets of dark or synthetic images, which compress by 1,000 to 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Entries in the archive or folder, folders included.
@@ -14,7 +14,7 @@ pub struct Limits {
     pub archive_bytes: u64,
     /// Bytes of one file, unpacked.
     pub entry_bytes: u64,
-    /// Bytes of all files together, unpacked: what the set holds in memory.
+    /// Unpacked bytes of all files together: the memory of the set.
     pub total_bytes: u64,
     /// Unpacked bytes that every set may have.
     pub free_bytes: u64,

@@ -3,7 +3,7 @@
 //!
 //! A fault of the whole upload (not a zip, a zip bomb, a path that leaves the archive) is an [`ImageError`]; a single
 //! file that is no usable image is listed as [`Refused`] and the rest goes on. Images stay encoded in memory and are
-//! decoded when they are needed, since decoded photographs are ten times larger. Where a customer has no images, a program
+//! decoded when they are needed, since decoded photographs are ten times larger. If a customer has no images, a program
 //! draws some ([`ImageSet::procedural`]).
 
 mod archive;

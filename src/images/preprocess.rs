@@ -30,7 +30,7 @@ pub struct Preprocess {
     /// 8-bit one. If omitted, 16 when `divide_by` is above 256, else 8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits: Option<u8>,
-    /// What the samples are divided by: 255, or the largest value of images with more bits, such as 4095 or 65535.
+    /// Divisor of the samples: 255, or the largest value of images with more bits, such as 4095 or 65535.
     pub divide_by: f32,
     /// Subtracted after dividing; one number for all channels or one for each.
     pub mean: Vec<f32>,
@@ -48,7 +48,7 @@ pub enum Extent {
     HeightWidth([u32; 2]),
 }
 
-/// What a model takes, without the batch; `None` where the model leaves it free.
+/// Size of a model's input without the batch; `None` if it is dynamic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ModelInput {
     /// Colour channels.
@@ -76,7 +76,7 @@ const MAX_SIDE: u32 = 8192;
 /// Sample values above 256 (by which 8-bit images are divided, too) ask for 16 bits.
 const MOST_EIGHT_BITS: f32 = 256.0;
 
-/// Largest picture that is drawn; some dozens of them are in memory at a time.
+/// Maximum size of procedural images; some dozens of them are in memory at a time.
 const MAX_DRAWN_PIXELS: usize = 2048 * 2048;
 
 impl Preprocess {
@@ -106,12 +106,12 @@ impl Preprocess {
         Ok((Chw { channels, height, width }, data))
     }
 
-    /// Resolves a model's input against these images: what the model fixes is compared with what preprocessing makes
-    /// of every image, what it leaves free is taken from them.
+    /// Resolves a model's input against these images: fixed sizes are compared with every preprocessed image, dynamic ones are
+    /// taken from the images.
     ///
     /// # Errors
-    /// [`ImageError::Preprocess`] where a field makes no sense; [`ImageError::InputMismatch`], with the preprocessing
-    /// that would mend it, where images do not come out at the model's size or not all at one size.
+    /// [`ImageError::Preprocess`] if a field is invalid; [`ImageError::InputMismatch`], with the preprocessing that fixes it,
+    /// if preprocessed images do not have the model's size or do not all have the same size.
     pub fn check(&self, model: ModelInput, images: &[Image]) -> Result<Chw, ImageError> {
         self.check_sizes(model, images.iter().map(|image| (image.name.as_str(), image.width, image.height)))
     }
@@ -129,8 +129,8 @@ impl Preprocess {
         }
         if channels != 1 && channels != 3 {
             return Err(ImageError::InputMismatch {
-                detail: format!("the model takes {channels} channels and an image gives 3, or 1 as grey"),
-                hint: "images can only be used with a model of 1 or 3 channels".to_owned(),
+                detail: format!("the model takes {channels} channels, but images have 3 (or 1 as grey)"),
+                hint: "use a model with 1 or 3 input channels".to_owned(),
             });
         }
         let mut wanted: Option<(usize, usize)> = model.height.zip(model.width);
@@ -145,7 +145,7 @@ impl Preprocess {
         Ok(Chw { channels, height, width })
     }
 
-    /// The same where there are no images: the size that a picture has to be drawn at. Errors as [`Self::check`].
+    /// The same without images: the size of procedural images. Errors as [`Self::check`].
     pub fn size_without_images(&self, model: ModelInput) -> Result<Chw, ImageError> {
         let faults = self.faults(model.channels.unwrap_or(3));
         if !faults.is_empty() {
@@ -158,17 +158,17 @@ impl Preprocess {
         };
         let Some((height, width)) = fixed.or(wished) else {
             return Err(ImageError::InputMismatch {
-                detail: "the model leaves its height or width free, and there is no image to tell them".to_owned(),
-                hint: "set preprocess.crop to the size that the model is used with, such as 224".to_owned(),
+                detail: "the model's height or width is dynamic, and there are no images to determine it".to_owned(),
+                hint: "set preprocess.crop to the size that you use the model with, such as 224".to_owned(),
             });
         };
         if height.saturating_mul(width) > MAX_DRAWN_PIXELS {
             return Err(ImageError::InputMismatch {
-                detail: format!("the model takes {width}×{height} pixels, more than pictures are drawn with"),
-                hint: "upload a few images of the kind that the model sees".to_owned(),
+                detail: format!("the model takes {width}×{height} pixels, which is too large for synthetic images"),
+                hint: "upload a few images of the kind that you use the model on".to_owned(),
             });
         }
-        self.drawn().check_sizes(model, [("a drawn picture", width as u32, height as u32)])
+        self.drawn().check_sizes(model, [("a synthetic image", width as u32, height as u32)])
     }
 
     /// What is left to do to a picture that was drawn at the model's size, with 8 bits: its white becomes what white is.
@@ -197,14 +197,22 @@ impl Preprocess {
         for (field, extent) in [("resize", self.resize), ("crop", self.crop)] {
             let sides = extent.map_or([1, 1], |extent| extent.at_most());
             if sides.iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
-                fault(field, format!("a side of {} pixels", sides[0].max(sides[1])), "give 1 to 8192 pixels");
+                fault(
+                    field,
+                    format!("a side of {} pixels is out of range", sides[0].max(sides[1])),
+                    "give 1 to 8192 pixels",
+                );
             }
         }
         if !self.divide_by.is_finite() || self.divide_by <= 0.0 {
-            fault("divide_by", format!("{} cannot be divided by", self.divide_by), "give 255, or 1 for raw values");
+            fault(
+                "divide_by",
+                format!("values cannot be divided by {}", self.divide_by),
+                "give 255, or 1 for raw values",
+            );
         }
         if let Some(bits) = self.bits.filter(|bits| ![8, 16].contains(bits)) {
-            fault("bits", format!("samples of {bits} bits"), "give 8 or 16, or omit it");
+            fault("bits", format!("samples cannot have {bits} bits"), "give 8 or 16, or omit it");
         }
         for (field, values) in [("mean", &self.mean), ("std", &self.std)] {
             if values.len() != 1 && values.len() != channels {
@@ -212,24 +220,20 @@ impl Preprocess {
                 fault(field, detail, "give one number, or one for each channel");
             }
             if values.iter().any(|value| !value.is_finite() || (field == "std" && *value <= 0.0)) {
-                fault(
-                    field,
-                    format!("{values:?} holds a number that cannot be used"),
-                    "give finite numbers, std above 0",
-                );
+                fault(field, format!("{values:?} contains an invalid number"), "give finite numbers, std above 0");
             }
         }
         faults
     }
 
-    /// Height and width that an image of this size comes out with; the error says why it cannot.
+    /// Height and width of a preprocessed image of this size, or an error.
     pub fn output_size(&self, width: u32, height: u32) -> Result<(usize, usize), String> {
         let (tall, wide) = self.resized_size(width, height);
         if tall.max(wide) > u64::from(MAX_SIDE) && self.resize.is_some() {
-            return Err(format!("resizing {width}×{height} makes it {wide}×{tall}, beyond 8192 pixels a side"));
+            return Err(format!("resizing {width}×{height} gives {wide}×{tall}, more than 8192 pixels on a side"));
         }
         if tall.min(wide) == 0 {
-            return Err("a side of 0 pixels cannot be resized to".to_owned());
+            return Err("the resized image would have a side of 0 pixels".to_owned());
         }
         let Some(crop) = self.crop else { return Ok((tall as usize, wide as usize)) };
         let [high, broad] = crop.at_most();
@@ -261,7 +265,7 @@ impl Preprocess {
     fn misfit(&self, detail: String) -> ImageError {
         ImageError::InputMismatch {
             detail,
-            hint: "set preprocess so that every image can be cut to the size".to_owned(),
+            hint: "set preprocess so that every image is at least as large as the crop".to_owned(),
         }
     }
 }
@@ -329,7 +333,7 @@ fn fits((tall, wide): (usize, usize), model: ModelInput, wanted: Option<(usize, 
     if model_fits && wanted.is_none_or(|size| size == (tall, wide)) {
         return Ok(());
     }
-    Err(format!("preprocessing makes it {wide}×{tall}"))
+    Err(format!("preprocessing gives {wide}×{tall}"))
 }
 
 fn mismatch(
@@ -343,7 +347,7 @@ fn mismatch(
         (Some(height), Some(width)) => format!("the model takes {width}×{height}"),
         (Some(height), None) => format!("the model takes {height} rows"),
         (None, Some(width)) => format!("the model takes {width} columns"),
-        (None, None) => "all images have to be of one size".to_owned(),
+        (None, None) => "all images must have the same size".to_owned(),
     };
     let before = wanted.filter(|_| !fixed).map(|(h, w)| format!(" (the first is {w}×{h})")).unwrap_or_default();
     ImageError::InputMismatch {

@@ -1,8 +1,7 @@
-//! Pictures drawn by a program, for jobs without images: dead leaves, discs and rectangles that cover each other.
+//! Procedural images, for jobs without images: dead leaves, which are discs and rectangles that cover each other.
 //!
-//! With radii of density r⁻³ such pictures have the edges, the flat areas and the correlations of photographs at every
-//! scale. Distillation asks the teacher about whatever it is shown, so pictures with these statistics can stand in for
-//! photographs where there are none.
+//! With radii of density r⁻³, such images have the edges, the flat areas and the correlations of photographs at every scale.
+//! Distillation can evaluate the teacher on any input, so images with these statistics can replace photographs.
 //!
 //! Source: Lee, Mumford, Huang, *Occlusion models for natural images* (2001), for the model.
 
@@ -15,29 +14,29 @@ use super::resize::{Interpolation, resized};
 /// Share of the shorter side that the largest radius has.
 const LARGEST: f32 = 0.6;
 
-/// Radius of the smallest leaf in a picture of 32 pixels; it grows with the root of the side, as details do in photographs.
+/// Radius of the smallest leaf in an image of 32 pixels; it grows with the root of the side, as details do in photographs.
 const SMALLEST: f32 = 1.2;
 
-/// Leaves, at most: what they have not covered by then keeps the colour of the ground.
+/// Maximum number of leaves: the area that is still uncovered keeps the background colour.
 const MOST_LEAVES: usize = 4000;
 
 /// A colour, red, green, blue, each 0–1 before it is clipped.
 type Colour = [f32; 3];
 
-/// Pictures smaller than this are drawn larger and shrunk: what is in a small photograph was photographed large.
+/// Smaller images are rendered larger and shrunk, because small photographs are shrunk too.
 const DRAWN_SIDE: u32 = 128;
 
 /// How many times larger, at most.
 const LARGEST_FACTOR: u32 = 4;
 
-/// One picture of this size.
+/// One image of this size.
 pub(super) fn picture(width: u32, height: u32, random: &mut ChaCha8Rng) -> Rgb8 {
     let factor = DRAWN_SIDE.div_ceil(width.min(height).max(1)).clamp(1, LARGEST_FACTOR);
     let drawn = dead_leaves(width * factor, height * factor, random);
     if factor == 1 { drawn } else { resized(&drawn, width, height, Interpolation::Bilinear) }
 }
 
-/// Draws one picture of this size.
+/// Renders one image of this size.
 fn dead_leaves(width: u32, height: u32, random: &mut ChaCha8Rng) -> Rgb8 {
     let mut canvas = Canvas::new(width as usize, height as usize);
     let palette = Palette::draw(random);
@@ -55,11 +54,11 @@ fn dead_leaves(width: u32, height: u32, random: &mut ChaCha8Rng) -> Rgb8 {
     canvas.finish(random)
 }
 
-/// Colours that belong to one picture.
+/// The palette of one image.
 struct Palette {
     middle: Colour,
     spread: f32,
-    /// How far the channels move on their own: small in most pictures, which are of few hues.
+    /// How far the channels move on their own: small in most images, which have few hues.
     hue: f32,
 }
 
@@ -135,7 +134,7 @@ struct Leaf {
     turn: (f32, f32),
     disc: bool,
     colour: Colour,
-    /// What the colour changes by from the middle to an end of the first axis.
+    /// Colour difference from the middle to an end of the first axis.
     gradient: Colour,
     texture: f32,
 }
@@ -176,7 +175,7 @@ impl Leaf {
     }
 }
 
-/// A picture that is covered from the front to the back.
+/// An image that is covered from front to back.
 struct Canvas {
     width: usize,
     height: usize,

@@ -76,7 +76,7 @@ impl ImageSet {
         Self::from_contents(contents, limits)
     }
 
-    /// Pictures drawn by a program ([`procedural`]), all of one size; the same random numbers draw the same pictures.
+    /// Procedural images ([`procedural`]), all of the same size; the same random numbers give the same images.
     pub fn procedural(count: usize, width: u32, height: u32, random: &mut ChaCha8Rng) -> Self {
         let draw = |index: usize| Image {
             name: format!("procedural-{index:05}"),
@@ -133,7 +133,7 @@ impl ImageSet {
         }
         if self.labelled() == 0 {
             let example = &self.images[0].name;
-            return Err(ImageError::Labels(format!("no line names one of the images (such as {example:?})")));
+            return Err(ImageError::Labels(format!("no line matches any image (such as {example:?})")));
         }
         Ok(self)
     }
@@ -163,7 +163,7 @@ impl ImageSet {
         self.images.iter().filter(|image| image.label.is_some()).count()
     }
 
-    /// SHA-256 over the names and bytes of the accepted images: what "the same images" means, however they were packed.
+    /// SHA-256 over the names and bytes of the accepted images, which identifies a set independently of its packing.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
         for image in &self.images {
@@ -181,7 +181,7 @@ fn check_cost(files: &[(String, Vec<u8>)], sent: u64, limits: &Limits) -> Result
     let costs = files.iter().map(|(_, bytes)| decode::cost(bytes, limits.pixels));
     let (pixels, decoded) = costs.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
     let over = |what, found, limit| {
-        let way_out = "scale the images down to what the network takes, or send fewer";
+        let way_out = "scale the images down to the network's input size, or send fewer";
         if found > limit { Err(ImageError::TooLarge { what, found, limit, way_out }) } else { Ok(()) }
     };
     over("pixels of all images together:".to_owned(), pixels, limits.set_pixels)?;

@@ -190,7 +190,7 @@ fn more_pixels_in_all_than_a_set_may_have_are_refused_before_any_is_decoded() {
     let error = |limits| ImageSet::from_zip_bytes(&three, &limits).expect_err("no set").to_string();
     let free = |free_decoded_bytes| Limits { free_decoded_bytes, decoded_per_byte: 0, ..Limits::default() };
     let bytes = 3 * 256 * 3;
-    assert!(error(free(bytes)).contains("no usable image"), "{}", error(free(bytes)));
+    assert!(error(free(bytes)).contains("none of the files is a usable image"), "{}", error(free(bytes)));
     let said = error(free(bytes - 1));
     assert!(said.contains(&format!("decoded from {}: 2304 and the limit is 2303", three.len())), "{said}");
     assert!(said.contains("send fewer"), "{said}");
@@ -312,7 +312,7 @@ fn images_that_do_not_fit_the_model_get_the_preprocess_that_mends_it() {
     assert_eq!(size, Chw { channels: 3, height: 224, width: 224 });
 
     let error = Preprocess::default().check(model(None), set.images()).expect_err("two sizes, free model");
-    assert!(error.to_string().contains("of one size (the first is 300×200)"), "{error}");
+    assert!(error.to_string().contains("the same size (the first is 300×200)"), "{error}");
     let crop: Preprocess = serde_json::from_str(r#"{"crop": 150}"#).expect("valid");
     let error = crop.check(model(None), set.images()).expect_err("100 columns are too few");
     assert!(error.to_string().contains("\"b.png\"") && error.to_string().contains("smaller than the crop"), "{error}");

@@ -60,8 +60,11 @@ impl ImageSet {
             let (found, values) = preprocess.input(image, &self.limits, c)?;
             if found != size {
                 return Err(ImageError::InputMismatch {
-                    detail: format!("image {:?} comes out {}×{}, not {w}×{h}", image.name, found.width, found.height),
-                    hint: "set preprocess so that all images come out at one size".to_owned(),
+                    detail: format!(
+                        "image {:?} has {}×{} pixels after preprocessing, not {w}×{h}",
+                        image.name, found.width, found.height
+                    ),
+                    hint: "set preprocess so that all images have the same size".to_owned(),
                 });
             }
             data.extend(values);

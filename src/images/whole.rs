@@ -1,15 +1,15 @@
-//! Whether a file is all there. Decoders fill what is missing with grey and call it an image.
+//! Checks that a file is complete. Decoders fill missing parts with grey and report no error.
 
 use image::ImageFormat;
 
-/// Why a file of this format is not whole, if its structure shows it; other formats' decoders tell.
+/// Why a file of this format is incomplete, if its structure shows it; decoders of other formats report it.
 pub(super) fn missing(format: Option<ImageFormat>, bytes: &[u8]) -> Option<String> {
     let cut = match format {
         Some(ImageFormat::Jpeg) => !has_end_of_image(bytes),
         Some(ImageFormat::WebP) => is_shorter_than_its_header_says(bytes),
         _ => false,
     };
-    cut.then(|| "the image is cut off: its end is missing; copy or save the file again".to_owned())
+    cut.then(|| "the image is incomplete: its end is missing; copy or save the file again".to_owned())
 }
 
 /// Whether a JPEG's end-of-image marker follows its last scan (ITU T.81, annex B). Segments are passed by their lengths, so that

@@ -1,4 +1,4 @@
-//! A customer wants no more of a job: at once while it is queued; while it runs, as soon as its workers stopped.
+//! A customer cancels a job: a queued one ends at once, a running one as soon as its workers have stopped.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::ids::JobId;
 pub enum Cancelling {
     /// The job is cancelled, now or before.
     Cancelled,
-    /// Its workers are told; it will be cancelled within seconds.
+    /// Its workers are notified; it will be cancelled within seconds.
     Requested,
     /// It had ended otherwise.
     Done(JobStatus),
@@ -42,7 +42,7 @@ pub async fn request(db: &Db, id: JobId) -> Result<Cancelling, JobsError> {
 /// A worker has stopped because of the request: its task ends, and the job with the last one.
 ///
 /// # Errors
-/// [`JobsError::LeaseLost`] where the lease moved on; else as [`JobsError`].
+/// [`JobsError::LeaseLost`] if the lease was lost; else as [`JobsError`].
 pub async fn acknowledge(db: &Db, claim: &Claim) -> Result<(), JobsError> {
     let mut tx = db.begin().await?;
     let job = lock_unfinished(&mut tx, claim).await?;
@@ -62,7 +62,7 @@ async fn end_where_nobody_works(conn: &mut Connection, job: &JobRow) -> Result<b
     Ok(true)
 }
 
-/// Ends a job as cancelled, whoever holds its tasks. The caller holds the job's lock.
+/// Ends a job as cancelled, whichever worker holds its tasks. The caller holds the job's lock.
 pub(super) async fn end(conn: &mut Connection, job: JobId) -> Result<(), JobsError> {
     tasks::cancel_all(conn, job).await?;
     events::append(conn, job, "cancelled", &json!({})).await?;

@@ -1,5 +1,5 @@
-//! What a tenant may have at once, held exactly: whoever is to add to it stands in line with the others of that tenant, and counts
-//! when it is its turn. Where no cap is set, nobody stands in line.
+//! Limits of a tenant, enforced exactly: a caller that adds to a tenant's tasks or jobs waits for a lock of that tenant, and
+//! counts while it holds the lock. Without a limit, no lock is taken.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use super::JobsError;
 use crate::db::{Connection, DbError, admin, tenants};
 use crate::ids::Tenant;
 
-/// How often somebody in line looks whether it is its turn.
+/// Interval between two attempts to get the lock.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How often before it gives up: turns take milliseconds, so somebody has stalled in the middle of his, and the others must not.
+/// Maximum number of attempts: the lock is held for milliseconds, so a longer wait means that a holder has stalled.
 const LOOKS: u32 = 50;
 
-/// Whether a task that was just claimed may begin: with it, the tenant has no more than it may. Counted behind the claim, which
-/// waits for nobody and may have been one of many at the same moment. False too where it never was its turn.
+/// Whether a task that was just claimed may start: including it, the tenant is within its limit. It is counted after the claim,
+/// which takes no lock and can be one of many at the same moment. Also false if the lock was not available.
 ///
 /// # Errors
 /// As [`JobsError`].
@@ -23,14 +23,14 @@ pub(super) async fn may_begin(conn: &mut Connection, tenant: &Tenant) -> Result<
     Ok(turn(conn, "running", tenant).await? && tenants::running(conn, tenant).await? <= i64::from(cap))
 }
 
-/// The cap on queued jobs, where one more would break it. Otherwise the place is the caller's until its transaction ends.
+/// The limit on queued jobs, if one more would exceed it. Otherwise the caller holds the lock until its transaction ends.
 ///
 /// # Errors
-/// As [`JobsError`]; [`DbError::Unavailable`] where it never was the caller's turn.
+/// As [`JobsError`]; [`DbError::Unavailable`] if the lock was not available.
 pub async fn queue_is_full(conn: &mut Connection, tenant: &Tenant) -> Result<Option<i32>, JobsError> {
     let Some(cap) = tenants::caps(conn, tenant).await?.max_queued else { return Ok(None) };
     if !turn(conn, "queued", tenant).await? {
-        return Err(DbError::Unavailable(format!("another submission of tenant {tenant} has stalled")).into());
+        return Err(DbError::Unavailable(format!("another submission of tenant {tenant} does not finish")).into());
     }
     Ok((tenants::queued(conn, tenant).await? >= i64::from(cap)).then_some(cap))
 }

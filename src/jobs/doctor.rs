@@ -1,4 +1,4 @@
-//! Looks over the whole database: does what any process does every few seconds, then asks after every invariant.
+//! Checks the whole database: runs the periodic clean-up, then checks every invariant.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub struct Diagnosis {
     pub invariants: usize,
     /// Jobs that were to be ended, and now are: their deadline has passed, or their task lost its last worker.
     pub ended_jobs: u64,
-    /// What is broken; empty where all is well.
+    /// Violated invariants; empty if all hold.
     pub findings: Vec<Finding>,
 }
 

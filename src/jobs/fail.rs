@@ -22,10 +22,10 @@ pub enum Verdict {
     Cancelled,
 }
 
-/// Deals with a task that failed. `may_pass` says whether trying again could help. A failure after durable progress costs no attempt.
+/// Handles a failed task. `may_pass` tells whether trying again could help. A failure after durable progress costs no attempt.
 ///
 /// # Errors
-/// [`JobsError::LeaseLost`] where the lease moved on; else as [`JobsError`].
+/// [`JobsError::LeaseLost`] if the lease was lost; else as [`JobsError`].
 pub async fn fail(db: &Db, claim: &Claim, problem: &Problem, may_pass: bool) -> Result<Verdict, JobsError> {
     let mut tx = db.begin().await?;
     let job = lock_unfinished(&mut tx, claim).await?;
@@ -63,14 +63,14 @@ fn wait_before(attempt: i32) -> Duration {
     Duration::from_secs(1 << (2 * (attempt - 2).clamp(0, 4)))
 }
 
-/// What the job says: the input's fault as it is, a fault of ours with how often it was tried.
+/// The job's error: an error of the input unchanged, an internal one with the number of attempts.
 fn last_word(claim: &Claim, problem: &Problem, may_pass: bool) -> Problem {
     if !may_pass {
         return problem.clone();
     }
     let block = claim.block.as_ref().map(|block| format!(" of block {block}")).unwrap_or_default();
     let detail = format!(
-        "{}{block} failed {MAX_ATTEMPTS} times in a row, the last time with: {}",
+        "{}{block} failed {MAX_ATTEMPTS} times in a row; the last error: {}",
         claim.kind.as_str(),
         problem.detail
     );
@@ -80,7 +80,7 @@ fn last_word(claim: &Claim, problem: &Problem, may_pass: bool) -> Problem {
 /// Ends a job without a result: its other tasks, its final event, its status. The caller holds the job's lock.
 ///
 /// # Errors
-/// As [`JobsError`]; [`JobsError::LeaseLost`] where the job was done already.
+/// As [`JobsError`]; [`JobsError::LeaseLost`] if the job was already done.
 pub(super) async fn end_job(
     conn: &mut Connection,
     job: JobId,

@@ -1,10 +1,10 @@
-//! What follows what in a job: measure and scores, then select, finetune where wanted, export.
+//! The order of a job's tasks: measure and scores, then select, finetune if requested, export.
 
 use crate::db::tasks::TaskRow;
 use crate::db::{TaskKind, TaskState};
 use crate::spec::phase::Phase;
 
-/// What to do now that a task is done.
+/// The next step after a task is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Other tasks of the job are still to be done first.

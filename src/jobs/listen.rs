@@ -1,4 +1,4 @@
-//! Being woken by Postgres. A wake-up only: whoever is not woken looks again within [`super::POLL`].
+//! Notifications from PostgreSQL. They only shorten the wait: without one, a poll follows within [`super::POLL`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub const TASKS: &str = "practised_tasks";
 /// Channel: the job in the payload is to stop.
 pub const CANCEL: &str = "practised_cancel";
 
-/// Where the wake-ups arrive.
+/// Receives the notifications.
 #[derive(Debug, Clone)]
 pub struct WakeUps {
     /// There is something to claim.
@@ -24,7 +24,7 @@ pub struct WakeUps {
     pub cancelled: broadcast::Sender<JobId>,
 }
 
-/// Listens until `stop`. A connection that breaks is made again; what was missed meanwhile is found by polling.
+/// Listens until `stop`. A lost connection is opened again; polling covers what was missed meanwhile.
 pub fn listen(db: Db, stop: CancellationToken) -> WakeUps {
     let wake_ups = WakeUps { tasks: Arc::new(Notify::new()), cancelled: broadcast::channel(64).0 };
     let heard = wake_ups.clone();
@@ -45,14 +45,14 @@ pub fn listen(db: Db, stop: CancellationToken) -> WakeUps {
 
 async fn hear(db: &Db, heard: &WakeUps) -> Result<(), crate::db::DbError> {
     let mut listener = db.listen(&[TASKS, CANCEL]).await?;
-    // Whatever was told before we listened.
+    // Notifications from before the listener was registered.
     heard.tasks.notify_one();
     loop {
         let told = listener.recv().await?;
         match told.channel() {
             CANCEL => {
                 if let Ok(job) = told.payload().parse() {
-                    // An error only means that nobody runs anything just now.
+                    // An error only means that nothing is subscribed at the moment.
                     let _ = heard.cancelled.send(job);
                 }
             }

@@ -1,4 +1,4 @@
-//! What nobody else ends: tasks that lost their worker once too often, jobs past their deadline, cancelled jobs whose
+//! The sweep ends what no worker ends: tasks that lost their worker too often, jobs past their deadline, cancelled jobs whose
 //! workers do not answer. (Tasks with crashes left need no rescue: an expired lease is claimable.) Every process sweeps;
 //! each change is guarded, so it does not matter who comes first.
 
@@ -14,7 +14,7 @@ use crate::db::{
 use crate::ids::{JobId, WorkerId};
 use crate::problem::{Code, Problem};
 
-/// Ends what is to be ended; how many jobs.
+/// Ends overdue jobs and tasks; returns the number of jobs.
 ///
 /// # Errors
 /// As [`JobsError`].
@@ -66,7 +66,7 @@ async fn fail_crashed(db: &Db, task: &TaskRow) -> Result<bool, JobsError> {
 fn crashed(task: &TaskRow) -> Problem {
     let block = task.block.as_ref().map(|block| format!(" of block {block}")).unwrap_or_default();
     let detail = format!(
-        "the worker process ended, or was not heard of for too long, {} times in a row while it ran {}{block}, which got no further",
+        "the worker process ended or sent no heartbeat {} times in a row while it ran {}{block}, without progress",
         task.crashes + 1,
         task.kind.as_str(),
     );
@@ -84,9 +84,9 @@ async fn end_overdue(db: &Db, id: JobId) -> Result<bool, JobsError> {
     } else if jobs::is_past_deadline(&mut tx, id).await? {
         let seconds = (job.deadline - job.created_at).whole_seconds();
         let problem =
-            Problem::new(Code::DeadlineExceeded, format!("the job was not done {seconds} s after it was submitted"));
+            Problem::new(Code::DeadlineExceeded, format!("the job was not done within {seconds} s of its submission"));
         fail::end_job(&mut tx, id, JobStatus::Expired, &problem).await?;
-        // Whoever computes for it need not wait for the next look at its lease.
+        // Workers that compute for it need not wait for the next check of their lease.
         admin::notify(&mut tx, listen::CANCEL, &id.to_string()).await?;
     } else {
         return Ok(false);
@@ -110,7 +110,7 @@ pub async fn worker_died(db: &Db, worker: WorkerId) -> Result<u64, JobsError> {
     Ok(expired)
 }
 
-/// Deletes what nobody needs any more: bytes between the tasks of jobs that are done, blobs without an owner, old answers, scores
+/// Deletes what is no longer needed: bytes between the tasks of jobs that are done, blobs without an owner, old answers, scores
 /// of models that are gone. Adds up the changes of the tallies behind the metrics.
 ///
 /// # Errors

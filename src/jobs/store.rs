@@ -68,7 +68,7 @@ async fn fill(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
 /// As [`JobsError`]; a blob that is not there is a damaged one, because foreign keys keep those that have an owner.
 pub async fn read(db: &Db, tenant: &Tenant, sha256: &str) -> Result<Vec<u8>, JobsError> {
     let mut conn = db.connection().await?;
-    let size = blobs::size(&mut conn, tenant, sha256).await?.ok_or_else(|| damaged(sha256, "it is not there"))?;
+    let size = blobs::size(&mut conn, tenant, sha256).await?.ok_or_else(|| damaged(sha256, "it is missing"))?;
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     for position in 0.. {
         match blobs::chunk(&mut conn, tenant, sha256, position).await? {

@@ -11,7 +11,7 @@ use crate::spec::phase::Phase;
 /// the caller commits.
 ///
 /// # Errors
-/// As [`JobsError`]; the constraints `job_uses_model_fkey` and `job_uses_images_fkey` where an input was deleted meanwhile.
+/// As [`JobsError`]; the constraints `job_uses_model_fkey` and `job_uses_images_fkey` if an input was deleted meanwhile.
 pub async fn submit(conn: &mut Connection, job: &NewJob<'_>, blocks: &[&str]) -> Result<(), JobsError> {
     jobs::insert(conn, job).await?;
     tasks::insert(conn, job.id, TaskKind::Measure, &[None]).await?;

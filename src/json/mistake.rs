@@ -1,4 +1,4 @@
-//! What is wrong with a JSON value, and where.
+//! Errors of a JSON value, with their places.
 
 use std::fmt;
 
@@ -6,56 +6,56 @@ use serde::de::{Expected, Unexpected};
 
 use super::shortened;
 
-/// The first thing that is wrong with a value.
+/// The first error of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
     /// JSON pointer to it; empty for the value as a whole.
     pub pointer: String,
-    /// What it is.
+    /// The kind of error.
     pub wrong: Wrong,
 }
 
-/// What is wrong.
+/// Kinds of errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wrong {
     /// A value of another type.
     Type {
-        /// What is there.
+        /// Description of the actual value.
         found: String,
-        /// What belongs there.
+        /// Description of the expected value.
         wanted: String,
     },
     /// A name where an object belongs, or an object where a name belongs.
     Form {
-        /// What is there.
+        /// Description of the actual value.
         found: &'static str,
-        /// What belongs there.
+        /// Description of the expected value.
         wanted: String,
     },
-    /// A number beyond what fits, or a value of the right type that is none of those allowed.
+    /// A number out of range, or a value of the right type that is not allowed.
     Range {
-        /// What is there.
+        /// Description of the actual value.
         found: String,
-        /// What belongs there.
+        /// Description of the expected value.
         wanted: String,
     },
     /// A field that the object does not have.
     UnknownField {
-        /// Its name.
+        /// Name of the field.
         name: String,
-        /// The names that there are.
+        /// The known names.
         known: &'static [&'static str],
     },
-    /// A name that is none of those allowed.
+    /// A name that is not allowed.
     UnknownName {
         /// The name.
         name: String,
-        /// The names that are.
+        /// The allowed names.
         known: &'static [&'static str],
     },
-    /// A field that has to be there.
+    /// A required field is missing.
     MissingField(&'static str),
-    /// What a type of ours says about a value.
+    /// Message of a type's own validation.
     Other(String),
 }
 
@@ -111,13 +111,13 @@ impl serde::de::Error for Wrong {
     }
 
     fn duplicate_field(name: &'static str) -> Self {
-        Self::Other(format!("the field \"{name}\" is there twice"))
+        Self::Other(format!("the field \"{name}\" is given twice"))
     }
 }
 
 impl From<serde_path_to_error::Error<Wrong>> for Mistake {
     fn from(error: serde_path_to_error::Error<Wrong>) -> Self {
-        // A choice in the wrong form is wrong as a whole.
+        // A choice in the wrong form is invalid as a whole.
         let choices = !matches!(error.inner(), Wrong::Form { .. });
         let mut pointer = String::new();
         for segment in error.path().iter() {
@@ -159,7 +159,7 @@ fn told(found: Unexpected<'_>) -> String {
     }
 }
 
-/// What serde's own types expect, in words of JSON; what types of ours expect is in such words already.
+/// Translates what serde's own types expect into JSON terms; our own types already use them.
 fn in_json(wanted: &str) -> String {
     let whole = |low: &dyn fmt::Display, high: &dyn fmt::Display| format!("a whole number from {low} to {high}");
     match wanted {

@@ -1,7 +1,7 @@
 //! JSON that customers write, read into types: the bodies of requests, and files named on the command line.
 //!
-//! serde by itself takes an array for a struct and reports faults in Rust's words. [`read`] takes an object only where one belongs
-//! and reports a [`Mistake`] in JSON's words, at its place.
+//! serde alone accepts an array as a struct and reports errors in Rust terms. [`read`] accepts only an object for a struct and
+//! reports a [`Mistake`] in JSON terms, with its place.
 
 mod mistake;
 mod strict;
@@ -16,7 +16,7 @@ use strict::Strict;
 /// Reads a value.
 ///
 /// # Errors
-/// The first thing that is wrong, with its place.
+/// The first error, with its place.
 pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Mistake> {
     serde_path_to_error::deserialize(Strict(value)).map_err(Mistake::from)
 }
@@ -30,7 +30,7 @@ pub fn told(value: &Value) -> String {
     }
 }
 
-/// JSON pointer to the first string or key that holds a NUL character, which PostgreSQL stores neither in text nor in jsonb.
+/// JSON pointer to the first string or key that contains a NUL character, which PostgreSQL stores neither in text nor in jsonb.
 pub fn find_nul(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => text.contains('\0').then(String::new),
@@ -45,7 +45,7 @@ pub fn find_nul(value: &Value) -> Option<String> {
     }
 }
 
-/// Characters of a customer's text that a message repeats.
+/// Maximum number of characters of a customer's text in a message.
 const SHOWN: usize = 80;
 
 fn shortened(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! A deserializer over a JSON value that takes objects where objects belong, and nothing else.
+//! A deserializer over a JSON value that accepts only objects for structs.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::mistake::{Wrong, one_of};
 
-/// A value that is being read.
+/// A value that is being deserialized.
 #[derive(Clone, Copy)]
 pub(super) struct Strict<'de>(pub(super) &'de Value);
 

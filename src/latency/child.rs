@@ -1,5 +1,5 @@
-//! The measuring process: reads one request on stdin, runs the networks interleaved, writes one answer on stdout. It
-//! runs the engine and nothing else, and never outlives its parent.
+//! The measuring process: reads one request on stdin, runs the networks interleaved, writes one response on stdout. It runs
+//! only the engine, and never outlives its parent.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use super::clock::{Clocks, Elapsed};
 use super::protocol::{Answer, Request};
 use super::runner::{Failure, Runner};
 
-/// `practised latency-child`. Exit code 0 with an answer, which may say that a network failed; 1 without one.
+/// `practised latency-child`. Exit code 0 with a response, which can report that a network failed; 1 without one.
 pub fn run_child() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,8 +61,8 @@ fn measure(request: &Request) -> Result<Answer, Failure> {
         if pair >= request.min_pairs && start.elapsed().as_secs_f64() >= request.max_seconds {
             break;
         }
-        // A B C, B C A, C A B …: whatever else the host does falls on all of them alike, and so does being the first one
-        // (with A always first, two copies of one network differed by 2.5 %).
+        // A B C, B C A, C A B …: other load on the host affects all networks alike, and so does the first position (with A
+        // always first, two copies of one network differed by 2.5 %).
         for turn in 0..runners.len() {
             let index = (pair + turn) % runners.len();
             let (result, elapsed) = clocks.time(|| runners[index].run());

@@ -18,8 +18,8 @@ pub(super) struct Elapsed {
 }
 
 impl Clocks {
-    /// With one thread the engine computes on the calling thread, so that thread's CPU time is the run's; with more the
-    /// whole process is counted, which runs nothing else.
+    /// With one thread, the engine computes on the calling thread, whose CPU time is that of the run. With more, the CPU time
+    /// of the whole process is used, which runs nothing else.
     pub fn for_threads(threads: usize) -> Self {
         let cpu = if threads == 1 { ClockId::CLOCK_THREAD_CPUTIME_ID } else { ClockId::CLOCK_PROCESS_CPUTIME_ID };
         Self { cpu }

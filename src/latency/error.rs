@@ -1,4 +1,4 @@
-//! What can go wrong while measuring.
+//! Errors of latency measurements.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,22 +9,22 @@ pub enum LatencyError {
     /// A network cannot be opened or run by the engine.
     #[error("{label} cannot be run in {engine}: {detail}")]
     Model {
-        /// Which network.
+        /// Label of the network.
         label: String,
-        /// Which engine.
+        /// Name of the engine.
         engine: &'static str,
-        /// What the engine says.
+        /// Message of the engine.
         detail: String,
     },
     /// The engine itself is missing or broken.
     #[error("{engine} cannot be used: {detail}")]
     Engine {
-        /// Which engine.
+        /// Name of the engine.
         engine: &'static str,
-        /// Why not.
+        /// The cause.
         detail: String,
     },
-    /// The plan or the list of networks makes no sense.
+    /// The plan or the list of networks is invalid.
     #[error("{0}")]
     Request(String),
     /// The measuring process could not be started.
@@ -32,38 +32,38 @@ pub enum LatencyError {
     Start {
         /// The program.
         program: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The measuring process ended without an answer.
+    /// The measuring process ended without a response.
     #[error("the measuring process ended without an answer ({status}){said}")]
     Died {
         /// Its exit status.
         status: String,
-        /// The end of its standard error, with a colon in front, or nothing.
+        /// The end of its standard error after a colon, or an empty text.
         said: String,
     },
-    /// A round took longer than it may.
+    /// A round exceeded its time limit.
     #[error("measuring took longer than {seconds} s; use a smaller batch, or fewer runs")]
     Timeout {
-        /// The limit.
+        /// The limit in seconds.
         seconds: f64,
     },
-    /// The caller asked to stop.
+    /// The caller cancelled the measurement.
     #[error("measuring was cancelled")]
     Cancelled,
     /// A temporary file or a lock file failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl LatencyError {
-    /// True where the networks or the request are at fault, false where we are.
+    /// True if the networks or the request caused the error, false if the service did.
     pub fn is_input(&self) -> bool {
         matches!(self, Self::Model { .. } | Self::Request(_) | Self::Timeout { .. })
     }

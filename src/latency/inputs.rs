@@ -1,13 +1,12 @@
-//! What a network has to be fed while it is measured.
+//! Inputs that a network is fed during a measurement.
 
 use super::protocol::Input;
 use crate::graph::{DataType, Dim, Graph, ValueInfo};
 
-/// The inputs of a network at `batch` images, free height and width taken from `size`.
+/// The inputs of a network for `batch` images; `size` gives a dynamic height and width.
 ///
 /// # Errors
-/// A sentence with the way out: an input that is not float, a batch that the file fixes at another number, a size that
-/// is free and was not given.
+/// A sentence with the fix: an input is not float, the file has another fixed batch, or a dynamic size was not given.
 pub fn model_inputs(graph: &Graph, batch: usize, size: Option<(usize, usize)>) -> Result<Vec<Input>, String> {
     if graph.inputs.is_empty() {
         return Err("the network has no input".to_owned());
@@ -28,13 +27,14 @@ fn dims(info: &ValueInfo, batch: usize, size: Option<(usize, usize)>) -> Result<
         (2, Some((height, _))) if shape.len() == 4 => Ok(height),
         (3, Some((_, width))) if shape.len() == 4 => Ok(width),
         (2 | 3, None) if shape.len() == 4 => {
-            Err(format!("input {name:?} leaves its height and width free; give them, such as --size 224x224"))
+            Err(format!("input {name:?} has a dynamic height and width; set them, for example --size 224x224"))
         }
-        _ => Err(format!("input {name:?} leaves dimension {index} free; export the network with it fixed")),
+        _ => Err(format!("input {name:?} has a dynamic dimension {index}; export the network with a fixed one")),
     };
     let dims = shape.iter().enumerate().map(|(index, dim)| match dim {
         Dim::Known(fixed) if index == 0 && shape.len() > 1 && *fixed != batch => Err(format!(
-            "input {name:?} has a fixed batch of {fixed}; measure with --batch {fixed}, or export the network with a free batch"
+            "input {name:?} has a fixed batch of {fixed}; measure with --batch {fixed}, or export the network with a dynamic \
+             batch"
         )),
         Dim::Known(fixed) => Ok(*fixed),
         Dim::Symbol(_) | Dim::Unknown => free(index),

@@ -1,9 +1,9 @@
-//! Measured latency (method, section 8): networks are run interleaved in a child process that runs the engine and
-//! nothing else, and a latency reduction comes with its interval.
+//! Measured latency (docs/method.md §8): networks run interleaved in a child process that runs only the engine, and a latency
+//! reduction comes with its interval.
 //!
-//! * [`measure`] starts the child and gives the raw samples;
+//! * [`measure`] starts the child and returns the raw samples;
 //! * [`Samples`] turns them into medians and reductions;
-//! * [`HostLock`] keeps other work on the host away while it runs.
+//! * [`HostLock`] keeps other computations off the host meanwhile.
 
 mod child;
 mod clock;

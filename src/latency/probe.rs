@@ -37,7 +37,7 @@ pub struct Model<'a> {
     pub inputs: Vec<Input>,
 }
 
-/// Where an ONNX file is.
+/// Location of an ONNX file.
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
     /// In memory.
@@ -50,7 +50,7 @@ impl Probe {
     /// This very binary, with torch on `device`; for ONNX Runtime one that has no libtorch to load.
     ///
     /// # Errors
-    /// [`LatencyError::Io`] where the system does not tell its path.
+    /// [`LatencyError::Io`] if the system does not report its path.
     pub fn current(device: Device) -> Result<Self, LatencyError> {
         let program = std::env::current_exe().map_err(|e| LatencyError::io("path of the running program", e))?;
         Ok(Self { onnxruntime: children::light_program().to_owned(), torch: program, device })
@@ -104,7 +104,7 @@ pub fn measure(
         for group in &groups {
             let mut request = request(group, place, plan, groups.len());
             if round % 2 == 1 {
-                // Where a network lies in memory matters too: the one loaded last was faster by 1.5 %.
+                // The position of a network in memory matters too: the one loaded last was faster by 1.5 %.
                 request.models.reverse();
             }
             let (version, round) = run_round(probe, &request, plan, cancelled)?;
@@ -121,13 +121,13 @@ fn check(models: &[Model], config: &LatencyConfig, plan: &Plan) -> Result<(), La
         return fault("there is no network to measure");
     }
     if models.iter().enumerate().any(|(i, model)| models[..i].iter().any(|other| other.label == model.label)) {
-        return fault("two networks to measure have one label");
+        return fault("two networks to measure have the same label");
     }
     if config.batch == 0 || config.threads == 0 {
-        return fault("batch and threads start at 1");
+        return fault("batch and threads must be at least 1");
     }
     if plan.rounds == 0 || plan.pairs == 0 {
-        return fault("at least one round and one pair have to be measured");
+        return fault("at least one round and one pair must be measured");
     }
     Ok(())
 }
@@ -277,7 +277,7 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// Ends the process where it still runs, and reaps it: none stays behind whatever happened here.
+    /// Kills the process if it still runs, and reaps it, so that no process is left behind.
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();

@@ -1,4 +1,4 @@
-//! What parent and child say to each other: one JSON object each way.
+//! The protocol between parent and child: one JSON object in each direction.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::exec::Device;
 use crate::onnxruntime::{Elements, Feed};
 use crate::spec::latency::Engine;
 
-/// One round of measuring, as the child is asked for it.
+/// The request for one round of measuring.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Request {
     /// Process id of the parent; a child that finds another parent has been orphaned and ends.
@@ -25,12 +25,12 @@ pub(super) struct Request {
     pub models: Vec<ModelFile>,
 }
 
-/// What runs the networks, and where.
+/// Engine, threads and device of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     pub engine: Engine,
     pub threads: usize,
-    /// The processor, or a GPU, which only torch computes on here.
+    /// The CPU, or a GPU, which only the engine torch uses.
     pub device: Device,
 }
 
@@ -49,13 +49,13 @@ pub struct Input {
     pub name: String,
     /// Sizes, the batch first.
     pub dims: Vec<usize>,
-    /// What it is fed; seeded floats where nothing is said.
+    /// Its elements; `None` feeds seeded floats.
     #[serde(default)]
     pub elements: Option<Elements>,
 }
 
 impl Input {
-    /// One that is fed seeded floats.
+    /// An input that is fed seeded floats.
     pub fn seeded(name: &str, dims: Vec<usize>) -> Self {
         Self { name: name.to_owned(), dims, elements: None }
     }

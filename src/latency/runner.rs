@@ -1,4 +1,4 @@
-//! One network in one engine, ready to be run again and again on the same input.
+//! One network in one engine, ready to run repeatedly on the same input.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::spec::latency::Engine;
 /// Why a network was not run.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The engine does not take this network.
+    /// The engine does not accept this network.
     Model { label: String, detail: String },
     /// The engine itself cannot be used.
     Engine(String),
@@ -28,7 +28,8 @@ enum Run {
     Torch(TorchRun),
 }
 
-/// Readies the engine and tells its version. libtorch is not touched for ONNX Runtime, so that it starts no threads.
+/// Initialises the engine and returns its version. ONNX Runtime does not initialise libtorch, so that libtorch starts no
+/// threads.
 pub(super) fn version(place: Place) -> Result<String, Failure> {
     match place.engine {
         Engine::OnnxRuntime => {
@@ -55,7 +56,8 @@ impl Runner {
         Ok(Self { label: model.label.clone(), run })
     }
 
-    /// Runs the network once, start to end; its outputs are dropped. A GPU is waited for: it is given work ahead of time.
+    /// Runs the network once and discards its outputs. On a GPU, it waits for the result, because kernels are launched
+    /// asynchronously.
     pub fn run(&mut self) -> Result<(), Failure> {
         let done = match &mut self.run {
             Run::OnnxRuntime { session, inputs } => {

@@ -1,18 +1,18 @@
-//! A network, looked at but not run.
+//! Analysis of a network without running it.
 
 use super::Network;
 use crate::network::NetworkError;
 use crate::spec::analysis::Analysis;
 use crate::spec::inputs::{Given, Value, Word};
 
-/// Inputs that are tried as the one that takes the images, at most.
+/// Maximum number of inputs that are tried as image input.
 const MOST_ALTERNATIVES: usize = 4;
 
 /// Reads a network and finds its blocks. Unsupported operators are all reported at once.
 pub fn analyse(model: &[u8]) -> Result<Analysis, NetworkError> {
     let mut analysis = Network::load(model)?.analysis();
     let others = analysis.other_inputs.iter().filter(|input| input.may_take_images).take(MOST_ALTERNATIVES);
-    // An input with which the network does not load takes no images.
+    // If the network does not load with it, the input cannot take images.
     let looked = others.filter_map(|input| Network::load_with(model, &giving_images_to(&input.name)).ok());
     let alternatives: Vec<Analysis> = looked.map(|network| network.analysis()).collect();
     for input in &mut analysis.other_inputs {
@@ -21,7 +21,7 @@ pub fn analyse(model: &[u8]) -> Result<Analysis, NetworkError> {
     Ok(Analysis { alternatives, ..analysis })
 }
 
-/// What a job says that gives the images to this input.
+/// The job's values that feed the images to this input.
 fn giving_images_to(input: &str) -> Given {
     Given::from([(input.to_owned(), Value::Word(Word::Images))])
 }

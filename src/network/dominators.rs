@@ -1,4 +1,4 @@
-//! Dominators of the dataflow: which values everything behind them depends on.
+//! Dominators of the dataflow: the values that every path to a value passes through.
 //!
 //! A value d dominates a value v when every path from the network's inputs to v runs through d. Blocks and the feature
 //! tap are both found with it, so neither needs to know any architecture.
@@ -7,15 +7,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::graph::{Graph, Node};
 
-/// The dominator tree over the values of a sorted graph; data inputs only (not weights, not shapes). The outputs of a node that
-/// has several are siblings: what comes from one of them does not come from the others.
+/// The dominator tree over the values of a sorted graph, for data inputs only (not weights, not shapes). The outputs of a node
+/// with several are siblings: a value computed from one of them does not depend on the others.
 pub struct Dominators<'g> {
     graph: &'g Graph,
     /// Values that nodes write, in graph order.
     values: Vec<Value<'g>>,
-    /// The place of each in `values`.
+    /// Index of each value in `values`.
     numbers: HashMap<&'g str, usize>,
-    /// Values that no image changes, such as an attention mask: they come from nowhere.
+    /// Values that do not depend on the images, such as an attention mask.
     fixed: HashSet<&'g str>,
 }
 
@@ -26,8 +26,8 @@ struct Value<'g> {
     parent: Option<usize>,
     /// Dominators from here to the root, this value among them.
     depth: usize,
-    /// Some dominator farther up, at a depth that only `depth` decides: from any value it takes a logarithmic number of steps up
-    /// to any depth (Myers, "An applicative random-access stack", 1983).
+    /// A dominator farther up, at a depth that depends only on `depth`, so that any ancestor is reached in a logarithmic number
+    /// of steps (Myers, "An applicative random-access stack", 1983).
     jump: Option<usize>,
 }
 
@@ -76,7 +76,7 @@ impl<'g> Dominators<'g> {
         tree
     }
 
-    /// True of what other images would change.
+    /// True if the value depends on the images.
     pub fn is_changed_by_images(&self, value: &str) -> bool {
         let is_input = || self.graph.inputs.iter().any(|input| input.name == value);
         !self.fixed.contains(value) && (self.numbers.contains_key(value) || is_input())
@@ -87,8 +87,8 @@ impl<'g> Dominators<'g> {
         self.numbers.get(value).map(|number| self.values[*number].producer)
     }
 
-    /// The nearest value that dominates both `a` and `b` (possibly one of them); at the root, the graph input where there is
-    /// only one.
+    /// The nearest value that dominates both `a` and `b` (possibly one of them); at the root, the graph input if there is only
+    /// one.
     pub fn common_value(&self, a: &str, b: &str) -> Option<&'g str> {
         let number = |value| self.numbers.get(value).copied();
         match self.common(number(a), number(b)) {
@@ -122,7 +122,7 @@ impl<'g> Dominators<'g> {
         let (mut a, mut b) = (self.up(a, depth), self.up(b, depth));
         while a != b {
             let above = (self.jump(a), self.jump(b));
-            // Where the jumps meet, what the two have in common may be nearer.
+            // The nearest common dominator can be nearer than the point where the jumps meet.
             (a, b) = if above.0 == above.1 { (self.parent(a), self.parent(b)) } else { above };
         }
         a
@@ -137,7 +137,7 @@ impl<'g> Dominators<'g> {
         value
     }
 
-    /// Where what has this parent jumps to: twice as far as the parent where the parent's two jumps are equally long, else to it.
+    /// The jump of a value with this parent: past the parent's two jumps if they are equally long, else to the parent.
     fn jump_below(&self, parent: Option<usize>) -> Option<usize> {
         let (near, far) = (self.jump(parent), self.jump(self.jump(parent)));
         let [own, near_depth, far_depth] = [parent, near, far].map(|value| self.depth(value));
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(tree.common_value("f", "a"), Some("in"), "what comes from one part does not come from the other");
     }
 
-    /// In a random network, as many steps up from either value.
+    /// In a random network, from both values.
     #[test]
     fn the_common_value_is_the_one_that_a_walk_finds() {
         let mut random = ChaCha8Rng::seed_from_u64(1);

@@ -1,4 +1,4 @@
-//! What a customer's network, and what comes with it, can be at fault for.
+//! Errors of a customer's network, and of the images and settings that come with it.
 
 use crate::exec::Unsupported;
 use crate::graph::{DataType, GraphError, GraphFault};
@@ -6,16 +6,16 @@ use crate::images::{ImageError, PreprocessFault};
 use crate::onnx::OnnxError;
 use crate::problem::{Code, Fault};
 
-/// Where a failure comes from, and so who has to act on it.
+/// The origin of a failure, and so who has to act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// The input: trying again with the same input fails again.
+    /// The input: repeating the request with the same input fails again.
     Input,
     /// This service: trying again may succeed.
     Internal,
 }
 
-/// What is wrong with a network.
+/// An error of a network.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum NetworkError {
@@ -28,26 +28,26 @@ pub enum NetworkError {
     /// Operators or attributes that the executor does not have, all of them.
     #[error("{} of the model's operators are not supported: {}", .0.len(), list(.0))]
     Unsupported(Vec<Unsupported>),
-    /// Several faults at once, the first of which gives the code.
+    /// Several errors at once; the first one determines the code.
     #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<NetworkError>),
-    /// Weights in 16 bits: training them needs 32, and so does whoever wants to know what dropping blocks alone has done.
+    /// Weights in 16 bits: training and measuring losses need 32.
     #[error(
         "{count} tensors, such as `{tensor}`, are {dtype:?}; networks in float32 are supported: export with model.float(), \
          and convert the student"
     )]
     HalfPrecision { tensor: String, count: usize, dtype: DataType },
-    /// A value that no memory holds: to run the network would end the process.
+    /// A value too large for memory: running the network would kill the process.
     #[error(
-        "value \"{value}\"{} has {elements} elements for one image, more than the limit of {limit}; export the network for smaller \
-         images, or without what makes it",
-        node.as_ref().map(|node| format!(", which node \"{node}\" makes,")).unwrap_or_default()
+        "value \"{value}\"{} has {elements} elements for one image, more than the limit of {limit}; export the network for \
+         smaller images, or without that node",
+        node.as_ref().map(|node| format!(", computed by node \"{node}\",")).unwrap_or_default()
     )]
     HugeValue { value: String, node: Option<String>, elements: usize, limit: usize },
-    /// The network has no block that could be dropped; the text says what was looked at.
+    /// The network has no droppable block; the text has the reasons.
     #[error("no block of this network can be dropped: {0}")]
     NoDroppableBlock(String),
-    /// The model's inputs or outputs do not fit the service.
+    /// The model's inputs or outputs are not supported.
     #[error("{0}")]
     ModelInterface(String),
     /// The job names a block that the model does not have.
@@ -55,7 +55,7 @@ pub enum NetworkError {
     UnknownBlock { name: String, nearest: Option<String> },
 }
 
-/// The nodes by what is wrong with them, which is said once.
+/// Unsupported nodes, grouped by reason.
 fn list(unsupported: &[Unsupported]) -> String {
     let mut kinds: Vec<(&Unsupported, Vec<&str>)> = Vec::new();
     for node in unsupported {
@@ -75,7 +75,7 @@ fn list(unsupported: &[Unsupported]) -> String {
 }
 
 impl NetworkError {
-    /// Whether the input or this service is at fault.
+    /// Whether the input or this service caused the error.
     pub fn origin(&self) -> Origin {
         match self {
             Self::Images(error) if !error.is_input() => Origin::Internal,
@@ -84,8 +84,8 @@ impl NetworkError {
         }
     }
 
-    /// The single faults behind this error, each with its place in the graph or the body and its fix, for problem documents. Empty if
-    /// the error is one fault without a place.
+    /// The single errors for problem documents, each with its place in the graph or the body and its fix. Empty if there is
+    /// only one, without a place.
     pub fn faults(&self) -> Vec<Fault> {
         match self {
             Self::Graph(error) => error.problems.iter().map(fault_of_graph).collect(),
@@ -101,7 +101,7 @@ impl NetworkError {
         if faults.is_empty() { vec![Fault { detail: self.to_string(), ..Fault::default() }] } else { faults }
     }
 
-    /// `Ok` where nothing is wrong; one fault alone as itself.
+    /// `Ok` without errors; a single error as itself.
     pub fn check(mut faults: Vec<Self>) -> Result<(), Self> {
         match faults.len() {
             0 => Ok(()),

@@ -1,4 +1,4 @@
-//! Multiply-accumulates, from shapes alone. Sizes that a file makes up may be beyond all counting: then the largest number is given.
+//! Multiply-accumulates, from shapes alone. Sums saturate at the largest number, because a file can claim any size.
 
 use crate::graph::{Graph, Node};
 
@@ -8,8 +8,8 @@ pub fn of_node(graph: &Graph, node: &Node) -> u64 {
         let dims = graph.shape(value).unwrap_or_default();
         product(dims.iter().skip(1).map(|dim| dim.known().unwrap_or(1)))
     };
-    // The first size and the product of the rest. A weight may be computed in the network (standardised, say), so its shape
-    // counts and not its values.
+    // The first size and the product of the rest. A weight may be computed in the network (for example standardised), so only
+    // its shape is used.
     let weight = |index: usize| {
         let dims: Vec<usize> = graph.shape(node.input(index)?)?.iter().map(|dim| dim.known()).collect::<Option<_>>()?;
         Some((dims.first().copied()?, product(dims.iter().skip(1).copied())))

@@ -1,4 +1,4 @@
-//! A teacher as the method sees it: the uploaded file, the folded graph, its blocks and its tap.
+//! An uploaded network: the file, the folded graph, its inputs, outputs, blocks and tap. The job calls it the teacher.
 
 pub mod analyse;
 pub mod blocks;
@@ -33,18 +33,18 @@ pub use self::error::{NetworkError, Origin};
 
 /// A loaded teacher.
 pub struct Network {
-    /// The file as uploaded, in the form that it is deployed in; exports are edits of it.
+    /// The uploaded file in inference form; exports are edits of it.
     pub model: onnx::Model,
-    /// The graph that is run: shapes inferred, constants folded, batch free, nodes sorted.
+    /// The graph that is run: shapes inferred, constants folded, batch dynamic, nodes sorted.
     pub graph: Graph,
     /// The image input.
     pub input: ImageInput,
     /// The other inputs of the file; in `graph` they are nodes.
     pub companions: Vec<Companion>,
-    /// The outputs that images change.
+    /// Outputs that depend on the image input.
     pub outputs: Vec<ValueInfo>,
-    /// What stands for them, (N, …) in floating point: themselves, or what labels and masks are made from ([`outputs`](mod@outputs)). Quality is
-    /// measured on the first.
+    /// The floating-point values, (N, …), that represent them: the outputs themselves, or the scores of labels and masks
+    /// ([`outputs`](mod@outputs)). Agreement and top-1 are measured on the first.
     pub answers: Vec<ValueInfo>,
     /// Height and width that the graph was folded with.
     pub size: (usize, usize),
@@ -55,18 +55,18 @@ pub struct Network {
 }
 
 impl Network {
-    /// Decodes, folds and checks a file; a network with a free height or width is looked at with one that it computes with.
+    /// Decodes, folds and checks a file. If its height or width is dynamic, a size is used that it can run with.
     pub fn load(bytes: &[u8]) -> Result<Self, NetworkError> {
         Self::load_with(bytes, &Given::new())
     }
 
-    /// The same with what a job gives for its inputs.
+    /// The same with a job's values for its inputs.
     pub fn load_with(bytes: &[u8], given: &Given) -> Result<Self, NetworkError> {
         Self::loaded(bytes, given, |_| Ok(None))
     }
 
-    /// Decodes, folds and checks a file, for images whose height and width `size` tells once the input is known, and `given`
-    /// values for its other inputs. Every operator that is not supported is reported at once.
+    /// Decodes, folds and checks a file. `size` returns the images' height and width for an input; `given` has the values of
+    /// the other inputs. All unsupported operators are reported at once.
     pub fn load_for(
         bytes: &[u8],
         given: &Given,
@@ -105,12 +105,12 @@ impl Network {
         })
     }
 
-    /// The place of a block among all, in graph order.
+    /// Index of a block in graph order.
     pub fn depth(&self, block: &Block) -> Option<usize> {
         self.blocks.iter().position(|other| other.name == block.name)
     }
 
-    /// Blocks that may be dropped, in graph order; an error that says what was looked at where there is none.
+    /// Droppable blocks, in graph order; an error with the reasons if there is none.
     pub fn droppable(&self) -> Result<Vec<&Block>, NetworkError> {
         let found: Vec<&Block> = self.blocks.iter().filter(|block| block.droppable()).collect();
         if !found.is_empty() {
@@ -119,7 +119,7 @@ impl Network {
         let reasons: Vec<String> =
             self.blocks.iter().filter_map(|b| b.reason.as_ref().map(|r| format!("{}: {r}", b.name))).collect();
         Err(NetworkError::NoDroppableBlock(match reasons.as_slice() {
-            [] => "no residual block was found (an addition of a value and a branch that comes from it)".into(),
+            [] => "no residual block was found (an addition of a value and a branch computed from it)".into(),
             _ => format!(
                 "{} residual additions were found, none with an identity shortcut ({})",
                 reasons.len(),
@@ -128,24 +128,24 @@ impl Network {
         }))
     }
 
-    /// The names of [`Self::answers`] in a student's graph, or in an edited file's: what stands for an output may have another name
-    /// once the block ahead of it is gone.
+    /// The names of [`Self::answers`] in a student's graph, or in an edited file's: a value can have another name once the
+    /// block ahead of it is dropped.
     pub fn answers_in(&self, graph: &Graph) -> Vec<String> {
         Judge::new(graph).all(&self.outputs).into_iter().map(str::to_owned).collect()
     }
 
-    /// The graph of an edited file as this network's own is: batch free, one input, folded.
+    /// The graph of an edited file in the form of [`Self::graph`]: batch dynamic, one input, folded.
     pub fn prepare(&self, file: &Graph) -> Result<Graph, NetworkError> {
         prepared(&as_deployed(file.clone()), &self.input, &self.companions, self.size)
     }
 
-    /// Elements of the floating-point weights as the file stores them; values that inputs are fed are none.
+    /// Elements of the floating-point weights as stored in the file; values of inputs do not count.
     fn parameters(&self) -> usize {
         shared::stored(&self.model.graph, &self.graph)
             - self.companions.iter().map(|companion| companion.floats_in(&self.graph, self.size)).sum::<usize>()
     }
 
-    /// What is reported about the network.
+    /// The description that customers get.
     pub fn analysis(&self) -> Analysis {
         let declared = &self.model.graph;
         Analysis {
@@ -165,7 +165,7 @@ impl Network {
     }
 }
 
-/// The outputs that images change.
+/// Outputs that depend on the image input.
 fn outputs(graph: &Graph, tree: &Dominators) -> Result<Vec<ValueInfo>, NetworkError> {
     let changed = graph.outputs.iter().filter(|output| tree.is_changed_by_images(&output.name));
     let outputs: Vec<ValueInfo> = changed.cloned().collect();
@@ -175,19 +175,19 @@ fn outputs(graph: &Graph, tree: &Dominators) -> Result<Vec<ValueInfo>, NetworkEr
     Ok(outputs)
 }
 
-/// The first dimension of what there is one of for each image.
+/// The batch dimension of a value with one row per image.
 fn batch() -> Dim {
     Dim::Symbol("N".into())
 }
 
-/// A file's graph in the form that it is deployed in: branches that are decided in their place, and nothing that trains.
+/// A file's graph in inference form: known branches inlined, and no training behaviour.
 fn as_deployed(mut file: Graph) -> Graph {
     inline_branches(&mut file);
     to_inference(&mut file);
     file
 }
 
-/// Batch free, one input, folded.
+/// Makes the batch dynamic, replaces the other inputs by nodes, and folds.
 fn prepared(
     file: &Graph,
     input: &ImageInput,
@@ -197,11 +197,11 @@ fn prepared(
     let free = free_batch(file);
     let mut shapes = shapes(input, size);
     if let Some(batch) = pinned_batch(&free, input) {
-        // Whatever else is wrong may be all that keeps the batch from being freed.
+        // Another error can be the only reason why the batch cannot be made dynamic.
         shapes.values_mut().for_each(|dims| dims[0] = Dim::Known(batch));
         NetworkError::check(obstacles(&fold(&bind(&free, input, companions, size), &shapes)?))?;
         return Err(NetworkError::ModelInterface(format!(
-            "the network computes with a batch of {batch} and no other; export it with a free one, in PyTorch by \
+            "the network runs only with a batch of {batch}; export it with a dynamic batch, in PyTorch by \
              dynamic_axes={{\"{}\": {{0: \"N\"}}}} or dynamic_shapes",
             input.file_name
         )));
@@ -211,7 +211,7 @@ fn prepared(
     Ok(folded)
 }
 
-/// The batch that a network still has after it was to be freed.
+/// The fixed batch that remains in a network.
 fn pinned_batch(graph: &Graph, input: &ImageInput) -> Option<usize> {
     let info = graph.inputs.iter().find(|info| info.name == input.file_name)?;
     info.ty.shape.as_ref()?.first()?.known()

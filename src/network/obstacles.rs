@@ -1,17 +1,17 @@
-//! What stands in the way of running a network.
+//! Obstacles to running a network.
 
 use super::error::NetworkError;
 use crate::exec;
 use crate::graph::{DataType, Graph, InputShapes, fold};
 
-/// What stands in the way of running a folded graph.
+/// All obstacles to running a folded graph.
 pub(super) fn obstacles(graph: &Graph) -> Vec<NetworkError> {
     let unsupported = exec::unsupported(graph);
     let unsupported = (!unsupported.is_empty()).then_some(NetworkError::Unsupported(unsupported));
     half_precision(graph).into_iter().chain(huge_value(graph)).chain(unsupported).collect()
 }
 
-/// The first value, in graph order, that is larger than any that a network is run with.
+/// The first value, in graph order, that exceeds the size limit.
 fn huge_value(graph: &Graph) -> Option<NetworkError> {
     // 8 GiB of float32.
     const MOST: usize = 1 << 31;
@@ -24,9 +24,9 @@ fn huge_value(graph: &Graph) -> Option<NetworkError> {
     })
 }
 
-/// A refusal together with everything else that stands in the way of the same file, so that one more export is enough.
+/// Combines an error with all other obstacles of the file, so that one more export is enough.
 pub(super) fn with_obstacles(refusal: NetworkError, file: &Graph) -> NetworkError {
-    // One that says so itself is whole.
+    // Such an error already lists everything.
     if !matches!(refusal, NetworkError::ModelInterface(_) | NetworkError::Graph(_)) {
         return refusal;
     }

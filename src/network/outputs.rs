@@ -1,8 +1,8 @@
-//! What stands for an output that training cannot lower a loss on: labels, masks, indices, numbers that were rounded.
+//! Values that represent outputs without a gradient: labels, masks, indices, rounded numbers.
 //!
-//! Such an output is a step function of what it is made from. The floating-point values ahead of the steps stand for it: the
-//! scores ahead of an `ArgMax`, the probabilities ahead of a threshold. Features, losses and agreement are taken on those; the
-//! file keeps its outputs. Dropping a block changes no node behind them, so they are found again in every student.
+//! Such an output is a step function of its inputs. The floating-point values ahead of the steps represent it: the scores ahead
+//! of an `ArgMax`, the probabilities ahead of a threshold. Features, losses and agreement are computed on those; the file keeps
+//! its outputs. Dropping a block changes no node behind them, so every student has them.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,16 +11,16 @@ use crate::graph::dim::dim_text;
 use crate::graph::{DataType, Dim, Graph, Node, ValueInfo, ValueType};
 use crate::network::NetworkError;
 
-/// A graph in topological order, with the values on which a loss can be lowered.
+/// A graph in topological order, with the values that have a gradient.
 pub struct Judge<'g> {
     graph: &'g Graph,
     producers: BTreeMap<&'g str, usize>,
-    /// Values that come from the images by more than steps.
+    /// Values with a gradient with respect to the images.
     smooth: HashSet<&'g str>,
 }
 
 impl<'g> Judge<'g> {
-    /// Looks at a folded graph, whose inputs are the images.
+    /// Analyses a folded graph, whose only input is the images.
     pub fn new(graph: &'g Graph) -> Self {
         let mut smooth: HashSet<&str> = graph.inputs.iter().map(|input| input.name.as_str()).collect();
         let mut judge = Self { graph, producers: graph.producers(), smooth: HashSet::new() };
@@ -34,7 +34,7 @@ impl<'g> Judge<'g> {
         judge
     }
 
-    /// True if an output of a node moves a little when one of these inputs does.
+    /// True if an output of the node has a gradient with respect to one of these inputs.
     fn follows(&self, node: &Node, output: &str, inputs: &[&str]) -> bool {
         const STEPS: [&str; 6] = ["Round", "Floor", "Ceil", "Sign", "Shape", "Size"];
         let whole = |name: &str| self.dtype(name).is_some_and(|dtype| !dtype.is_float());
@@ -48,8 +48,8 @@ impl<'g> Judge<'g> {
         self.graph.values.get(value).map(|ty| ty.dtype).or_else(declared)
     }
 
-    /// The values that stand for an output: itself, or the nearest ahead of the steps that it is made by. None if it comes from
-    /// the images by steps alone.
+    /// The values that represent an output: itself, or the nearest values ahead of its steps. Empty if it depends on the images
+    /// by steps only.
     pub fn of(&self, output: &str) -> Vec<&'g str> {
         let mut found = Vec::new();
         let mut seen: HashSet<&str> = HashSet::new();
@@ -70,7 +70,7 @@ impl<'g> Judge<'g> {
         found
     }
 
-    /// What stands for these outputs, each value once, in the outputs' order.
+    /// The values that represent these outputs, each once, in the outputs' order.
     pub fn all(&self, outputs: &[ValueInfo]) -> Vec<&'g str> {
         let mut all: Vec<&str> = Vec::new();
         for value in outputs.iter().flat_map(|output| self.of(&output.name)) {
@@ -82,16 +82,16 @@ impl<'g> Judge<'g> {
     }
 }
 
-/// What quality is measured on: the values that stand for these outputs, each (N, …).
+/// The values that quality is measured on: they represent these outputs, each (N, …).
 ///
 /// # Errors
-/// If nothing can stand for an output, or what does has no row for each image.
+/// If no value can represent an output, or the value does not have one row per image.
 pub fn answers(graph: &Graph, outputs: &[ValueInfo]) -> Result<Vec<ValueInfo>, NetworkError> {
     let judge = Judge::new(graph);
     if let Some(output) = outputs.iter().find(|output| judge.of(&output.name).is_empty()) {
         return Err(NetworkError::ModelInterface(format!(
-            "output \"{}\" is {} and comes from the images by rounding and comparing alone, so no loss can be lowered on it: \
-             export the network so that it answers with the scores that it rounds or compares, in float32",
+            "output \"{}\" is {} and is computed from the images only by rounding and comparing, so it has no gradient: export \
+             the network so that it returns the float32 scores that it rounds or compares",
             output.name,
             format!("{:?}", output.ty.dtype).to_lowercase(),
         )));
@@ -109,7 +109,8 @@ pub fn answers(graph: &Graph, outputs: &[ValueInfo]) -> Result<Vec<ValueInfo>, N
             let dims: Vec<String> = graph.shape(&answer.name).iter().flatten().map(dim_text).collect();
             let stands = if outputs.iter().any(|output| output.name == answer.name) { "output" } else { "value" };
             Err(NetworkError::ModelInterface(format!(
-                "{stands} \"{}\" is ({}): its first dimension is not the images', N; export the network so that it answers (N, …)",
+                "{stands} \"{}\" has shape ({}), but its first dimension must be the batch, N; export the network so that it \
+                 returns (N, …)",
                 answer.name,
                 dims.join(", ")
             )))
@@ -117,8 +118,8 @@ pub fn answers(graph: &Graph, outputs: &[ValueInfo]) -> Result<Vec<ValueInfo>, N
     }
 }
 
-/// True of (N, …), or where it cannot be told: where inference does not get as far as an output, a file may call its batch anything.
-/// A multiple of it is something else.
+/// True for (N, …), and if the shape is unknown: shape inference may not reach an output, and a file can name its batch freely.
+/// A multiple of N is something else.
 pub(crate) fn has_rows(dims: &[Dim]) -> bool {
     match dims.first() {
         Some(Dim::Symbol(name)) => !name.contains('*'),

@@ -1,8 +1,8 @@
-//! Where the features are captured (method §2).
+//! Where the features are captured (docs/method.md §2).
 //!
-//! The loss lives on the tensor entering global pooling; without one, on what enters the last `Gemm` or `MatMul` of each
-//! output; else on the outputs. What comes after is the head, which is never trained: where blocks that may be dropped stand
-//! behind such a place, or its first dimension is not the images', the output itself is taken.
+//! The features are the tensor entering global pooling; without one, the tensor entering the last `Gemm` or `MatMul` of each
+//! output; else the output. What follows is the head, which is never trained. If droppable blocks follow such a place, or its
+//! first dimension is not the batch, the output itself is used.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,16 +15,16 @@ use crate::network::NetworkError;
 /// The values that the student has to match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tap {
-    /// Names of the values: one or two for each output, or fewer where outputs share them.
+    /// Names of the values: one or two for each output, fewer if outputs share them.
     pub values: Vec<String>,
-    /// Why these, in words.
+    /// Explanation for customers.
     pub reason: String,
 }
 
-/// Nodes that are looked at behind taps, over all outputs: heads are short.
+/// Maximum number of nodes visited behind taps, over all outputs: heads are short.
 const MOST_BEHIND: usize = 1 << 20;
 
-/// Finds the tap of a folded, sorted graph with this tree and these blocks for the outputs that images change.
+/// Finds the tap of a folded, sorted graph for the outputs that depend on the images.
 pub fn find(graph: &Graph, tree: &Dominators, answers: &[ValueInfo], blocks: &[Block]) -> Tap {
     let droppable = blocks.iter().filter(|block| block.droppable()).flat_map(Block::places);
     let droppable = droppable.map(|place| place.sum.as_str());
@@ -47,8 +47,8 @@ pub fn find(graph: &Graph, tree: &Dominators, answers: &[ValueInfo], blocks: &[B
     Tap { values, reason: reasons.join("; ") }
 }
 
-/// Refuses a network of which a block that may be dropped stands behind what stands for an output: where labels or rounded numbers
-/// are read on, nothing tells how well the rest recovers.
+/// Refuses a network with a droppable block behind the values that represent an output: behind labels or rounded numbers there
+/// is no loss to recover by.
 pub fn check(
     graph: &Graph,
     outputs: &[ValueInfo],
@@ -69,22 +69,22 @@ pub fn check(
     lost.map_or(Ok(()), |block| {
         let stood_for: Vec<String> = answers.iter().map(|answer| format!("\"{}\"", answer.name)).collect();
         Err(NetworkError::ModelInterface(format!(
-            "block \"{}\" computes with numbers that were rounded or compared, so no loss can be lowered on what it puts out (the \
-             last that it can be lowered on is {}): export the network without rounding inside",
+            "block \"{}\" comes after rounding or comparing, so its output has no gradient (the last value that has one is \
+             {}): export the network without rounding inside",
             block.name,
             stood_for.join(", ")
         )))
     })
 }
 
-/// A graph with what is looked up in it for every output.
+/// A graph with its lookup tables, shared by all outputs.
 struct Search<'g> {
     graph: &'g Graph,
     tree: &'g Dominators<'g>,
     producers: BTreeMap<&'g str, usize>,
-    /// Sums of the blocks that may be dropped.
+    /// Sums of the droppable blocks.
     droppable: HashSet<&'g str>,
-    /// What is left of [`MOST_BEHIND`].
+    /// Remaining budget of [`MOST_BEHIND`].
     left: usize,
 }
 
@@ -106,18 +106,18 @@ impl Search<'_> {
         let why = if pooling.or(linear).is_none() {
             "no global pooling and no linear layer leads to it"
         } else {
-            "blocks stand behind the last global pooling or linear layer, or that does not take one row for each image"
+            "blocks follow the last global pooling or linear layer, or that layer does not take one row for each image"
         };
         (vec![output.to_owned()], format!("the output itself: {why}"))
     }
 
-    /// True where there are values, and none is known to be anything but (N, …).
+    /// True if there are values, and none is known to have a shape other than (N, …).
     fn has_rows(&self, values: &[&str]) -> bool {
         let shape = |value: &&str| self.graph.shape(value);
         !values.is_empty() && values.iter().filter_map(shape).all(|dims| has_rows(&dims))
     }
 
-    /// True where no block that may be dropped stands between these values and an output that comes from them.
+    /// True if no droppable block is between these values and the output.
     fn sees_all(&mut self, output: &str, values: &[&str]) -> bool {
         let mut seen: HashSet<usize> = HashSet::new();
         let mut open = vec![output];

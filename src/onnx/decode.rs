@@ -133,14 +133,14 @@ fn refuse_too_many(graph: &GraphProto) -> Result<(), OnnxError> {
     at_most("nodes", nodes().count(), MOST_NODES)?;
     at_most("outputs", graph.output.len(), MOST_OUTPUTS)?;
     at_most("inputs and outputs of nodes", names.sum(), MOST_NAMES)?;
-    at_most("numbers in the lists of attributes (long ones belong into tensors)", numbers.sum(), MOST_NUMBERS)
+    at_most("numbers in lists of attributes (store long lists as tensors)", numbers.sum(), MOST_NUMBERS)
 }
 
 fn at_most(what: &str, count: usize, most: usize) -> Result<(), OnnxError> {
     if count <= most {
         return Ok(());
     }
-    Err(OnnxError::TooComplex { detail: format!("it has {count} {what}, more than the limit of {most}") })
+    Err(OnnxError::TooComplex { detail: format!("the file has {count} {what}, more than the limit of {most}") })
 }
 
 fn refuse_external_data(graph: &GraphProto) -> Result<(), OnnxError> {

@@ -20,7 +20,7 @@ pub fn encode(source: &Model, graph: &Graph, metadata: &[(String, String)]) -> R
     write(&source.source, graph, metadata)
 }
 
-/// Writes a graph that came from no file. Fails where an attribute was never read, or beyond 2 GiB.
+/// Writes a graph that came from no file. Fails if an attribute was never read, or beyond 2 GiB.
 pub fn encode_graph(graph: &Graph, ir_version: i64) -> Result<Vec<u8>, OnnxError> {
     let proto = ModelProto {
         ir_version: Some(ir_version),

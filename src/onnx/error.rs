@@ -7,7 +7,7 @@ use crate::problem::Code;
 #[non_exhaustive]
 pub enum OnnxError {
     /// Some other kind of file.
-    #[error("this is not an ONNX file but {looks_like}; upload what torch.onnx.export wrote")]
+    #[error("this is not an ONNX file but {looks_like}; upload the file that torch.onnx.export wrote")]
     NotOnnx {
         /// What the bytes look like, with an article.
         looks_like: String,
@@ -22,11 +22,11 @@ pub enum OnnxError {
         kind: &'static str,
     },
     /// The bytes end in the middle.
-    #[error("the file is truncated after {bytes} bytes: {detail}; upload it again, whole")]
+    #[error("the file is truncated after {bytes} bytes: {detail}; upload the complete file again")]
     Truncated {
         /// Bytes there are.
         bytes: usize,
-        /// Where it stopped.
+        /// The position at which reading stopped.
         detail: String,
     },
     /// Weights live in another file.
@@ -40,7 +40,7 @@ pub enum OnnxError {
         tensor: String,
         /// How many there are.
         count: usize,
-        /// Where the file says its data is.
+        /// Location of its data, as given in the file.
         location: String,
     },
     /// Weights that should be in another file and are not there, or not all.
@@ -48,7 +48,7 @@ pub enum OnnxError {
     ExternalUnreadable {
         /// The tensor.
         tensor: String,
-        /// Where the file says its data is.
+        /// Location of its data, as given in the file.
         location: String,
         /// What is wrong there.
         detail: String,
@@ -68,14 +68,14 @@ pub enum OnnxError {
         detail: String,
     },
     /// A message without its graph.
-    #[error("the file has no graph; it may be cut off or not a network at all: export it again")]
+    #[error("the file has no graph; it may be incomplete or not a network: export it again")]
     NoGraph,
     /// No operator set named, so no operator has a meaning.
-    #[error("the file names no operator set (opset_import); it may be cut off: export it again")]
+    #[error("the file names no operator set (opset_import); it may be incomplete: export it again")]
     NoOpset,
     /// Model-local functions.
     #[error(
-        "the file defines functions of its own ({}); inline them with onnx.inliner.inline_local_functions(model)",
+        "the file defines local functions ({}); inline them with onnx.inliner.inline_local_functions(model)",
         names.join(", ")
     )]
     Functions {
@@ -83,7 +83,7 @@ pub enum OnnxError {
         names: Vec<String>,
     },
     /// A tensor that is no dense array of numbers.
-    #[error("tensor `{tensor}` is {kind}, which a network's weights cannot be here")]
+    #[error("tensor `{tensor}` is {kind}, which is not supported for weights")]
     UnsupportedTensor {
         /// Its name, or the node and attribute that hold it.
         tensor: String,

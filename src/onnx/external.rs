@@ -136,7 +136,7 @@ fn part(tensor: &TensorProto) -> Result<Option<Part>, OnnxError> {
     let number = |key: &str| {
         let entry = tensor.external_data.iter().find(|entry| entry.key.as_deref() == Some(key));
         let value = entry.and_then(|entry| entry.value.as_deref());
-        value.map(|value| value.parse::<u64>().map_err(|_| bad(&format!("its {key} is no number")))).transpose()
+        value.map(|value| value.parse::<u64>().map_err(|_| bad(&format!("its {key} is not a number")))).transpose()
     };
     if tensor.data_location != Some(DataLocation::EXTERNAL) && tensor.data_location.is_some() {
         return Ok(None);
@@ -161,12 +161,13 @@ fn read(mut file: File, part: &Part, room: usize) -> Result<Vec<u8>, String> {
     let end = part.offset.checked_add(length).filter(|end| *end <= size);
     if end.is_none() {
         return Err(format!(
-            "it has {size} bytes, and the data is said to be {length} of them from {} on: it may be cut off, or of another export",
+            "it has {size} bytes, but the network expects {length} bytes at offset {}: it may be incomplete, or from another \
+             export",
             part.offset
         ));
     }
     let length = usize::try_from(length).ok().filter(|length| *length <= room);
-    let length = length.ok_or_else(|| format!("the network has more than the limit of {MAX_BYTES} bytes with it"))?;
+    let length = length.ok_or_else(|| format!("with it, the network has more than the limit of {MAX_BYTES} bytes"))?;
     let mut data = vec![0; length];
     file.seek(SeekFrom::Start(part.offset))
         .and_then(|_| file.read_exact(&mut data))

@@ -1,6 +1,6 @@
 //! ONNX files: protobuf to [`Graph`] and back.
 //!
-//! What [`encode()`] is not told to change comes back as it came: names, order, attributes, doc strings, metadata,
+//! [`encode()`] leaves everything unchanged that is not edited: names, order, attributes, doc strings, metadata,
 //! unknown fields. Files come from customers, so [`decode()`] never panics and never allocates what a file merely claims.
 
 mod attribute;

@@ -24,9 +24,9 @@ pub(super) fn take(proto: &mut TensorProto, label: &str) -> Result<Arc<TensorDat
     let dims = dims(&proto.dims).map_err(bad)?;
     let numbers = typed_count(proto);
     let bytes = match &mut proto.raw_data {
-        // Which of the two another program takes cannot be told.
+        // It is unknown which of the two another program uses.
         Some(raw) if !raw.is_empty() && numbers > 0 => {
-            return Err(bad("it holds its data twice, as raw bytes and as numbers".to_owned()));
+            return Err(bad("it stores its data twice, as raw bytes and as numbers".to_owned()));
         }
         Some(raw) if !raw.is_empty() => std::mem::take(raw),
         _ => typed(proto, dtype),
@@ -83,10 +83,10 @@ fn dims(dims: &[i64]) -> Result<Vec<usize>, String> {
     let sizes: Option<Vec<usize>> = dims.iter().map(|d| usize::try_from(*d).ok()).collect();
     let sizes = sizes.ok_or_else(|| format!("its shape {dims:?} has a negative size"))?;
     let product = sizes.iter().filter(|d| **d != 0).try_fold(8usize, |n, d| n.checked_mul(*d));
-    product.map(|_| sizes).ok_or_else(|| format!("its shape {dims:?} is beyond any memory"))
+    product.map(|_| sizes).ok_or_else(|| format!("its shape {dims:?} is too large"))
 }
 
-/// The typed fields as little-endian bytes; empty where there are none.
+/// The typed fields as little-endian bytes; empty if there are none.
 fn typed(proto: &TensorProto, dtype: DataType) -> Vec<u8> {
     let narrow = |size: usize| proto.int32_data.iter().flat_map(|v| v.to_le_bytes().into_iter().take(size)).collect();
     match dtype {

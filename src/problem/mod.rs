@@ -6,50 +6,50 @@ pub use codes::Code;
 
 use serde::{Deserialize, Serialize};
 
-/// What went wrong, why, and the way out.
+/// A problem document: what failed, why, and the fix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// A page about this kind of problem.
+    /// URL path of the page about this kind of problem.
     #[serde(rename = "type")]
     pub page: String,
-    /// The kind in a few words.
+    /// The kind in a few words, for people.
     pub title: String,
     /// HTTP status.
     pub status: u16,
     /// The kind for programs; never changes.
     pub code: Code,
-    /// This very problem, and what to do about it.
+    /// This particular problem, with its cause and fix.
     pub detail: String,
-    /// What was asked for.
+    /// Path of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// Finds the request in the log.
+    /// Id under which the log has the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// True where the same request may succeed later.
+    /// True if the same request may succeed later.
     pub retryable: bool,
-    /// The single faults if there are several or if one has a place; at most [`MOST_ERRORS`].
+    /// The single errors, if there are several or if one has a place; at most [`MOST_ERRORS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Fault>,
-    /// How many more faults there are than `errors` lists.
+    /// Number of errors that `errors` does not list.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub errors_omitted: usize,
 }
 
-/// Most faults that a problem lists, so that an answer stays small whatever was sent.
+/// Maximum number of errors in a problem, so that a response stays small whatever was sent.
 pub const MOST_ERRORS: usize = 100;
 
-/// Most characters of a problem's detail.
+/// Maximum number of characters of a problem's detail.
 const MOST_DETAIL: usize = 2000;
 
-/// Most characters of each text of a fault.
+/// Maximum number of characters of each text of an error.
 const MOST_TEXT: usize = 500;
 
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// A text cut after so many characters, without NUL characters, which PostgreSQL does not store.
+/// Shortens a text, and replaces NUL characters, which PostgreSQL does not store.
 fn bounded(text: String, most: usize) -> String {
     let text = if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text };
     match text.char_indices().nth(most) {
@@ -58,21 +58,21 @@ fn bounded(text: String, most: usize) -> String {
     }
 }
 
-/// One fault: a place in the body or in the network, and its mend.
+/// One error: its place in the body or in the network, its cause and its fix.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// JSON pointer into the request's body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// Node of the network.
+    /// Name of the node of the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
     /// The node's operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub op: Option<String>,
-    /// What is wrong there.
+    /// The cause.
     pub detail: String,
-    /// The way out.
+    /// The fix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -94,7 +94,7 @@ impl Problem {
         }
     }
 
-    /// The same with its single faults, the first [`MOST_ERRORS`] of them; the others are counted.
+    /// Adds the single errors, the first [`MOST_ERRORS`] of them; the others are counted.
     pub fn with_errors(mut self, errors: impl IntoIterator<Item = Fault>) -> Self {
         let mut errors = errors.into_iter();
         self.errors = errors.by_ref().take(MOST_ERRORS).map(Fault::bounded).collect();
@@ -102,13 +102,13 @@ impl Problem {
         self
     }
 
-    /// The same with so many more faults that were counted and not listed.
+    /// Adds to the number of errors that are not listed.
     pub fn omitting(mut self, more: usize) -> Self {
         self.errors_omitted += more;
         self
     }
 
-    /// The same with one fault at a place in the body.
+    /// Adds one error at a place in the body.
     pub fn at(mut self, pointer: &str, hint: impl Into<String>) -> Self {
         let detail = self.detail.clone();
         let fault = Fault { pointer: Some(pointer.to_owned()), detail, hint: Some(hint.into()), ..Fault::default() };

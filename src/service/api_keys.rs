@@ -81,7 +81,10 @@ pub async fn create_once(
 
 fn made_before<T>(answer: &AnswerRow) -> Result<T, ServiceError> {
     let id = answer.location.as_deref().and_then(|location| location.rsplit('/').next()).unwrap_or_default();
-    refuse(Code::KeyMade, format!("this request was answered before: it made the API key {id}, which is shown once"))
+    refuse(
+        Code::KeyMade,
+        format!("this request was already answered: it created the API key {id}, which is shown only once"),
+    )
 }
 
 /// A page of the keys of all tenants.

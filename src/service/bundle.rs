@@ -1,4 +1,4 @@
-//! A network that came in several files, its weights apart from it, made one file.
+//! Joins a network and its weights in separate files into one file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,12 +12,12 @@ use super::{ServiceError, faults, refuse};
 use crate::onnx::external::{self, within_folder};
 use crate::problem::Code;
 
-/// Files in a zip, folders and what operating systems leave behind included.
+/// Maximum number of entries in a zip, including folders and files of operating systems.
 const MOST_ENTRIES: usize = 1000;
 
 const WHAT: &str = "model";
 
-/// A network and the files that its weights are in, by name, as one file of at most `limit` bytes in `spool`.
+/// Joins a network and the files with its weights, by name, into one file of at most `limit` bytes in `spool`.
 pub(super) fn joined(files: Vec<(String, Spooled)>, spool: &Path, limit: u64) -> Result<Spooled, ServiceError> {
     let named = files.into_iter().filter_map(|(name, file)| Some((within_folder(&name)?, file)));
     let mut files: BTreeMap<PathBuf, Spooled> = named.collect();
@@ -26,14 +26,14 @@ pub(super) fn joined(files: Vec<(String, Spooled)>, spool: &Path, limit: u64) ->
     let [network] = networks.as_slice() else {
         let names: Vec<String> = files.keys().map(|name| name.display().to_string()).collect();
         let detail = format!(
-            "of the files that were sent ({}) {} end in .onnx; send one network, and the files that its weights are in",
+            "of the files that were sent ({}), {} end in .onnx; send one network, and the files with its weights",
             names.join(", "),
             networks.len()
         );
         return refuse(Code::NotOnnx, detail);
     };
     let folder = network.parent().unwrap_or(Path::new("")).to_owned();
-    let Some(file) = files.remove(network) else { return refuse(Code::NotOnnx, "the network is not there") };
+    let Some(file) = files.remove(network) else { return refuse(Code::NotOnnx, "the upload contains no network") };
     let bytes = std::fs::read(file.path())?;
     let mut open = |location: &Path| match files.get(&folder.join(location)) {
         Some(data) => File::open(data.path()).map_err(|error| error.to_string()),
@@ -49,19 +49,19 @@ pub(super) fn joined(files: Vec<(String, Spooled)>, spool: &Path, limit: u64) ->
     }
 }
 
-/// True of a zip that PyTorch did not write.
+/// True for a zip that PyTorch did not write.
 pub(super) fn is_zip(body: &Spooled) -> Result<bool, ServiceError> {
     let mut head = Vec::new();
     File::open(body.path())?.take(4096).read_to_end(&mut head)?;
     Ok(external::is_zip(&head))
 }
 
-/// A zip of such files as one file.
+/// Joins the files of such a zip into one file.
 pub(super) fn unpacked(body: &Spooled, spool: &Path, limit: u64) -> Result<Spooled, ServiceError> {
     joined(entries(body, spool, limit)?, spool, limit)
 }
 
-/// The files of a zip that has a network among them.
+/// The files of a zip, one of which is a network.
 fn entries(body: &Spooled, spool: &Path, limit: u64) -> Result<Vec<(String, Spooled)>, ServiceError> {
     let broken = |error: zip::result::ZipError| refuse(Code::NotOnnx, format!("the zip cannot be read: {error}"));
     let mut archive = match ZipArchive::new(File::open(body.path())?) {
@@ -75,7 +75,7 @@ fn entries(body: &Spooled, spool: &Path, limit: u64) -> Result<Vec<(String, Spoo
         );
     }
     if !archive.file_names().flatten().any(|name| name.to_ascii_lowercase().ends_with(".onnx")) {
-        let detail = "this is a zip archive without an .onnx file; upload what torch.onnx.export wrote";
+        let detail = "this is a zip archive without an .onnx file; upload the file that torch.onnx.export wrote";
         return refuse(Code::NotOnnx, detail);
     }
     let (mut files, mut left) = (Vec::new(), limit);
@@ -93,7 +93,7 @@ fn entries(body: &Spooled, spool: &Path, limit: u64) -> Result<Vec<(String, Spoo
         if entry.is_dir() || left_behind || entry.size() == 0 {
             continue;
         }
-        // What it says of its size is not trusted.
+        // The size in its header is not trusted.
         let file = spooled(&mut entry, &name, spool, left)?;
         left -= file.size;
         files.push((name, file));

@@ -1,4 +1,4 @@
-//! The core's errors as problems: the kind, the words, and the single faults with their places.
+//! Converts errors of the core to problems: code, text, and single errors with their places.
 
 use crate::compress::CompressError;
 use crate::exec::ExecError;
@@ -9,8 +9,8 @@ use crate::network::{NetworkError, Origin};
 use crate::onnxruntime::OnnxRuntimeError;
 use crate::problem::{Fault, Problem};
 
-/// What a customer is told about an error of the core. What libraries and the operating system said of a failure of ours goes to the
-/// log: it may name files, devices and other things of this host.
+/// The problem for an error of the core. Messages of libraries and the operating system about internal failures go to the log
+/// only, because they can name files and devices of this host.
 pub fn problem(error: &CompressError) -> Problem {
     if is_ours(error) {
         tracing::error!(code = error.code().as_str(), "{error}");
@@ -23,7 +23,7 @@ pub fn problem(error: &CompressError) -> Problem {
     }
 }
 
-/// Whether this service is at fault: a file of ours that cannot be read is no fault of the images either.
+/// Whether the service caused the error: an unreadable internal file is not an error of the images.
 fn is_ours(error: &CompressError) -> bool {
     error.origin() == Origin::Internal
         || matches!(error, CompressError::Network(NetworkError::Images(ImageError::Io { .. })))
@@ -34,15 +34,15 @@ fn parts(error: &NetworkError) -> Vec<Fault> {
     if faults.is_empty() { vec![Fault { detail: told_of_network(error), ..Fault::default() }] } else { faults }
 }
 
-/// The error in words for a customer.
+/// The text of the error for customers.
 fn told(error: &CompressError) -> String {
     match error {
         CompressError::Network(error) => told_of_network(error),
-        error if error.trouble() == Some(Trouble::OutOfMemory) => "the device's memory ran out".to_owned(),
+        error if error.trouble() == Some(Trouble::OutOfMemory) => "the device is out of memory".to_owned(),
         error if error.trouble() == Some(Trouble::Lost) => "the device failed".to_owned(),
         CompressError::Exec(error) => of_run(error),
         CompressError::Latency(error) => of_measurement(error),
-        CompressError::Runtime(OnnxRuntimeError::Network(_)) => "ONNX Runtime does not load the network".to_owned(),
+        CompressError::Runtime(OnnxRuntimeError::Network(_)) => "ONNX Runtime cannot load the network".to_owned(),
         CompressError::Runtime(OnnxRuntimeError::Run(_)) => "ONNX Runtime failed on the network".to_owned(),
         CompressError::Runtime(_) => "ONNX Runtime cannot be used".to_owned(),
         CompressError::Tensor(_) => "a computation failed".to_owned(),
@@ -62,7 +62,7 @@ fn told_of_network(error: &NetworkError) -> String {
 fn of_run(error: &ExecError) -> String {
     match error {
         ExecError::Node { node, op, inputs, .. } => format!("node \"{node}\" ({op}) failed on inputs {inputs}"),
-        ExecError::Tensor { name, .. } => format!("tensor \"{name}\" could not be made"),
+        ExecError::Tensor { name, .. } => format!("tensor \"{name}\" could not be created"),
         ExecError::Device { device, .. } => format!("{device} cannot be used"),
         error => error.to_string(),
     }

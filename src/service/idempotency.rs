@@ -95,13 +95,13 @@ impl Idempotency {
         if admin::try_lock(conn, &format!("idempotency {} {} {}", self.tenant, self.route, self.key)).await? {
             return Ok(());
         }
-        refuse(Code::IdempotencyKeyInFlight, format!("a request with the key {:?} is being answered", self.key))
+        refuse(Code::IdempotencyKeyInFlight, format!("a request with the key {:?} is still in progress", self.key))
     }
 
     async fn stored(&self, conn: &mut Connection) -> Result<Option<AnswerRow>, ServiceError> {
         match keys::get(conn, &self.tenant, self.route, &self.key).await? {
             Some(answer) if answer.request_sha256 != self.request_sha256 => {
-                let detail = format!("the key {:?} belongs to a request with another body", self.key);
+                let detail = format!("the key {:?} was used for a request with another body", self.key);
                 refuse(Code::IdempotencyKeyReused, detail)
             }
             found => Ok(found),

@@ -155,7 +155,7 @@ fn packed(dir: &Path, files: &[(String, Spooled)], limit: u64) -> Result<Spooled
         if !names.insert(base.to_owned()) {
             return refuse(
                 Code::DuplicateImageName,
-                format!("two images are named {base:?}; every image needs a name of its own"),
+                format!("two images are named {base:?}; every image needs a unique name"),
             );
         }
         zip.start_file(base, options).map_err(std::io::Error::other)?;

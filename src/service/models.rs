@@ -23,14 +23,13 @@ const LONGEST_NAME: usize = 255;
 pub fn name(given: Option<&str>) -> Result<Option<&str>, ServiceError> {
     let Some(name) = given.filter(|name| !name.is_empty()) else { return Ok(None) };
     if name.chars().any(char::is_control) {
-        return refuse(Code::InvalidName, "the model's name holds a control character");
+        return refuse(Code::InvalidName, "the model's name contains a control character");
     }
     match name.chars().count() {
         0..=LONGEST_NAME => Ok(Some(name)),
-        count => refuse(
-            Code::InvalidName,
-            format!("the model's name has {count} characters; at most {LONGEST_NAME} are kept"),
-        ),
+        count => {
+            refuse(Code::InvalidName, format!("the model's name has {count} characters; the limit is {LONGEST_NAME}"))
+        }
     }
 }
 
@@ -105,7 +104,7 @@ async fn insert(
     // The same bytes came in twice at once.
     match models::by_sha256(tx, tenant, &upload.sha256).await? {
         Some(row) => Ok((row, false)),
-        None => refuse(Code::Internal, "the model was deleted while it was uploaded again; upload it once more"),
+        None => refuse(Code::Internal, "the model was deleted during this upload; upload it again"),
     }
 }
 
@@ -148,9 +147,10 @@ async fn look_at(
     let stored = serde_json::to_value(analysis).map_err(std::io::Error::other)?;
     match json::find_nul(&stored) {
         None => Ok((upload, stored)),
-        Some(_) => {
-            refuse(Code::ModelInvalid, "a name in the network holds a NUL character; rename it and export again")
-        }
+        Some(_) => refuse(
+            Code::ModelInvalid,
+            "a name in the network contains a NUL character; rename it and export the network again",
+        ),
     }
 }
 

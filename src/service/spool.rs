@@ -1,5 +1,5 @@
-//! An upload on its way to the database: a temporary file that is hashed while it is written, and vanishes when dropped.
-//! So an upload is never a long transaction, and one that breaks off leaves nothing.
+//! An upload in progress: a temporary file that is hashed while it is written, and deleted on drop. So an upload is never a
+//! long transaction, and an interrupted one leaves nothing behind.
 
 use std::io::Write;
 use std::path::Path;
@@ -24,19 +24,19 @@ pub struct Spool {
 /// A file that is complete.
 #[derive(Debug)]
 pub struct Spooled {
-    /// Closed, because a form may bring thousands.
+    /// Closed, because a form can have thousands.
     path: TempPath,
     /// Hash of its bytes, in hex.
     pub sha256: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
 impl Spool {
-    /// Begins a file in `dir`; `what` names it in refusals.
+    /// Creates a file in `dir`; `what` names it in error messages.
     ///
     /// # Errors
-    /// Where the disk is full or the folder is not there.
+    /// If the disk is full or the folder does not exist.
     pub fn begin(dir: &Path, limit: u64, what: &'static str) -> Result<Self, ServiceError> {
         let file = NamedTempFile::with_prefix_in("upload-", dir).map_err(disk)?;
         Ok(Self { file, hash: Sha256::new(), size: 0, limit, what })
@@ -45,7 +45,7 @@ impl Spool {
     /// Appends bytes. Short writes to a file's page cache: not worth a thread switch each.
     ///
     /// # Errors
-    /// Over the limit, or where the disk is full.
+    /// If it exceeds the limit, or the disk is full.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
         self.size += bytes.len() as u64;
         if self.size > self.limit {
@@ -55,10 +55,10 @@ impl Spool {
         self.file.write_all(bytes).map_err(disk)
     }
 
-    /// Ends the file.
+    /// Completes the file.
     ///
     /// # Errors
-    /// Where nothing was written, or the disk is full.
+    /// If nothing was written, or the disk is full.
     pub fn finish(mut self) -> Result<Spooled, ServiceError> {
         if self.size == 0 {
             return refuse(Code::EmptyBody, format!("the {} is empty; send the file's bytes", self.what));
@@ -69,13 +69,13 @@ impl Spool {
 }
 
 impl Spooled {
-    /// Where it is until it is dropped.
+    /// Its path, which is valid until it is dropped.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// A body over its limit.
+/// The error for a body over its limit.
 pub fn too_large(what: &str, limit: u64) -> Problem {
     let (number, unit) = match limit {
         limit if limit >= 1 << 30 && limit.is_multiple_of(1 << 30) => (limit >> 30, "GiB"),
@@ -88,7 +88,7 @@ pub fn too_large(what: &str, limit: u64) -> Problem {
 fn disk(error: std::io::Error) -> ServiceError {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            Problem::new(Code::DiskFull, "there is no room left for uploads").into()
+            Problem::new(Code::DiskFull, "the disk for uploads is full").into()
         }
         _ => ServiceError::Io(error),
     }

@@ -1,7 +1,7 @@
-//! The folder of this process's uploads.
+//! The folder for uploads to this process.
 //!
-//! Several services may share a data directory, in a rolling restart for example. Each has a folder of its own, and holds a lock on
-//! a file in it for as long as it lives, however it ends: a folder whose lock can be taken has lost its owner.
+//! Several services can share a data directory, for example during a rolling restart. Each has its own folder, and holds a lock
+//! on a file in it while it is alive. If the lock of a folder is free, its owner has ended.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-/// The lock within a folder, and the one under which folders are made and removed.
+/// Names of the lock in a folder, and of the lock that protects creating and removing folders.
 const LOCK: &str = "lock";
 
-/// Earlier versions spooled into the common folder: nobody writes to a file there that was not written to for so long.
+/// Earlier versions spooled into the common folder: a file there that is older than this is abandoned.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
 /// This process's folder, removed when dropped.
@@ -24,13 +24,13 @@ pub struct OwnSpool {
 }
 
 impl OwnSpool {
-    /// Makes a folder below `root` and removes those whose owners are gone: their uploads never became anything.
+    /// Creates a folder below `root` and removes those whose owners have ended.
     ///
     /// # Errors
-    /// If the folder or its lock cannot be made.
+    /// If the folder or its lock cannot be created.
     pub fn take(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
-        // Between making a folder and locking it, another process would take it for abandoned.
+        // Between creating a folder and locking it, another process would treat it as abandoned.
         let turn = File::create(root.join(LOCK))?;
         turn.lock()?;
         remove_abandoned(root);
@@ -41,7 +41,7 @@ impl OwnSpool {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Where uploads are written to.
+    /// Path that uploads are written to.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -71,7 +71,7 @@ fn remove_abandoned(root: &Path) {
     }
 }
 
-/// Removes a folder whose lock nobody holds. One without a lock lost its owner before it was locked.
+/// Removes a folder whose lock is free. If it has no lock, its owner ended before creating it.
 fn remove_if_free(folder: &Path) -> io::Result<()> {
     let lock = match File::open(folder.join(LOCK)) {
         Ok(lock) => Some(lock),
@@ -103,7 +103,7 @@ mod tests {
         assert_ne!(first.path(), second.path());
         assert!(first.path().join("upload-a").exists(), "its owner lives");
 
-        // As a killed process leaves it: the folder is there, the lock is not held.
+        // The state after a killed process: the folder exists, the lock is free.
         let left = root.path().join(Uuid::new_v4().to_string());
         fs::create_dir(&left).expect("made");
         fs::write(left.join(LOCK), "").expect("written");

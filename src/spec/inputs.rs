@@ -1,25 +1,25 @@
-//! What a job gives for the inputs of a network, and what is wrong with it.
+//! Values that a job gives for a network's inputs, and their validation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-/// What a job gives for inputs, by name.
+/// Values of inputs, by name.
 pub type Given = BTreeMap<String, Value>;
 
-/// What a job gives for an input: one number for all of its elements, or all elements for one image, row-major; or the images.
+/// Value of an input: one number for all its elements, all elements for one image (row-major), or the images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a number, an array of numbers, or \"images\"")]
 pub enum Value {
-    /// Every element is this.
+    /// Every element has this value.
     All(f64),
-    /// Each element.
+    /// One value per element of one image, row-major.
     Each(Vec<f64>),
     /// The images themselves: this is the input that takes them.
     Word(Word),
 }
 
-/// What is no number.
+/// A value that is not a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
@@ -27,33 +27,33 @@ pub enum Word {
     Images,
 }
 
-/// What an input next to the images is fed, as reported.
+/// An input other than the images, as reported to customers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CompanionInfo {
-    /// Name of the input.
+    /// Name of the input in the file.
     pub name: String,
-    /// True if a job has to give a value.
+    /// True if a job must give a value.
     pub needs_value: bool,
-    /// Numbers that one image's value has; 1 if one number fills a map of the images' size, whatever that is.
+    /// Elements of the value for one image; 1 if one number fills a map of the images' size.
     pub elements: usize,
-    /// True if it takes whole numbers only (int64).
+    /// True if it takes integers only (int64).
     #[serde(default)]
     pub whole_numbers: bool,
-    /// True if its height or width is the images', which the file leaves free.
+    /// True if its height or width is dynamic and follows the images.
     #[serde(default)]
     pub of_images_size: bool,
     /// True if a job may give the images to this input.
     #[serde(default)]
     pub may_take_images: bool,
-    /// True if nothing in the network reads it.
+    /// True if no node reads it.
     #[serde(default)]
     pub unused: bool,
 }
 
-/// An input that a job does not feed, or feeds what it does not take.
+/// An input whose value is missing or invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputFault {
-    /// Name of the input.
+    /// Name of the input in the file.
     pub name: String,
     /// The cause.
     pub detail: String,
@@ -61,10 +61,10 @@ pub struct InputFault {
     pub hint: String,
 }
 
-/// Names of inputs that a hint lists at most.
+/// Maximum number of input names in a hint.
 const MOST_LISTED: usize = 10;
 
-/// What is wrong with the values that a job gives for a network's inputs, of which `image` takes the images.
+/// Checks the values that a job gives for a network's inputs; `image` is the input that takes the images.
 pub fn faults(image: &str, companions: &[CompanionInfo], given: &Given) -> Vec<InputFault> {
     let names: BTreeSet<&str> = companions.iter().map(|companion| companion.name.as_str()).collect();
     let of_network = companions.iter().filter_map(|companion| companion.fault(given.get(&companion.name)));
@@ -74,12 +74,12 @@ pub fn faults(image: &str, companions: &[CompanionInfo], given: &Given) -> Vec<I
     let unknown = unknown.map(|(name, _)| InputFault {
         name: name.clone(),
         detail: match name == image {
-            true => format!("input \"{name}\" takes the images, so it cannot be given numbers"),
-            false => format!("the network has no input \"{name}\" next to the images"),
+            true => format!("input \"{name}\" takes the images, so it cannot take numbers"),
+            false => format!("the network has no other input \"{name}\""),
         },
         hint: match (name == image, listed.first()) {
-            (true, Some(other)) => format!("give the images to another input: \"inputs\": {{{other}: \"images\"}}"),
-            (_, None) => "leave it out".into(),
+            (true, Some(other)) => format!("feed the images to another input: \"inputs\": {{{other}: \"images\"}}"),
+            (_, None) => "remove it".into(),
             (false, Some(_)) => format!("there are {}", listed.join(", ")),
         },
     });
@@ -91,7 +91,7 @@ impl CompanionInfo {
         let Self { name, elements, .. } = self;
         let (detail, images) = match given {
             None if self.needs_value => {
-                (format!("the network has an input \"{name}\" next to the images"), self.may_take_images)
+                (format!("the network has another input \"{name}\" that needs a value"), self.may_take_images)
             }
             Some(Value::Each(values)) if values.len() != *elements => {
                 (format!("\"inputs\" gives {} numbers for \"{name}\"", values.len()), false)
@@ -103,17 +103,16 @@ impl CompanionInfo {
             None => return None,
         };
         let many = match (*elements, self.of_images_size) {
-            (_, true) => "one number, which fills it".to_owned(),
+            (_, true) => "one number, used for all elements".to_owned(),
             (1, false) => "one number".to_owned(),
-            (_, false) => format!("one number, or {elements} of them"),
+            (_, false) => format!("one number, or {elements} numbers"),
         };
         let instead = if images {
             format!(" (or, if it is the one that takes them, {{\"{name}\": \"images\"}})")
         } else {
             String::new()
         };
-        let hint =
-            format!("say in the job what every image comes with, {many}: \"inputs\": {{\"{name}\": 0.5}}{instead}");
+        let hint = format!("give its value in the job, {many}: \"inputs\": {{\"{name}\": 0.5}}{instead}");
         Some(InputFault { name: name.clone(), detail, hint })
     }
 
@@ -129,8 +128,7 @@ impl CompanionInfo {
         let is_float32 = |number: f64| number.abs() <= f64::from(f32::MAX);
         let fits = |number: &&f64| if self.whole_numbers { is_int64(**number) } else { is_float32(**number) };
         let misfit = numbers.iter().find(|number| !fits(number))?;
-        let wanted =
-            if self.whole_numbers { "no whole number that an int64 holds" } else { "beyond what a float32 holds" };
+        let wanted = if self.whole_numbers { "not a whole number within int64" } else { "beyond the range of float32" };
         Some(format!("\"inputs\" gives {misfit}, {wanted},"))
     }
 }

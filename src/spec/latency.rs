@@ -1,8 +1,8 @@
-//! How latency is measured in a job, and what was measured.
+//! Settings and results of latency measurements.
 
 use serde::{Deserialize, Serialize};
 
-/// What runs a network while it is measured.
+/// Engine that runs a network for a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
@@ -13,41 +13,41 @@ pub enum Engine {
     Torch,
 }
 
-/// How a job's networks are run while they are measured.
+/// Settings of a job's latency measurements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LatencyConfig {
-    /// What runs them.
+    /// Engine that runs the networks.
     pub engine: Engine,
-    /// Images in one run.
+    /// Images per run, 1 to 1024.
     pub batch: usize,
-    /// Threads within one run.
+    /// Threads of the engine, 1 to 256.
     pub threads: usize,
-    /// Processes that one after the other measure all networks side by side, 3 to 24. Fewer take less time and give a wider
-    /// interval.
+    /// Number of measuring processes, one after the other, each with all networks interleaved, 3 to 24. Fewer take less time
+    /// and give a wider interval.
     pub rounds: usize,
 }
 
-/// How long and how often.
+/// Duration and number of samples of a measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plan {
-    /// Runs of each network, per round, that are not counted …
+    /// Warm-up runs of each network per round …
     pub warmup_runs: usize,
-    /// … or this many seconds of them, whichever ends first; one run always happens.
+    /// … or this many seconds of warm-up, whichever ends first; there is at least one run.
     pub warmup_seconds: f64,
-    /// Samples of each network over all rounds, at most.
+    /// Maximum number of samples of each network over all rounds.
     pub pairs: usize,
-    /// Samples of each network in a round that are taken even where time has run out.
+    /// Minimum number of samples of each network in a round, even after `max_seconds`.
     pub min_pairs: usize,
-    /// Seconds of sampling over all rounds; ends sampling early where networks are slow.
+    /// Time limit of sampling over all rounds, in seconds; ends sampling early if networks are slow.
     pub max_seconds: f64,
-    /// Rounds: each is a fresh process with its own memory layout, since two occasions differ more than two samples do.
-    /// Networks are loaded in turned order in every second one, so an even number is best.
+    /// Number of rounds. Each is a new process with its own memory layout, because two processes differ more than two samples
+    /// do. Every second one loads the networks in reverse order, so an even number is best.
     pub rounds: usize,
-    /// Bytes of model files that one process may hold; more are measured in groups, each beside the first network.
+    /// Maximum bytes of model files in one process; more are measured in groups, each together with the first network.
     pub resident_bytes: u64,
-    /// Seconds after which a round is given up.
+    /// Time limit of a round, in seconds.
     pub timeout_seconds: f64,
     /// Seed of the input values.
     pub seed: u64,
@@ -60,7 +60,7 @@ impl Default for LatencyConfig {
 }
 
 impl LatencyConfig {
-    /// How long and how often this is measured: as much in each round, however many rounds there are.
+    /// The plan for these settings: the same work in each round, whatever the number of rounds.
     pub fn plan(&self) -> Plan {
         let usual = Plan::default();
         let part = self.rounds as f64 / usual.rounds as f64;
@@ -110,20 +110,20 @@ pub struct Estimate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Basis {
-    /// Time that passed.
+    /// Wall time.
     Wall,
-    /// Time that the processor spent on it.
+    /// CPU time.
     Cpu,
 }
 
-/// How long a network's runs took, in ms.
+/// Percentiles of a network's run time, in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
-    /// Half of the runs were faster.
+    /// Median, ms.
     pub median_ms: f64,
-    /// 90 % of the runs were faster.
+    /// 90th percentile, ms.
     pub p90_ms: f64,
-    /// 99 % of the runs were faster.
+    /// 99th percentile, ms.
     pub p99_ms: f64,
 }
 
@@ -136,20 +136,20 @@ pub struct Reduction {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// The clock that decides: CPU time with one thread where its interval is the narrower one, else wall time.
+    /// The deciding clock: CPU time if there is one thread and its interval is narrower, else wall time.
     pub basis: Basis,
     /// On the wall clock.
     pub wall: Estimate,
-    /// On the CPU clock; `None` where that clock ticks too coarsely.
+    /// On the CPU clock; `None` if that clock is too coarse.
     pub cpu: Option<Estimate>,
-    /// Pairs that were compared.
+    /// Number of (teacher, student) pairs.
     pub pairs: usize,
-    /// Rounds that they come from.
+    /// Number of rounds that they come from.
     pub rounds: usize,
 }
 
 impl Reduction {
-    /// The reduction, where there is one: an interval that reaches down to 0 is no gain.
+    /// The reduction, or `None` if its interval reaches 0.
     pub fn gain(&self) -> Option<f64> {
         (self.low > 0.0).then_some(self.value)
     }

@@ -1,8 +1,7 @@
-//! What is asked and what is answered: plain data that crosses a door, and no algorithm.
+//! Settings, reports and other plain data that the API, the command line and the database share. No algorithms.
 //!
-//! A job's wishes ([`config`], with what its inputs are fed, [`inputs`]), what a network looks like ([`analysis`]), what a running
-//! job is busy with ([`phase`]), what was measured ([`latency`]),
-//! what its tasks have found out ([`task`]) and the [`report`].
+//! A job's settings ([`config`], with the values of its inputs, [`inputs`]), the description of a network ([`analysis`]), the
+//! phase of a running job ([`phase`]), measured latency ([`latency`]), results of its tasks ([`task`]) and the [`report`].
 
 pub mod analysis;
 pub mod config;

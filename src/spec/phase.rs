@@ -1,18 +1,18 @@
-//! What a job is busy with.
+//! The phase of a running job.
 
 use serde::{Deserialize, Serialize};
 
-/// What a job is busy with; the order is the order of a job.
+/// Phase of a running job, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Decoding the model, finding blocks; making pictures where no image was given.
+    /// Decoding the model, finding blocks; creating synthetic images if none were given.
     Analyse,
-    /// Latency of the teacher and of every single drop.
+    /// Measuring the latency of the teacher and of every single drop.
     Measure,
-    /// Recoverability, block by block.
+    /// Computing the recoverability of each block.
     Score,
-    /// Which blocks go; latency of the assembled students.
+    /// Selecting blocks; measuring the latency of sets of them.
     Select,
     /// Feature distillation.
     Finetune,

@@ -1,4 +1,4 @@
-//! What a worker has to show before it registers: its device computes, and ONNX Runtime runs a network. A worker without them would
+//! The check of a worker before it registers: its device computes, and ONNX Runtime runs a network. A worker without them would
 //! fail every task that it takes, and faster than any other worker does one.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::onnxruntime::OnnxRuntimeError;
 /// How long it may take: a GPU that hangs is as good as none. Loading CUDA takes seconds, on a busy host many of them.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Exit code of a worker that cannot compute. Its supervisor tells it from a crash.
+/// Exit code of a worker that cannot compute, which its supervisor distinguishes from a crash.
 pub const CANNOT_COMPUTE: u8 = 3;
 
 /// Why a worker cannot compute, with the fix.
@@ -25,15 +25,15 @@ pub enum DoorError {
     /// A panic on the way.
     #[error("{device} cannot be used: {panic}")]
     Panicked {
-        /// What was tried.
+        /// The device that was tried.
         device: Device,
-        /// What the panic says.
+        /// Message of the panic.
         panic: tokio::task::JoinError,
     },
     /// No answer.
-    #[error("{device} cannot be used: it computes nothing within {} s; check the host's load, and a GPU with `nvidia-smi`", PATIENCE.as_secs())]
+    #[error("{device} cannot be used: it returned no result within {} s; check the host's load, and a GPU with `nvidia-smi`", PATIENCE.as_secs())]
     Hangs {
-        /// What was tried.
+        /// The device that was tried.
         device: Device,
     },
 }

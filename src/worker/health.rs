@@ -1,4 +1,4 @@
-//! How a worker fares: one on which task after task fails makes room for others, and says so.
+//! Health of a worker: if consecutive tasks fail on it, it claims less often and is reported as unhealthy.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// be unhealthy for ever.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// What a task says about the worker that ran it.
+/// What the result of a task means for the health of its worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sign {
     /// The task was done.
@@ -45,7 +45,7 @@ impl Health {
         Self { id, device, failures, since: Instant::now(), rested: false }
     }
 
-    /// Notes what a task says. An error of the database is for the log alone.
+    /// Records the result of a task. A database error is only logged.
     pub(super) async fn note(&mut self, db: &Db, sign: Sign) {
         let noted = match sign {
             Sign::None => return,
@@ -54,7 +54,7 @@ impl Health {
             Sign::Bad(reason) => self.fail(db, reason).await,
         };
         if let Err(error) = noted {
-            tracing::warn!("this worker's health is not noted: {error}");
+            tracing::warn!("this worker's health could not be stored: {error}");
         }
     }
 
@@ -67,7 +67,7 @@ impl Health {
         if self.failures >= UNHEALTHY_AFTER {
             tracing::warn!(
                 device = %self.device, failures = self.failures, seconds = pause.as_secs(),
-                "unhealthy: task after task fails here; claiming nothing for a while"
+                "unhealthy: consecutive tasks failed; claiming no tasks for a while"
             );
         }
         tokio::select! {

@@ -17,8 +17,8 @@ use crate::jobs::{HEARTBEAT, JobsError, LEASE, POLL};
 /// How often progress and events are carried to the database.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// Renews the lease every [`HEARTBEAT`], looks every [`POLL`] and whenever a cancellation is told whether to stop, and
-/// carries progress and events, until `done` or `stop`. `told` hears which jobs are to be cancelled.
+/// Renews the lease every [`HEARTBEAT`], checks whether to stop every [`POLL`] and after each notification of a cancellation,
+/// and stores progress and events, until `done` or `stop`. `told` receives the jobs to cancel.
 pub(super) async fn keep(
     db: &Db,
     claim: &Claim,
@@ -64,18 +64,18 @@ pub(super) async fn keep(
     }
 }
 
-/// Carries a checkpoint, beside the heartbeat because it may be large. One that comes too late changes nothing.
+/// Stores a checkpoint, separately from the heartbeat because it can be large. One that comes too late changes nothing.
 async fn carry(db: Db, claim: Claim, watch: Arc<Watch>, (bytes, onward): (Arc<Vec<u8>>, bool)) {
     let began = Instant::now();
     match lease::keep_checkpoint(&db, &claim, &bytes, onward).await {
-        Ok(true) => tracing::debug!(bytes = bytes.len(), "a checkpoint is kept"),
+        Ok(true) => tracing::debug!(bytes = bytes.len(), "a checkpoint was stored"),
         Ok(false) => tracing::debug!("a checkpoint came too late"),
         Err(error) => tracing::warn!("a checkpoint was lost: {error}"),
     }
     watch.carried(began.elapsed());
 }
 
-/// True where the job that is to be cancelled is ours, or where something was missed.
+/// True if the job to cancel is ours, or if notifications were missed.
 async fn hear(told: &mut broadcast::Receiver<JobId>, ours: JobId) -> bool {
     match told.recv().await {
         Ok(job) => job == ours,
@@ -94,11 +94,11 @@ fn judge(standing: Result<Standing, JobsError>, renewed: Instant, watch: &Watch)
             tracing::warn!("the lease could not be renewed in time: {error}");
             watch.stop(Reason::Lost);
         }
-        Err(error) => tracing::warn!("no heartbeat this time: {error}"),
+        Err(error) => tracing::warn!("a heartbeat failed: {error}"),
     }
 }
 
-/// Carries what the computation said. What the database does not take is lost: it is for people to look at, or to save time.
+/// Stores progress and events of the computation. They are lost if the database fails: they only inform people or save time.
 async fn flush(db: &Db, claim: &Claim, watch: &Watch) {
     while let Some((kind, detail)) = watch.take_event() {
         if let Err(error) = lease::tell_event(db, claim, &kind, &detail).await {

@@ -1,7 +1,7 @@
 //! A worker process: bound to one device, one task at a time.
 //!
 //! [`run`] passes the [`door`], then claims, as often as its [`health`] allows; [`task`] runs what was claimed, computing on a thread of its own while [`heartbeat`] keeps the lease and
-//! carries progress out and the wish to stop in. `tasks` has one file for each kind of task. [`supervisor`] is the other
+//! stores progress and reports requests to stop. `tasks` has one file for each kind of task. [`supervisor`] is the other
 //! side: it starts worker processes and starts them again when they die.
 
 pub mod door;
@@ -29,26 +29,26 @@ use crate::latency::Probe;
 use self::health::Health;
 use self::task::After;
 
-/// What a worker process is told.
+/// Settings of a worker process.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
     /// Its name in the registry and on its leases.
     pub id: WorkerId,
-    /// The place that it takes after others; its own where there is none.
+    /// Its slot, which it takes over from earlier processes; a new one without a supervisor.
     pub slot: Option<WorkerId>,
-    /// Where the queue is.
+    /// URL of the queue's database.
     pub database_url: String,
-    /// What it computes on.
+    /// Device that it computes on.
     pub device: Device,
     /// CPU threads for computing.
     pub threads: usize,
     /// How latency children are started.
     pub probe: Probe,
-    /// How often fine-tuning keeps where it stands.
+    /// Interval between two checkpoints of fine-tuning.
     pub keep_every: Duration,
 }
 
-/// What the parts of a worker share.
+/// State that the parts of a worker share.
 pub(crate) struct Worker {
     pub(crate) db: Db,
     pub(crate) device: Device,
@@ -72,7 +72,7 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> anyhow::Resul
     let Some(db) = connect(&config.database_url, &stop).await? else { return Ok(()) };
     let failures = register(&db, &config)
         .await
-        .context("this worker cannot register; was `practised migrate` run on this database?")?;
+        .context("this worker cannot register; run `practised migrate` on this database")?;
     let wake_ups = listen(db.clone(), stop.clone());
     let keeping = tokio::spawn(keep_house(db.clone(), config.id, stop.clone()));
     let mut worker =
@@ -82,14 +82,14 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> anyhow::Resul
     let worked = work(&mut worker, config.id, health).await;
     keeping.abort();
     if let Ok(mut conn) = worker.db.connection().await {
-        // Only for people to look at: an error here changes nothing.
+        // This only informs people: an error here changes nothing.
         let _ = workers::stopped(&mut conn, config.id).await;
     }
     worker.db.close().await;
     worked
 }
 
-/// Until it is to stop; an error where it cannot go on.
+/// Runs until it is stopped; an error if it cannot continue.
 async fn work(worker: &mut Worker, id: WorkerId, mut health: Health) -> anyhow::Result<()> {
     let mut bench = None;
     loop {
@@ -103,7 +103,7 @@ async fn work(worker: &mut Worker, id: WorkerId, mut health: Health) -> anyhow::
                 health.note(&worker.db, sign).await;
                 if gone {
                     anyhow::bail!(
-                        "{} failed, and fails whatever this process asks of it: start another worker",
+                        "{} failed and cannot be used by this process any more: start another worker",
                         worker.device
                     );
                 }
@@ -130,7 +130,7 @@ async fn wait(worker: &Worker) {
     }
 }
 
-/// Connects, waiting as long as the database does not answer. `None` where `stop` came first.
+/// Connects, and waits while the database does not answer. `None` if `stop` came first.
 async fn connect(url: &str, stop: &CancellationToken) -> anyhow::Result<Option<Db>> {
     loop {
         match Db::connect(url, 6).await {
@@ -162,7 +162,7 @@ async fn register(db: &Db, config: &WorkerConfig) -> anyhow::Result<i32> {
     })
 }
 
-/// Signs of life, and ending what nobody else ends.
+/// Heartbeats of the worker, and the periodic sweep.
 async fn keep_house(db: Db, id: WorkerId, stop: CancellationToken) {
     let mut last_seen = Duration::ZERO;
     while !stop.is_cancelled() {

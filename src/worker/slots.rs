@@ -8,7 +8,7 @@ use crate::exec::Device;
 /// A place for one worker process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
-    /// What it computes on.
+    /// Device that it computes on.
     pub device: Device,
     /// CPU threads for computing.
     pub threads: usize,
@@ -17,9 +17,9 @@ pub struct Slot {
 /// `auto`, `0`, `cpu:2`, `cuda:0,cuda:1` …
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Workers {
-    /// One for each GPU, or one for the CPU where there is none.
+    /// One for each GPU, or one for the CPU if there is none.
     Auto,
-    /// These; none where empty.
+    /// These; no workers if empty.
     Devices(Vec<Device>),
 }
 
@@ -45,14 +45,14 @@ impl FromStr for Workers {
         let twice =
             |device: &Device| *device != Device::Cpu && devices.iter().filter(|other| *other == device).count() > 1;
         match devices.iter().find(|device| twice(device)) {
-            Some(device) => Err(format!("{device} is named twice; a GPU takes one worker")),
+            Some(device) => Err(format!("{device} is given twice; a GPU takes one worker")),
             None => Ok(Self::Devices(devices)),
         }
     }
 }
 
 fn expected(text: &str) -> String {
-    format!("\"{text}\" names no workers: write auto, 0, cpu, cpu:2 (two of them), or cuda:0,cuda:1")
+    format!("\"{text}\" is not a list of workers: write auto, 0, cpu, cpu:2 (two workers), or cuda:0,cuda:1")
 }
 
 impl Workers {

@@ -37,7 +37,7 @@ const HEALTHY: Duration = Duration::from_secs(60);
 pub struct Supervisor {
     /// This program.
     pub program: PathBuf,
-    /// What the workers connect to.
+    /// Database URL for the workers.
     pub database_url: String,
     /// For letting the leases of a dead worker run out.
     pub db: Db,
@@ -55,7 +55,7 @@ impl Supervisor {
 
     async fn keep(self, slot: Slot, stop: CancellationToken) {
         let mut wait = FIRST_WAIT;
-        // Names the slot, so that a process takes over what is known of those before it.
+        // Names the slot, so that a process inherits the history of earlier ones.
         let place = WorkerId::new();
         while !stop.is_cancelled() {
             let started = Instant::now();
@@ -72,7 +72,7 @@ impl Supervisor {
                     tell_death(slot, id, &child, status, wait);
                 }
                 Err(error) => {
-                    tracing::error!(device = %slot.device, "a worker cannot be started, next try in {wait:?}: {error}")
+                    tracing::error!(device = %slot.device, "a worker cannot be started; next attempt in {wait:?}: {error}")
                 }
             }
             tokio::select! {
@@ -93,13 +93,13 @@ impl Supervisor {
         command
     }
 
-    /// True where a worker has done a task.
+    /// True if a worker has done a task.
     async fn has_worked(&self, id: WorkerId) -> bool {
         let asked = async { tasks::any_done_by(&mut *self.db.connection().await?, id).await };
         asked.await.unwrap_or(false)
     }
 
-    /// A worker ended without being asked: its leases need not run out by themselves, for its process is known to be dead.
+    /// A worker ended unexpectedly: its leases are released at once, because its process is known to be dead.
     async fn died(&self, id: WorkerId, child: &Child) {
         child.kill_group();
         if let Err(error) = rescue::worker_died(&self.db, id).await {
@@ -132,7 +132,7 @@ fn tell_death(slot: Slot, id: WorkerId, child: &Child, status: Option<ExitStatus
     if cannot_compute(status) {
         return tracing::error!(
             worker = %id, %device, pid,
-            "a worker cannot compute, for the reason above, and takes no tasks; next try in {wait:?}"
+            "a worker cannot compute (see above) and takes no tasks; next attempt in {wait:?}"
         );
     }
     let status = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());

@@ -147,7 +147,8 @@ fn told(failure: &Failure, claim: &Claim) -> (Problem, bool) {
         Failure::Compress(error) => faults::problem(error),
         _ => Problem::new(Code::Internal, "the task could not be finished"),
     };
-    let detail = format!("{} (a failure of the service; its log has more under task {})", problem.detail, claim.task);
+    let detail =
+        format!("{} (an internal error; the service's log has more under task {})", problem.detail, claim.task);
     (Problem { detail, ..problem }, true)
 }
 
@@ -155,12 +156,14 @@ fn told(failure: &Failure, claim: &Claim) -> (Problem, bool) {
 async fn failed(db: &Db, claim: &Claim, failure: Failure) -> Result<(&'static str, Sign), JobsError> {
     let sign = Sign::Bad(failure.short());
     if failure.trouble() == Some(Trouble::Unusable) {
-        tracing::error!(job = %claim.job, task = claim.kind.as_str(), "given back, as this worker cannot compute: {failure}");
+        tracing::error!(job = %claim.job, task = claim.kind.as_str(), "the task was given back, because this worker cannot \
+            compute: {failure}");
         let declined = patiently(|| lease::decline(db, claim, failure.short())).await?;
         return released(declined).map(|how| (how, sign));
     }
     if let Failure::Inputs(JobsError::Db(DbError::Unavailable(reason))) = &failure {
-        tracing::warn!(job = %claim.job, task = claim.kind.as_str(), "given back, as the database is away: {reason}");
+        tracing::warn!(job = %claim.job, task = claim.kind.as_str(), "the task was given back, because the database does not \
+            answer: {reason}");
         return released(patiently(|| lease::release(db, claim)).await?).map(|how| (how, Sign::None));
     }
     if let Failure::Inputs(error @ JobsError::NewerJob(_)) = &failure {
@@ -174,8 +177,8 @@ async fn failed(db: &Db, claim: &Claim, failure: Failure) -> Result<(&'static st
     // What the customer sent, or what is stored, says nothing about this worker.
     let sign = if may_pass && !inputs { sign } else { Sign::None };
     match patiently(|| fail::fail(db, claim, &problem, may_pass)).await? {
-        fail::Verdict::Retried => Ok(("failed, to be tried again", sign)),
-        fail::Verdict::JobFailed => Ok(("failed, and its job with it", sign)),
+        fail::Verdict::Retried => Ok(("the task failed and will be tried again", sign)),
+        fail::Verdict::JobFailed => Ok(("the task failed, and its job with it", sign)),
         fail::Verdict::Cancelled => Ok(("cancelled", Sign::None)),
     }
 }

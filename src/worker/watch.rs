@@ -16,22 +16,22 @@ const AS_LONG: u32 = 10;
 /// Events that wait for the database; more than this are dropped, oldest first.
 const WAITING: usize = 1000;
 
-/// Why a computation is asked to stop.
+/// Reason to stop a computation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// The customer wants no more of the job.
     Cancelled,
     /// The lease is lost: nothing more is to be written.
     Lost,
-    /// The process is asked to end.
+    /// The process is stopping.
     Stopping,
 }
 
-/// Takes what the computation says and tells it when to stop.
+/// Receives progress, events and checkpoints of a computation, and tells it when to stop.
 #[derive(Debug)]
 pub(crate) struct Watch {
     state: Mutex<State>,
-    /// How often a long step is to keep where it stands.
+    /// Interval between two checkpoints of a long step.
     keep_every: Duration,
 }
 
@@ -72,7 +72,7 @@ impl Watch {
         Self { state: Mutex::new(state), keep_every }
     }
 
-    /// Where an earlier attempt stood.
+    /// Checkpoint of an earlier attempt.
     pub(crate) fn begin_at(&self, kept: Option<Vec<u8>>) {
         let mut state = self.state();
         state.onward = kept.is_none();

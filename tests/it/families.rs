@@ -124,7 +124,7 @@ fn whole_job(family: &str, side: i64, names: &[&str]) -> Result<(), String> {
         return if refused { Ok(()) } else { Err(format!("{family}: exit {code}: {said}")) };
     }
     let mut output = desk.run(&COMPRESS);
-    let refused = String::from_utf8_lossy(&output.stderr).contains("no better than always saying the same");
+    let refused = String::from_utf8_lossy(&output.stderr).contains("no better than a constant");
     if refused {
         // Untrained, some answer nearly the same about all images. Such a student is delivered to who wants no recovery, with a word.
         job["finetune"] = json!(null);

@@ -80,7 +80,7 @@ fn sizes_that_a_file_leaves_free_come_from_the_caller() {
 
     let wrong = [("input".to_owned(), vec![n(), Dim::Known(4), Dim::Known(8), Dim::Known(8)])].into();
     let error = fold(&graph, &wrong).expect_err("three channels, not four").to_string();
-    assert!(error.contains("takes shape (N, 3, H, W), not (N, 4, 8, 8)"), "{error}");
+    assert!(error.contains("has shape (N, 3, H, W), not (N, 4, 8, 8)"), "{error}");
 }
 
 #[test]

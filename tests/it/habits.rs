@@ -168,7 +168,7 @@ fn the_command_line_reads_the_weights_next_to_the_network() {
     assert!(code == 2 && said.contains("should be in `model.onnx.data`"), "{code}: {said}");
     desk.put("model.onnx.data", &data[1..]);
     let (code, said) = desk.refused(&["check", "model.onnx"]);
-    assert!(code == 2 && said.contains("it may be cut off"), "{code}: {said}");
+    assert!(code == 2 && said.contains("it may be incomplete"), "{code}: {said}");
     desk.put("model.onnx.data", &data);
     let checked = desk.json(&["check", "model.onnx", "--json"]);
     assert_eq!(checked["parameters"], analyse(&whole).expect("loads").parameters);

@@ -176,7 +176,7 @@ async fn what_is_rounded_inside_is_refused_at_upload_with_the_reason() {
     let problem = answer.problem(422, "model_interface_unsupported");
     let said = problem["detail"].as_str().expect("words");
     assert!(
-        said.contains("rounded or compared") && said.contains("export the network without rounding inside"),
+        said.contains("rounding or comparing") && said.contains("export the network without rounding inside"),
         "{said}"
     );
     assert_eq!(app.get("/v1/models").await.json()["data"], json!([]));

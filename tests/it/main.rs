@@ -22,6 +22,7 @@ mod neutral;
 mod onnx_roundtrip;
 mod onnxruntime;
 mod operators;
+mod plain_english;
 mod poor_input;
 mod private_postgres;
 mod promises;

@@ -56,9 +56,9 @@ fn a_whole_job_feeds_what_it_was_told() {
 #[test]
 fn a_job_that_says_nothing_or_something_else_is_told_what_is_missing() {
     for (inputs, words) in [
-        (json!({}), ["input_2", "one number, or 2 of them"]),
-        (json!({"input_2": [1.0]}), ["gives 1 numbers", "2 of them"]),
-        (json!({"input_2": 1.0, "other": 1.0}), ["no input \"other\"", "\"input_1\", \"input_2\""]),
+        (json!({}), ["input_2", "one number, or 2 numbers"]),
+        (json!({"input_2": [1.0]}), ["gives 1 numbers", "or 2 numbers"]),
+        (json!({"input_2": 1.0, "other": 1.0}), ["no other input \"other\"", "\"input_1\", \"input_2\""]),
     ] {
         let (code, said) = desk(&inputs).refused(&COMPRESS);
         assert!(code == 2 && words.iter().all(|word| said.contains(word)), "{code}: {said}");
@@ -109,7 +109,7 @@ async fn the_service_takes_the_images_where_the_job_says_and_bytes_as_they_are()
     let bytes = upload(of_bytes(false)).await;
     assert_eq!(post(&bytes, json!({})).await.status, 202);
     let scaled = post(&bytes, json!({"preprocess": {"mean": [0.5]}})).await.problem(422, "model_interface_unsupported");
-    assert!(scaled["detail"].as_str().expect("words").contains("leave divide_by, mean and std out"), "{scaled}");
+    assert!(scaled["detail"].as_str().expect("words").contains("remove divide_by, mean and std"), "{scaled}");
 }
 
 /// The default network times a whole number per class, one for all images, and plus a number for each image.
@@ -244,7 +244,7 @@ fn an_input_of_other_channels_asks_for_its_value_or_for_the_images() {
         desk.put("model.onnx", &file);
         let (code, said) = desk.refused(&COMPRESS);
         assert!(code == 2, "{code}: {said}");
-        for words in ["\"right\" next to the images", "\"inputs\": {\"right\": 0.5}", "{\"right\": \"images\"}"] {
+        for words in ["another input \"right\"", "\"inputs\": {\"right\": 0.5}", "{\"right\": \"images\"}"] {
             assert!(said.contains(words), "{said}");
         }
         let given = Given::from([("right".to_owned(), Number::All(0.25))]);
@@ -267,10 +267,10 @@ fn a_job_says_which_input_takes_the_images() {
     assert_eq!(analysis.fed(&given).other_inputs[0].name, "left");
 
     for (inputs, words) in [
-        (json!({"left": "images", "right": "images"}), "give them to one"),
-        (json!({"middle": "images"}), "does not have; it has \"left\", \"right\""),
+        (json!({"left": "images", "right": "images"}), "feed them to one only"),
+        (json!({"middle": "images"}), "does not exist; the network has \"left\", \"right\""),
         (json!({"right": "pictures"}), "\"images\""),
-        (json!({"right": 1.0, "left": 1.0}), "takes the images, so it cannot be given numbers"),
+        (json!({"right": 1.0, "left": 1.0}), "takes the images, so it cannot take numbers"),
     ] {
         let desk = Desk::new(&TinyResNet::default());
         desk.put("model.onnx", &file);
@@ -315,7 +315,7 @@ fn one_number_fills_a_map_of_the_images_size() {
     let desk = Desk::new(&TinyResNet::default());
     desk.put("model.onnx", &file);
     let (_, said) = desk.refused(&COMPRESS);
-    assert!(said.contains("one number, which fills it"), "{said}");
+    assert!(said.contains("one number, used for all elements"), "{said}");
     let job =
         json!({"target": {"blocks": 1}, "finetune": {"steps": 5}, "inputs": {"noise": 0.1}, "latency": {"rounds": 4}});
     desk.put("job.json", job.to_string().as_bytes());
@@ -381,7 +381,10 @@ fn a_free_size_counts_as_the_batch_only_where_it_can_be_meant() {
     }
     for (batch, first) in [(n.clone(), named("T")), (named("unk__7"), named("unk__T")), (Dim::Known(1), named("T"))] {
         let said = elements(batch, first).expect_err("refused");
-        assert!(said.contains("\"k\" leaves its first size free as") && said.contains("named alike"), "{said}");
+        assert!(
+            said.contains("\"k\" has the dynamic first dimension") && said.contains("the same name for both"),
+            "{said}"
+        );
     }
     let images = vec![named("other"), Dim::Known(3), pixels.clone(), pixels];
     assert!(!beside(n, &[("right", images)]).expect("loads").analysis().other_inputs[0].needs_value);
@@ -397,7 +400,7 @@ fn inputs_that_claim_more_numbers_together_than_settings_have_are_refused() {
     };
     claims(&[1 << 19, 1 << 19]).expect("a million in all are taken");
     let said = claims(&[1 << 19, 1 << 19, 1]).err().expect("refused");
-    assert!(said.contains("input \"k2\" and the other ones") && said.contains("as constants"), "{said}");
+    assert!(said.contains("input \"k2\" and the other inputs") && said.contains("constants instead"), "{said}");
 }
 
 #[test]
@@ -412,8 +415,12 @@ fn an_input_that_cannot_be_fed_is_listed_with_every_operator_in_the_way() {
     let error = Network::load(&onnx::encode_graph(&graph, 8).expect("encodes")).err().expect("refused");
     assert_eq!(error.code().as_str(), "model_interface_unsupported");
     let said = error.to_string();
-    for word in ["Int8", "Frobnicate, this operator is not supported (export without it", "Loop, this", "control flow"]
-    {
+    for word in [
+        "Int8",
+        "Frobnicate, this operator is not supported (export the network without it",
+        "Loop, this",
+        "control flow",
+    ] {
         assert!(said.contains(word), "{word} is not in {said}");
     }
     assert_eq!(error.faults().len(), 3, "{said}");

@@ -224,7 +224,7 @@ fn a_place_that_has_to_stay_keeps_all_others() {
     let network = Network::load(&bytes(&graph)).expect("a network");
     assert_eq!(droppable(&network), ["layer1.0", "layer2.1"]);
     let why = network.block("layer1.1").expect("a block").reason.as_ref().expect("stays").to_string();
-    assert!(why.contains("which has the same weights") && why.contains("is an output of the network"), "{why}");
+    assert!(why.contains("it shares its weights with") && why.contains("is an output of the network"), "{why}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Merges fitted adapters into their layers, in f64 (method §3).
+//! Merges fitted adapters into their layers, in f64 (docs/method.md §3).
 //!
 //! With W the kernel of a convolution, (M, C, kH, kW), or of a linear layer, (M, C): behind a writer `W' = A·W` and `b' = A·b`,
 //! ahead of a reader `W' = W·A`, over the channels and at every place of the window alike. An adapter has no bias, so zero
@@ -13,7 +13,8 @@ use crate::compress::student::Student;
 use crate::compress::student::edit::{own_input, wide};
 use crate::compress::student::layer::Layer;
 
-/// The student without the adapters, computing what it computed with them: `plain` is the student before they came. A bias
+/// The student without the adapters, which computes the same as with them; `plain` is the student before they were inserted. A
+/// bias
 /// that other nodes read too is copied first, so that it changes for one layer only; kernels of which that is true get no adapter.
 pub fn merge(plain: &Student, adapted: &Student, adapters: &[Adapter]) -> Result<Student, CompressError> {
     let (graph, taps) = (plain.graph.clone(), plain.taps.clone());
@@ -46,7 +47,7 @@ fn merge_one(student: &mut Student, layer: &Layer, side: Side, map: &Tensor) -> 
     Ok(())
 }
 
-/// Rows (M, C·kH·kW) that see what comes out of `map`, (C, C), as rows that see what goes into it.
+/// Rows (M, C·kH·kW) that read the output of `map`, (C, C), as rows that read its input.
 fn ahead_of_rows(rows: &Tensor, map: &Tensor) -> Result<Tensor, CompressError> {
     let windows = rows.f_reshape([rows.size()[0], map.size()[0], -1])?;
     Ok(Tensor::f_einsum("mcp,cd->mdp", &[&windows, map], None::<i64>)?.f_flatten(1, -1)?)

@@ -1,4 +1,4 @@
-//! Adapters in a graph: linear maps of the channels, without bias, that start as the identity (method §3). At a convolution an
+//! Adapters in a graph: linear maps of the channels, without bias, that start as the identity (docs/method.md §3). At a convolution an
 //! adapter is a 1×1 convolution, at a linear layer a `MatMul`.
 
 pub mod merge;
@@ -15,17 +15,17 @@ use super::student::{Student, layer};
 use crate::exec::Params;
 use crate::graph::{Attribute, Node, TensorData};
 
-/// An adapter that stands in a graph.
+/// An adapter in a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adapter {
-    /// Where it stands.
+    /// Its site.
     pub site: Site,
     /// Name of its weight: (channels, channels, 1, 1) at a convolution; (channels, channels), which rows are multiplied by, at a
     /// linear layer.
     pub weight: String,
 }
 
-/// Puts an adapter at every site of a copy of the student, which computes what it did until the adapters are fitted.
+/// Puts an adapter at every site of a copy of the student, which computes the same until the adapters are fitted.
 pub fn insert(student: &Student, sites: &[Site]) -> Result<(Student, Vec<Adapter>), CompressError> {
     let mut adapted = student.copy()?;
     let adapters = sites.iter().map(|site| insert_one(&mut adapted, site)).collect::<Result<_, _>>()?;
@@ -53,7 +53,7 @@ fn insert_one(student: &mut Student, site: &Site) -> Result<Adapter, CompressErr
 }
 
 impl Adapter {
-    /// What it multiplies the channels by, A (channels, channels), f64: `y = A·x` at every position.
+    /// The matrix A (channels, channels), f64, that it multiplies the channels by: `y = A·x` at every position.
     pub(crate) fn map(&self, params: &Params) -> Result<Tensor, CompressError> {
         let weight = wide(params, &self.weight)?;
         Ok(match self.site.layer.kind {

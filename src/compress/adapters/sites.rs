@@ -1,13 +1,12 @@
-//! Where adapters can stand and merge exactly (method §3, paper figure 4).
+//! Sites at which adapters merge exactly (docs/method.md §3, paper figure 4).
 //!
 //! On the graph with the block dropped, the stream is the value that stood ahead of the block. Post-adapters follow the
 //! layers that write it, pre-adapters go ahead of the layers that read it, each right at its layer: behind a product and ahead
-//! of the bias that is added to it, behind a `Pad` and ahead of the convolution. So whatever stands between a layer and the
-//! stream, merging is exact, and what stands there only tells whether the layer is one of the stream's:
-//! what works element by element, normalises or only moves elements goes on with the stream, as long as its channels stay one
-//! axis.
+//! of the bias that is added to it, behind a `Pad` and ahead of the convolution. So merging is exact whatever nodes are between
+//! a layer and the stream. These nodes only determine whether the layer belongs to the stream: element-wise operators,
+//! normalisations and moves of elements continue the stream, as long as its channels stay one axis.
 //!
-//! Several layers may read the stream. Each has an adapter of its own, so one that can take none, a grouped convolution say,
+//! Several layers can read the stream. Each has its own adapter, so one that can take none, for example a grouped convolution,
 //! has none and changes nothing for the others.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -32,7 +31,7 @@ pub struct Site {
     pub channels: usize,
 }
 
-/// On which side of a layer an adapter stands.
+/// The side of a layer that an adapter is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     /// Ahead of a reader.
@@ -56,12 +55,13 @@ pub fn find(student: &Student, stream: &str) -> Vec<Site> {
     places.into_iter().filter_map(|(at, side)| site(graph, &graph.nodes[at], side)).collect()
 }
 
-/// The site on this side of a node, where it is a layer that can absorb an adapter there.
+/// The site on this side of a node, if it is a layer that can absorb an adapter there.
 fn site(graph: &Graph, node: &Node, side: Side) -> Option<Site> {
     let layer = Layer::of(graph, node)?;
-    // What old exporters list among the inputs as well is a constant, as it is to all that reads the file (`onnx::decode`).
+    // Initializers that old exporters also list as inputs are constants, as everywhere (`onnx::decode`).
     let own = |name: &str| graph.initializers.contains_key(name) && !graph.is_output(name);
-    // Behind a layer that the network puts out the adapter would not be seen, and a bias is mapped like what it is added to.
+    // If the layer is an output of the network, an adapter behind it would have no effect; a bias is mapped like the value it
+    // is added to.
     let absorbs = match side {
         Side::Pre => true,
         Side::Post => !graph.is_output(node.output()) && node.input(2).is_none_or(own),
@@ -92,13 +92,13 @@ fn readers(graph: &Graph, stream: &str) -> BTreeSet<usize> {
     (0..graph.nodes.len()).filter(|at| reads(&graph.nodes[*at])).collect()
 }
 
-/// What a layer reads, with the axis that it mixes.
+/// The input of a layer, with the axis that it mixes.
 fn input_of<'g>(graph: &'g Graph, node: &'g Node, layer: &Layer) -> Option<Place<'g>> {
     let input = node.input(0)?;
     Some((input, layer.channel_axis(graph.shape(input)?.len())))
 }
 
-/// What a walk back from a value has come by.
+/// The result of a walk back from a value.
 struct Way {
     /// Layers that mix the followed axis.
     layers: BTreeSet<usize>,
@@ -163,7 +163,7 @@ const ELEMENTWISE: &[&str] = &[
 ];
 
 /// The inputs of a node that come out of it with as many channels, each a channel of the output: where the followed axis lies in
-/// them. None where the node makes something else of the stream, as pooling, joining, and reading a part of it do.
+/// them. None if the node makes something else of the stream, as pooling, joining, and reading a part of it do.
 fn ahead<'g>(graph: &'g Graph, node: &'g Node, axis: usize) -> Vec<Place<'g>> {
     let first = node.input(0).filter(|name| !graph.initializers.contains_key(*name));
     let along = |value: &'g str| Some((value, axis));
@@ -192,7 +192,7 @@ fn of_own_size<'g>(graph: &'g Graph, node: &'g Node) -> impl Iterator<Item = &'g
     node.inputs.iter().map(String::as_str).filter(move |name| size.is_some() && graph.shape(name) == size)
 }
 
-/// True where a `Pad` commutes with every linear map of the followed axis: it leaves that axis alone, and what it adds is zeros
+/// True if a `Pad` commutes with every linear map of the followed axis: it leaves that axis alone, and what it adds is zeros
 /// or copies (reflected, from the edge, from the other end). Other constants it does not map, so what it puts out is no linear
 /// function of the stream.
 fn pads_linearly(graph: &Graph, node: &Node, axis: usize) -> bool {

@@ -9,7 +9,7 @@ use crate::compress::pipeline::yielding_observer::Yielding;
 use crate::compress::recipes::narrowed_by_practised;
 use crate::spec::report::FinetuneReport;
 
-/// Keeps a share of the channels inside every block, recovers the student as a job's is (or not at all, where the job wishes
+/// Keeps a share of the channels inside every block, recovers the student as in a job (or not at all, if the job asks
 /// none), and writes it out.
 pub fn narrow(bench: &Bench, keep: f64, observer: &dyn Observer) -> Result<(Vec<u8>, FinetuneReport), CompressError> {
     let start = filters::pruned(&bench.network, keep, bench.device)?;

@@ -1,4 +1,4 @@
-//! What a file answers in ONNX Runtime: the judge of everything that leaves this service.
+//! Outputs of a file in ONNX Runtime, by which every delivered file is verified.
 
 use tch::Tensor;
 
@@ -10,7 +10,7 @@ use crate::network::{NetworkError, elements};
 use crate::onnx;
 use crate::onnxruntime::{Elements, Feed, Session};
 
-/// Images per run where the file leaves the batch free.
+/// Images per run if the file's batch is dynamic.
 const BATCH: i64 = 50;
 
 /// The given values of a file for these images, (n, C, H, W), each with all images along its first dimension: outputs, or what
@@ -40,7 +40,7 @@ pub fn outputs(
     gathered.iter().map(|list| Ok(Tensor::f_cat(list, 0)?)).collect()
 }
 
-/// A session that puts out what is wanted: a copy of the file does where the file itself does not.
+/// A session with the wanted outputs; if the file does not have them, a copy with additional outputs is used.
 fn open(file: &[u8], wanted: &[String]) -> Result<Session, CompressError> {
     let session = Session::open(file, crate::exec::threads())?;
     let put_out = session.output_names();
@@ -65,7 +65,7 @@ fn fill_up(part: &Tensor, batch: i64) -> Result<Tensor, CompressError> {
     Ok(part.f_index_select(0, &Tensor::from_slice(&indices))?)
 }
 
-/// What every input is fed beside these images, (n, C, H, W).
+/// The value of every input for these images, (n, C, H, W).
 fn fed<'a>(
     input: &'a ImageInput,
     companions: &'a [Companion],

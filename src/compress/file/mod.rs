@@ -1,4 +1,4 @@
-//! The student as a file: an edit of the customer's own, so that all that was not touched stays as it came (method §9).
+//! The student as a file: an edit of the customer's own, so that all that was not touched stays as it came (docs/method.md §9).
 
 pub mod in_onnxruntime;
 

@@ -1,9 +1,9 @@
-//! Pictures that the teacher recognises (method §7, second rung): drawn ones, their pixels moved until the teacher is as sure
-//! of a class as it is about photographs and, where BatchNormalization keeps statistics, until what its channels see has the
-//! mean and the variance that they saw in training.
+//! Synthetic images (docs/method.md §7): procedural images whose pixels are optimised until the teacher is as certain of a
+//! class as for photographs and, if it has BatchNormalization, until the inputs of its channels have the mean and variance of
+//! the training.
 //!
-//! What is fitted to drawn pictures alone can cost agreement on photographs while it gains on pictures, and nothing measured
-//! on such pictures tells. On these the loss of a student is near the loss on photographs, so they are what decides.
+//! A fit to procedural images alone can lower the agreement on photographs while the loss on procedural images falls. On
+//! synthetic images, the loss of a student is close to its loss on photographs, so they are the validation images.
 //!
 //! Source: Yin et al., *Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion* (CVPR 2020), §3.2.
 
@@ -22,13 +22,13 @@ use crate::exec::{Executor, RunOptions};
 use crate::network::Network;
 use crate::spec::phase::Phase;
 
-/// Steps of Adam for every batch of pictures, at most.
+/// Maximum number of Adam steps per batch of images.
 const STEPS: i32 = 25;
 
-/// How far a pixel moves per step at first, as a share of the way from black to white.
+/// Initial step of a pixel, as a share of the range from black to white.
 const RATE: f64 = 0.025;
 
-/// Mean cross entropy at which the teacher is sure enough: about what it has on photographs that it knows.
+/// Mean cross entropy at which the teacher is certain enough: about its value on photographs that it knows.
 const SURE: f64 = 0.5;
 
 /// Weight of the total variation, in squares of half the way from black to white.
@@ -37,13 +37,13 @@ const SMOOTH: f64 = 2.0;
 /// Weight of the statistics.
 const STATISTICS: f64 = 10.0;
 
-/// Views are rolled by up to this share of a side, so that nothing is learned about a place.
+/// Views are rolled by up to this share of a side, so that the result does not depend on positions.
 const ROLLED: f64 = 0.07;
 
 /// Adam's decays, as DeepInversion has them.
 const DECAYS: (f64, f64) = (0.5, 0.9);
 
-/// What a black and a white pixel become in each channel.
+/// Values of a black and a white pixel in each channel after preprocessing.
 pub struct Range {
     /// (C).
     pub black: Vec<f64>,
@@ -51,7 +51,7 @@ pub struct Range {
     pub white: Vec<f64>,
 }
 
-/// A teacher that tells what it recognises.
+/// Optimises images for a teacher.
 pub struct Synthesis<'a> {
     teacher: &'a Student,
     executor: Executor,
@@ -73,8 +73,8 @@ struct Statistics {
 }
 
 impl<'a> Synthesis<'a> {
-    /// `None` where nothing tells: the network is no classifier and keeps no statistics. `pictures`, (n, C, H, W), are asked
-    /// about once.
+    /// `None` if the network is neither a classifier nor has BatchNormalization. The first of `pictures`, (n, C, H, W), is
+    /// evaluated once.
     pub fn of(
         network: &'a Network,
         teacher: &'a Student,
@@ -107,7 +107,7 @@ impl<'a> Synthesis<'a> {
         Ok(Some(Self { teacher, executor, input, classes, probabilities, statistics, black, span }))
     }
 
-    /// The pictures, (n, C, H, W), as the teacher recognises them; a batch at a time, because statistics are a batch's.
+    /// The optimised images, (n, C, H, W); a batch at a time, because statistics are over a batch.
     pub fn recognised(
         &self,
         pictures: &Tensor,
@@ -127,7 +127,7 @@ impl<'a> Synthesis<'a> {
         Ok(Tensor::f_cat(&done.collect::<Result<Vec<_>, _>>()?, 0)?)
     }
 
-    /// One batch, from its pixels to those that the teacher recognises.
+    /// Optimises one batch.
     fn moved(
         &self,
         pictures: &Tensor,
@@ -156,7 +156,7 @@ impl<'a> Synthesis<'a> {
         Ok((shares.f_detach()? * &self.span + &self.black).f_to_device(pictures.device())?)
     }
 
-    /// The loss of these views, pixels from 0 to 1, and whether the teacher is sure of its classes.
+    /// The loss of these views, pixels from 0 to 1, and whether the teacher is certain of its classes.
     fn loss(&self, views: &Tensor, goals: Option<&Tensor>) -> Result<(Tensor, bool), CompressError> {
         let images = views * &self.span + &self.black;
         let fed = [(self.input, &images)];
@@ -178,7 +178,8 @@ impl<'a> Synthesis<'a> {
         Ok((loss, sure))
     }
 
-    /// How unlike the statistics of these values, (n, C, H, W) or (n, C), are to those of training, in their own scale.
+    /// Distance of the statistics of these values, (n, C, H, W) or (n, C), from those of the training, relative to the
+    /// training's variance.
     fn unlike(&self, statistics: &Statistics, seen: &Tensor) -> Result<Tensor, CompressError> {
         let weight = |name: &str| self.teacher.params.get(name).expect("a weight of this network");
         let (mean, variance) = (weight(&statistics.mean), weight(&statistics.variance).f_clamp_min(1e-5)?);
@@ -191,7 +192,7 @@ impl<'a> Synthesis<'a> {
     }
 }
 
-/// Classes that pictures are to be taken for, every one as often as the others.
+/// Target classes of images, each equally often.
 struct Goals {
     classes: Option<i64>,
     open: Vec<i64>,
@@ -213,7 +214,7 @@ impl Goals {
     }
 }
 
-/// The same pictures, (n, C, H, W), all rolled alike and perhaps flipped.
+/// The same images, (n, C, H, W), rolled together and randomly flipped.
 fn rolled(pictures: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
     let size = pictures.size();
     let mut by = |side: i64| {

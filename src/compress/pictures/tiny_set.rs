@@ -1,4 +1,4 @@
-//! The images of a job: those that the customer gave, or pictures made where there are none (method §7).
+//! The images of a job: the customer's, or procedural ones if there are none (docs/method.md §7).
 
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -10,43 +10,43 @@ use crate::images::{Chw, ImageError, ImageSet, ModelInput, Preprocess};
 use crate::spec::config::JobConfig;
 use crate::spec::report::Rung;
 
-/// Pictures that are made: as many as have [`PIXELS`] together, within these bounds. A fifth of the fewest can still be held
-/// out.
+/// Number of procedural images: as many as have [`PIXELS`] together, within these bounds. A fifth of the minimum can still be
+/// held out.
 const COUNT: std::ops::RangeInclusive<usize> = 16..=500;
 
-/// Pixels of all pictures together: 96 at 224 × 224.
+/// Pixels of all procedural images together: 96 images at 224 × 224.
 const PIXELS: usize = 96 * 224 * 224;
 
-/// Those that the teacher is to recognise, within these bounds. On small images, where many are made, drawn ones are better to
-/// learn from and recognised ones to decide by.
+/// Number of images to optimise, within these bounds. For small sizes, with many images, procedural ones are better for fitting
+/// and optimised ones for validation.
 const RECOGNISED: std::ops::RangeInclusive<usize> = 16..=200;
 
-/// Pixels of all of them together: 64 at 224 × 224.
+/// Pixels of all of them together: 64 images at 224 × 224.
 const RECOGNISED_PIXELS: usize = 64 * 224 * 224;
 
-/// Pictures that are drawn beside a handful of images.
+/// Number of procedural images that are added to a handful of images.
 const BESIDE: usize = 64;
 
-/// Pictures that are drawn for each one that is kept: those are kept that the teacher spreads over its classes.
+/// Number of procedural images rendered for each one that is kept; the selection spreads over the teacher's classes.
 const DRAWN_PER_KEPT: usize = 3;
 
-/// Images with what it takes to feed them to the network.
+/// Images with their preprocessing and source.
 pub struct TinySet {
     /// The images.
     pub images: ImageSet,
-    /// From these images to the network's input.
+    /// Preprocessing from these images to the network's input.
     pub preprocess: Preprocess,
-    /// Where they come from.
+    /// Their source.
     pub rung: Rung,
 }
 
-/// How many of the pictures the teacher is to recognise.
+/// Number of images to optimise at this size.
 pub fn recognised(size: Chw) -> usize {
     (RECOGNISED_PIXELS / (size.height * size.width).max(1)).clamp(*RECOGNISED.start(), *RECOGNISED.end())
 }
 
 impl TinySet {
-    /// The input's size, from the network, the images where there are any, and the wishes; errors where they do not fit.
+    /// The input's size, from the network, the images if there are any, and the settings; an error if they do not fit together.
     pub fn size(input: ModelInput, images: Option<&ImageSet>, config: &JobConfig) -> Result<Chw, ImageError> {
         Ok(match images {
             Some(set) => config.preprocess.check(input, set.images())?,
@@ -59,7 +59,8 @@ impl TinySet {
         Self { images: images.clone(), preprocess: config.preprocess.clone(), rung: Rung::Given }
     }
 
-    /// Pictures drawn in place of images. `classes` tells the teacher's answer, (n, classes), about images, (n, C, H, W).
+    /// Procedural images in place of given ones. `classes` returns the teacher's output, (n, classes), for images, (n, C, H,
+    /// W).
     pub fn drawn_alone(
         config: &JobConfig,
         size: Chw,
@@ -69,7 +70,7 @@ impl TinySet {
         Self::drawn(config, size, count, classes)
     }
 
-    /// Pictures to fit on beside a handful of images.
+    /// Procedural images to fit in addition to a handful of images.
     pub fn beside(
         config: &JobConfig,
         size: Chw,
@@ -93,8 +94,8 @@ impl TinySet {
     }
 }
 
-/// `count` of the images, spread over the classes that the teacher sees, (n, classes), as evenly as they allow; the first
-/// ones where the output is no classifier's. In order.
+/// Indices of `count` images, spread as evenly as possible over the classes that the teacher predicts, (n, classes); the first
+/// ones if the output is not classes. In ascending order.
 fn balanced(output: &Tensor, count: usize, random: &mut ChaCha8Rng) -> Result<Vec<usize>, CompressError> {
     let Some(classes) = crate::compress::quality::classes::top_classes(output)? else {
         return Ok((0..count).collect());

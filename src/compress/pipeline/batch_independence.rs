@@ -24,8 +24,8 @@ pub(super) fn check(network: &Network, teacher: &Student, samples: &Samples) -> 
             let difference = relative_difference(&alone, &all.f_narrow(0, row, 1)?)?;
             if difference > ALIKE {
                 return Err(NetworkError::ModelInterface(
-                    "what the network answers for an image depends on the other images of its batch: something is normalised or \
-                     summed over the first dimension, N; export it so that images are computed apart"
+                    "the network's output for an image depends on the other images of its batch: a node normalises or sums \
+                     over the first dimension, N; export the network so that each image is computed independently"
                         .into(),
                 ).into());
             }

@@ -1,4 +1,4 @@
-//! What every step needs: the teacher, the images, the wishes and the device.
+//! The context of every step: the teacher, the images, the settings and the device.
 
 use std::cell::{Cell, OnceCell, RefCell};
 
@@ -29,8 +29,8 @@ use crate::spec::config::JobConfig;
 use crate::spec::latency::{LatencyConfig, Plan, Reduction};
 use crate::spec::report::{Evidence, Rung};
 
-/// The teacher, the images, the wishes and the device of one job. Opening one asks the teacher about the
-/// images, and makes pictures where there are none or where they do not do by themselves.
+/// The teacher, the images, the settings and the device of one job. Opening it evaluates the teacher on the images, and creates
+/// synthetic images if there are none or the given ones are insufficient.
 pub struct Bench {
     pub(crate) network: Network,
     pub(crate) config: JobConfig,
@@ -44,12 +44,12 @@ pub struct Bench {
     pub(crate) model: Vec<u8>,
     pub(crate) images_sha256: String,
     pub(crate) rung: Rung,
-    /// Why the images do not do by themselves, many as they are.
+    /// Why the given images are insufficient although there are many.
     pub(crate) shortcoming: Option<Shortcoming>,
     size: Chw,
     answers: OnceCell<(Answers, Option<Answers>)>,
     classes: OnceCell<Option<Evidence>>,
-    /// With pictures beside them, where the images do not do by themselves.
+    /// With synthetic images added, if the given ones are insufficient.
     mixed: OnceCell<Samples>,
     mixed_answers: OnceCell<(Answers, Option<Answers>)>,
     /// How far the teacher has been computed for the scores so far, on the images of our ways of fitting.
@@ -59,8 +59,8 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Loads the network and the images and checks that they fit each other and the wishes. Without images, some are made, which
-    /// takes a while.
+    /// Loads the network and the images and checks that they fit each other and the settings. Without images, synthetic ones
+    /// are created, which takes a while.
     pub fn open(
         model: &[u8],
         images: Option<&ImageSet>,
@@ -149,7 +149,7 @@ impl Bench {
         candidates(&self.network, &self.config)
     }
 
-    /// What shows that the network's first output is classes; `None` if nothing does.
+    /// The evidence that the network's first output is classes; `None` without any.
     pub(crate) fn classes(&self) -> Result<Option<Evidence>, CompressError> {
         if let Some(known) = self.classes.get() {
             return Ok(*known);
@@ -231,7 +231,7 @@ impl Bench {
         Ok(HostLock::of_host().alone(&cancelled, measure)?)
     }
 
-    /// The images and what is fed beside them.
+    /// The values of all inputs.
     fn latency_inputs(&self) -> Result<Vec<Input>, CompressError> {
         let (height, width) = self.network.size;
         let dims = [self.config.latency.batch, self.network.input.channels, height, width];
@@ -250,12 +250,12 @@ impl Bench {
     }
 }
 
-/// How thoroughly latency is measured.
+/// Precision of a latency measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Occasion {
-    /// What choices and claims rest on.
+    /// For selection and reported figures.
     Full,
-    /// What is only shown: two rounds, a quarter of the samples, and a wider interval.
+    /// For the curve only: two rounds, a quarter of the samples, and a wider interval.
     Short,
 }
 
@@ -269,10 +269,10 @@ impl Occasion {
     }
 }
 
-/// What the teacher's samples are called.
+/// Label of the teacher's samples.
 pub(crate) const TEACHER: &str = "teacher";
 
-/// The latency reduction of a student that was measured beside the teacher.
+/// The latency reduction of a student that was measured together with the teacher.
 pub(crate) fn reduction(samples: &latency::Samples, student: &str, seed: u64) -> Result<Reduction, CompressError> {
     let reduction = samples.reduction(TEACHER, student, seed);
     reduction.ok_or_else(|| CompressError::TooFewSamples(format!("the {student}")))
@@ -297,7 +297,7 @@ fn fitting(model: &[u8], images: Option<&ImageSet>, config: &JobConfig) -> Resul
     Ok((network, resolved.expect("set while loading")))
 }
 
-/// The teacher's answers about the images fitted on and those held out; asked for once.
+/// The teacher's outputs for the fitted and the held-out images; computed once.
 fn asked<'a>(
     network: &Network,
     teacher: &Student,
@@ -314,7 +314,7 @@ fn asked<'a>(
     Ok(known.get_or_init(|| (fit, held_out)))
 }
 
-/// What shows that the first output is classes, with what the teacher has answered about the images and their labels.
+/// The evidence that the first output is classes, from the teacher's outputs and the labels.
 fn evidence(
     network: &Network,
     samples: &Samples,
@@ -339,7 +339,7 @@ fn candidates<'n>(network: &'n Network, config: &JobConfig) -> Result<Vec<&'n Bl
     Ok(candidates)
 }
 
-/// The answers, or an error where they hold anything that is no number.
+/// The outputs, or an error if they are not finite.
 fn finite(answers: Answers) -> Result<Answers, CompressError> {
     for tensor in answers.features.iter().chain([&answers.output]) {
         if tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {

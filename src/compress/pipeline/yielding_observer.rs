@@ -1,4 +1,4 @@
-//! Computing beside others on the host, but never beside a measurement.
+//! Computes in parallel with other processes on the host, but never during a measurement.
 
 use std::sync::Mutex;
 

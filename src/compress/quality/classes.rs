@@ -9,7 +9,7 @@
 //! * the rows of the last linear layer add up to nothing. The gradient of cross entropy adds up to zero over the classes, so that
 //!   training takes away whatever sum the layer began with: seen are 0.000 to 0.034 of what rows without such a tie have (eight
 //!   trained classifiers), and 0.5 to 1.1 before any training;
-//! * what it answers for the images is a distribution: no number below 0, and their sum is 1;
+//! * its outputs for the images are distributions: no value below 0, and their sum is 1;
 //! * the labels that came with the images: the network gets them right more often than by chance.
 //!
 //! Names such as `embedding` or `landmarks`, and an end in `Sigmoid`, `Tanh` or a division by the norm, speak against it: beside
@@ -23,7 +23,7 @@ use crate::graph::{Graph, Node, TensorData};
 use crate::network::Network;
 use crate::spec::report::{Evidence, Figure};
 
-/// What the file alone tells.
+/// Evidence from the file alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     /// Its output is classes.
@@ -38,7 +38,7 @@ pub enum Told {
 /// rows, near 0 of those that cross entropy has trained.
 const TIED_ROWS: f64 = 0.1;
 
-/// Inputs of a last layer, at least, for its rows to say anything.
+/// Minimum number of inputs of a last layer for its rows to be evidence.
 const FEWEST_INPUTS: usize = 8;
 
 /// Words in names that speak for classes.
@@ -88,7 +88,7 @@ const AGAINST: &[&str] = &[
     "reg",
 ];
 
-/// What a folded graph and the metadata of its file tell about an output.
+/// Evidence about an output from a folded graph and its file's metadata.
 pub fn told(graph: &Graph, output: &str, metadata: &[(String, String)]) -> Told {
     let end = End::of(graph, output);
     let words =
@@ -112,7 +112,7 @@ pub fn told(graph: &Graph, output: &str, metadata: &[(String, String)]) -> Told 
     }
 }
 
-/// What a network's file tells about its first output.
+/// Evidence about a network's first output from its file.
 pub fn of(network: &Network) -> Told {
     let (answer, metadata) = (network.answers[0].name.as_str(), network.model.metadata());
     match network.outputs.iter().any(|output| output.name == answer) {
@@ -121,7 +121,7 @@ pub fn of(network: &Network) -> Told {
     }
 }
 
-/// The same about numbers that are no output themselves, because a label is made from them.
+/// The same for values that are not an output, because a label is computed from them.
 pub fn told_of_label(graph: &Graph, answer: &str, metadata: &[(String, String)]) -> Told {
     let picks = |node: &Node| ["ArgMax", "TopK"].contains(&node.op.as_str()) && node.input(0) == Some(answer);
     match told(graph, answer, metadata) {
@@ -131,7 +131,7 @@ pub fn told_of_label(graph: &Graph, answer: &str, metadata: &[(String, String)])
     }
 }
 
-/// What speaks for classes, of what the file tells, the teacher's answers about some images, (n, k), and the labels of those.
+/// The evidence for classes, from the file, the teacher's outputs for some images, (n, k), and their labels.
 pub fn decide(told: Told, answers: &Tensor, labels: &[Option<u32>]) -> Result<Option<Evidence>, CompressError> {
     let Some(top) = top_classes(answers)?.filter(|_| answers.is_floating_point()) else { return Ok(None) };
     if let Told::Classes(evidence) = told {
@@ -143,7 +143,7 @@ pub fn decide(told: Told, answers: &Tensor, labels: &[Option<u32>]) -> Result<Op
     Ok(beats_chance(&top, labels).then_some(Evidence::Labels))
 }
 
-/// The top class of every image where the output is (N, classes) with at least two classes, or that with trailing ones.
+/// The predicted class of every image, if the output is (N, classes) with at least two classes; trailing ones are allowed.
 pub fn top_classes(output: &Tensor) -> Result<Option<Vec<i64>>, CompressError> {
     let size = output.size();
     let classifies = size.len() >= 2 && size[0] > 0 && size[1] >= 2 && size[2..].iter().all(|side| *side == 1);
@@ -172,13 +172,13 @@ fn beats_chance(top: &[i64], labels: &[Option<u32>]) -> bool {
     !pairs.is_empty() && Figure::share(hits, pairs.len()).low.is_some_and(|low| low > by_chance / pairs.len() as f64)
 }
 
-/// The end of a network: what makes an output, through what only reshapes it.
+/// The node that computes an output, skipping nodes that only reshape it.
 #[derive(Default)]
 struct End<'g> {
     /// The last linear layer.
     node: Option<&'g Node>,
     is_softmax: bool,
-    /// Whether something stands at the end that no classifier has there.
+    /// Whether the network ends in an operator that no classifier ends in.
     bends: bool,
 }
 

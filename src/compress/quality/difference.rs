@@ -4,13 +4,13 @@ use tch::Tensor;
 
 use crate::compress::CompressError;
 
-/// Largest difference of two tensors, relative to the first one's largest finite element. No difference where both are infinite
-/// alike or both no number, as behind a mask; no number or infinite where only one of them is.
+/// Largest difference of two tensors, relative to the first one's largest finite element. The difference is 0 if both are
+/// the same infinity or both NaN, as behind a mask; NaN or infinite where only one of them is.
 pub fn relative_difference(reference: &Tensor, other: &Tensor) -> Result<f64, CompressError> {
     difference_on_a_scale(reference, other, f64::MIN_POSITIVE)
 }
 
-/// The same, relative to `least` where no element is as large as that.
+/// The same, relative to `least` if no element is as large.
 pub fn difference_on_a_scale(reference: &Tensor, other: &Tensor, least: f64) -> Result<f64, CompressError> {
     let finite = reference.f_masked_fill(&reference.f_isfinite()?.f_logical_not()?, 0.0)?;
     let scale = finite.f_abs()?.f_max()?.f_double_value(&[])?.max(least);

@@ -15,8 +15,8 @@ pub fn feature_loss(student: &[Tensor], teacher: &[Tensor]) -> Result<Tensor, Co
     Ok(Tensor::f_stack(&losses, 0)?.f_mean(Kind::Float)?)
 }
 
-/// The feature loss of a student in evaluation mode on each of these samples, against the teacher's answers for the same,
-/// which may go on with answers for more. Their mean is the feature loss on all of them.
+/// The feature loss of a student in evaluation mode on each of these samples, relative to the teacher's outputs for the same;
+/// there may be outputs for more. Their mean is the feature loss on all of them.
 pub fn evaluate(
     network: &Network,
     student: &Student,
@@ -42,7 +42,7 @@ pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The loss, or an error where it is no number.
+/// The loss, or an error if it is not finite.
 pub fn finite(loss: f64) -> Result<f64, CompressError> {
     if loss.is_finite() { Ok(loss) } else { Err(CompressError::LossNotFinite) }
 }

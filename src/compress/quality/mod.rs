@@ -1,4 +1,4 @@
-//! How well a student stands in for its teacher on given images.
+//! Quality of a student compared with its teacher on given images.
 
 pub mod classes;
 pub mod difference;
@@ -14,7 +14,7 @@ use super::CompressError;
 use super::student::forward::Answers;
 use crate::spec::report::{Figure, Quality};
 
-/// Feature loss of two networks' answers about the same images, and their agreement if the output is `classes`.
+/// Feature loss of two networks' outputs for the same images, and their agreement if the output is `classes`.
 pub fn compare(student: &Answers, teacher: &Answers, classes: bool) -> Result<Quality, CompressError> {
     let feature_loss = feature_loss(&student.features, &teacher.features)?.f_double_value(&[])?;
     let feature_loss = loss::finite(feature_loss)?;
@@ -25,8 +25,8 @@ pub fn compare(student: &Answers, teacher: &Answers, classes: bool) -> Result<Qu
     })
 }
 
-/// Share of images where both pick the same top class; `None` if the output does not have the shape of classes, (N, k). Whether it
-/// is classes, [`classes`] tells.
+/// Share of images for which both predict the same class; `None` if the output does not have the shape of classes, (N, k).
+/// [`classes`] decides whether it is classes.
 pub fn agreement(student: &Tensor, teacher: &Tensor) -> Result<Option<Figure>, CompressError> {
     let (Some(a), Some(b)) = (top_classes(student)?, top_classes(teacher)?) else { return Ok(None) };
     let same = a.iter().zip(&b).filter(|(a, b)| a == b).count();
@@ -42,18 +42,17 @@ pub fn top1(output: &Tensor, labels: &[Option<u32>]) -> Result<Option<Figure>, C
     Ok((!labelled.is_empty()).then(|| Figure::share(hits, labelled.len())))
 }
 
-/// What a classifier makes of some images.
+/// How well a classifier distinguishes some images.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sight {
-    /// The information that its answers carry about which image it was shown, as a share of the most there could be: 1 where it is
-    /// sure of an answer for each and sees all classes alike, 0 where it says the same of all.
+    /// Mutual information between image and output, relative to its maximum: 1 if it is certain about each image and predicts
+    /// all classes equally often, 0 if its output is the same for all.
     pub told_apart: f64,
-    /// How unsure it is of an image, in the mean: 0 where it is sure of one class, 1 where all classes are alike to it.
+    /// Mean normalised entropy: 0 is certain of one class, 1 is uniform.
     pub unsure: f64,
 }
 
-/// What a classifier's output, (N, classes), says about its sight; `None` where the output is no classifier's, or is about one
-/// image.
+/// Computes both from an output, (N, classes); `None` if the output is not classes, or is for one image.
 pub fn sight(output: &Tensor) -> Result<Option<Sight>, CompressError> {
     if top_classes(output)?.is_none() || output.size()[0] < 2 {
         return Ok(None);

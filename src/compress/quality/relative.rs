@@ -1,7 +1,7 @@
-//! Errors as a share of what the best constant answer has: 0 is the teacher's answer, 1 is no better than always saying the same.
+//! Errors as a share of the best constant answer's: 0 is the teacher, 1 is no better than a constant.
 //!
-//! A mean squared error by itself says nothing: 0.0002 is next to nothing of features around 1, and all there is of heat maps that
-//! are 0 almost everywhere. The best constant answer is the teacher's mean over the images, element by element, and its error is
+//! A mean squared error alone has no scale: 0.0002 is negligible for features around 1, and large for heat maps that are 0
+//! almost everywhere. The best constant answer is the teacher's mean over the images, element by element, and its error is
 //! the teacher's variance over them.
 //!
 //! Of whole numbers and truth values (labels, masks) the error is the share of elements that differ, and the best constant answer is
@@ -18,7 +18,7 @@ use crate::network::Network;
 /// Variance over images, as a share of the mean square, that is no more than rounding.
 pub const CONSTANT: f64 = 1e-10;
 
-/// Variance of a student's answers, as a share of its teacher's, below which they are taken for always the same.
+/// Variance of a student's outputs, as a share of its teacher's, below which they count as constant.
 const FLAT: f64 = 1e-4;
 
 /// An error as a share of that of the best constant answer; `None` if that is not known, or as good as 0.
@@ -46,7 +46,7 @@ pub fn constant_loss(features: &[Tensor]) -> Result<Option<f64>, CompressError> 
 pub struct OutputErrors {
     /// Name of the output.
     pub name: String,
-    /// Error of the best constant answer; 0 if the teacher always says the same, `None` for fewer than two images.
+    /// Error of the best constant answer; 0 if the teacher is constant, `None` for fewer than two images.
     pub constant: Option<f64>,
     /// Error of each student, in their order.
     pub errors: Vec<f64>,
@@ -98,7 +98,7 @@ pub fn of_outputs(
     names.iter().zip(sums).filter_map(|(name, sums)| sums.map(|sums| sums.errors(name))).collect()
 }
 
-/// What has been seen of an output so far.
+/// Running sums over an output.
 enum Counted {
     Numbers(Sums),
     Labels(Labels),
@@ -131,7 +131,7 @@ impl Counted {
     }
 }
 
-/// Whole numbers: all of the teacher's are kept, because the most frequent ones cannot be told from sums.
+/// Integers: all of the teacher's are stored, because sums do not determine the most frequent ones.
 struct Labels {
     teacher: Vec<Tensor>,
     /// Elements of each student's that differ.
@@ -166,7 +166,7 @@ fn differing(a: &Tensor, b: &Tensor) -> Result<f64, CompressError> {
 
 /// Sums over images, f64, as far as the teacher's answers are finite.
 struct Sums {
-    /// The first answer, which all are taken relative to: sums of squares of what hardly varies would cancel out.
+    /// The first output, which is subtracted from all: otherwise sums of squares of nearly constant values would cancel.
     first: Tensor,
     teacher: Moments,
     students: Vec<OfStudent>,

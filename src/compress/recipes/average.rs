@@ -1,7 +1,7 @@
 //! The mean of the weights over some steps: about where a run would end if its learning rate fell now.
 //!
-//! At a high learning rate the weights circle around a place that is better than any they visit. Judged by where they are, a
-//! rate that will end lowest looks worse than one that hardly moves; judged by their mean, it does not.
+//! At a high learning rate the weights circle around a place that is better than any they visit. By the current weights, a rate
+//! that will end lowest looks worse than one that hardly moves; by their mean, it does not.
 
 use crate::compress::CompressError;
 use crate::exec::Params;
@@ -36,7 +36,7 @@ impl Average {
         (&self.params, self.added)
     }
 
-    /// One that goes on from the mean of so many.
+    /// Resumes from the mean of so many weights.
     pub(super) fn going_on(params: Params, added: u32) -> Self {
         Self { params, added }
     }

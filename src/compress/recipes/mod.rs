@@ -1,5 +1,5 @@
 //! Recovery by feature distillation (paper §3.3): the student's weights ahead of the head move until its features are the
-//! teacher's again. Labels are never used. [`paper`] is the authors' recipe, [`practised`] is ours (method §6).
+//! teacher's again. Labels are never used. [`paper`] is the authors' recipe, [`practised`] is ours (docs/method.md §6).
 
 mod average;
 mod optimiser;
@@ -14,20 +14,20 @@ use crate::spec::report::FinetuneReport;
 pub use paper::by_paper;
 pub use practised::{by_practised, narrowed_by_practised};
 
-/// How often the images that decide are looked at during one run.
+/// Number of validations during one run.
 const CHECKPOINTS: u32 = 10;
 
 /// A fine-tuned student.
 pub struct Recovered {
-    /// What is delivered, with made BatchNormalizations folded back.
+    /// The delivered student, with added BatchNormalizations folded back.
     pub student: Student,
-    /// What the quality figures are taken from, where that is another one: the run that had not seen the held-out images.
+    /// The student that quality is measured on, if it is another one: that of the run that did not see the held-out images.
     pub measured: Option<Student>,
     /// As refitted, before the first step; `None` if nothing was refitted.
     pub refitted: Option<Student>,
-    /// What happened.
+    /// The report on fine-tuning.
     pub report: FinetuneReport,
-    /// Images that the teacher was asked about.
+    /// Number of images that the teacher was evaluated on.
     pub teacher_forwards: u64,
 }
 

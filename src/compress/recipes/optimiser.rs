@@ -1,4 +1,4 @@
-//! What moves the weights in our recipe: relative Muon or, to see what it brings, the paper's SGD in its place.
+//! The optimiser of our recipe: relative Muon or, to measure its effect, the paper's SGD.
 
 use tch::Tensor;
 
@@ -8,15 +8,15 @@ use crate::compress::train::optimisers::muon::Muon;
 use crate::compress::train::optimisers::sgd::Sgd;
 use crate::spec::config::{FinetuneConfig, Part};
 
-/// What moves the weights.
+/// The optimiser.
 pub(super) enum Optimiser {
     /// Ours.
     Muon(Muon),
-    /// The paper's, to see what ours brings.
+    /// The paper's, for comparison.
     Sgd(Sgd),
 }
 
-/// The paper's learning rate for SGD is twice the one that ours begins with.
+/// Learning rate of SGD relative to ours: the paper's is twice our first one.
 const SGD_RATE: f64 = 2.0;
 
 impl Optimiser {
@@ -25,7 +25,7 @@ impl Optimiser {
         if config.has(Part::Optimiser) { Self::Muon(Muon::new(weights)) } else { Self::Sgd(Sgd::new(weights)) }
     }
 
-    /// What it remembers.
+    /// Its state.
     pub(super) fn state(&self) -> Vec<Tensor> {
         match self {
             Self::Muon(muon) => muon.state(),
@@ -33,7 +33,7 @@ impl Optimiser {
         }
     }
 
-    /// Remembers what another one did. False where that was one for other weights.
+    /// Restores a state. False if it belongs to other weights.
     pub(super) fn restore(&mut self, kept: &mut Tensors) -> Result<bool, CompressError> {
         match self {
             Self::Muon(muon) => muon.restore(kept),

@@ -23,8 +23,8 @@ use crate::spec::config::FinetuneConfig;
 use crate::spec::phase::Phase;
 use crate::spec::report::{FinetuneReport, HistoryPoint};
 
-/// Trains a copy of `start` to its last step, as the authors do; where its loss on the images that decide is not below the
-/// start's, the start is the result.
+/// Trains a copy of `start` to its last step, as the authors do; if its validation loss is not below the start's, the start is
+/// the result.
 pub fn by_paper(
     setting: &Setting,
     start: &Student,
@@ -58,7 +58,7 @@ pub fn by_paper(
     run.finish(start, config, &made)
 }
 
-/// Where a run stands, beside its weights and what the optimiser remembers.
+/// State of a run, without its weights and the optimiser's state.
 #[derive(Debug, Serialize, Deserialize)]
 struct Standing {
     batches: Batches,
@@ -108,7 +108,7 @@ impl Run {
         })
     }
 
-    /// Keeps where it stands, the running statistics of its BatchNormalizations too.
+    /// Stores a checkpoint, including the running statistics of its BatchNormalizations.
     fn keep(&self, checkpoints: &Checkpoints) -> Result<(), CompressError> {
         let mut tensors: Vec<Tensor> = self.weights().map(Tensor::shallow_clone).collect();
         tensors.extend(self.sgd.state());
@@ -123,7 +123,7 @@ impl Run {
         checkpoints.keep(&standing, &tensors)
     }
 
-    /// Goes on from where another one, made alike, stood; `None` where it cannot.
+    /// Resumes from the state of an equal run; `None` if it does not fit.
     fn go_on(
         mut self,
         from: Standing,
@@ -165,7 +165,7 @@ impl Run {
         Ok(())
     }
 
-    /// Measures the student on the deciding images; false once its loss is no number.
+    /// Measures the student on the validation images; false if its loss is not finite.
     fn look(&mut self, setting: &Setting, step: u32) -> Result<bool, CompressError> {
         let loss = match setting.loss_deciding(&self.student) {
             Ok(loss) => loss,
@@ -180,7 +180,7 @@ impl Run {
 
     fn finish(self, start: &Student, config: &FinetuneConfig, made: &[Made]) -> Result<Recovered, CompressError> {
         let start_loss = self.history.first().map_or(f64::INFINITY, |first| first.loss);
-        // A loss that was no number is not in the history.
+        // A loss that was not finite is not in the history.
         let last = self.history.last().filter(|last| last.step == self.step);
         let rolled_back = last.is_none_or(|last| last.loss >= start_loss);
         let student = if rolled_back { start.copy()? } else { batchnorm::fold_back(&self.student, made)? };

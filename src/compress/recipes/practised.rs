@@ -1,5 +1,5 @@
-//! Our recipe (method §6): a refitted start, then relative Muon on fresh mixed views with BatchNormalization frozen. The
-//! learning rate is found on the way, and every step has to beat the start on the images that decide.
+//! Our recipe (docs/method.md §6): a refitted start, then relative Muon on fresh mixed views with BatchNormalization frozen. The
+//! learning rate is found during the run, and the result must have a lower validation loss than the start.
 
 use std::time::Instant;
 
@@ -26,34 +26,35 @@ use crate::spec::report::{FinetuneReport, RefitReport};
 /// Learning rates, as shares of a kernel's norm per step, from the first that is tried to the last.
 const RATES: [f64; 4] = [0.01, 0.003, 0.001, 0.0003];
 
-/// The first that is tried where pictures decide and images are large: further from the teacher the loss on pictures still falls
-/// while agreement on photographs does (EfficientNet-Lite0, 10 images: 87.0 % at 0.003, 89.3 at 0.001, 90.0 as dropped).
+/// The first rate that is tried if synthetic images validate and images are large: at a higher one, the loss on synthetic
+/// images still falls while agreement on photographs does (EfficientNet-Lite0, 10 images: 87.0 % at 0.003, 89.3 at 0.001, 90.0
+/// as dropped).
 const MOST_BY_PICTURES: f64 = 0.001;
 
-/// Where made pictures or mixtures with them decide, what recovers has to bring the loss below this share of the plain drop's, or
-/// nothing is taken: they are no photographs, and a small fall on them says little. Seen: 0.02 to 0.10 where agreement on images
-/// rose from 25–84 % to 92–99 (ResNet-20, the Fashion-MNIST example), 0.42 to 0.71 where it fell by up to 4 points
+/// If synthetic images or mixtures with them validate, recovery must bring the loss below this share of the plain drop's, or it
+/// is discarded: a small decrease on such images is weak evidence. Measured: 0.02 to 0.10 when agreement on real images rose
+/// from 25–84 % to 92–99 (ResNet-20, the Fashion-MNIST example), 0.42 to 0.71 when it fell by up to 4 points
 /// (EfficientNet-Lite0, seven of eight jobs; docs/performance.md).
 const CONVINCING: f64 = 0.3;
 
 /// Share of the steps that a learning rate is tried for.
 const TRIAL: f64 = 0.15;
 
-/// Steps of a trial, at least: fewer say nothing but that the rate has warmed up.
+/// Minimum number of steps of a trial: fewer only cover the warm-up.
 const SHORTEST_TRIAL: u32 = 10;
 
-/// A learning rate that has driven the loss to so many times the start's in a quarter of its trial is not worth the rest.
+/// A learning rate whose loss is this many times the start's after a quarter of its trial is given up.
 const HOPELESS: f64 = 1.6;
 
-/// A learning rate that promises a loss below this share of the start's is taken without trying the next: what the trials
-/// cost is better spent on steps.
+/// A learning rate that promises a loss below this share of the start's is selected without trying the next: the time of trials
+/// is better spent on steps.
 const PROMISING: f64 = 0.95;
 
 /// A lower learning rate has to promise a loss below this share of the higher one's: of two alike in their trials, the
 /// higher one gets further in the steps that remain.
 const BETTER: f64 = 0.97;
 
-/// With fewer images than this, the ones held out are worth fitting on once they have decided.
+/// With fewer images than this, the held-out ones are fitted too in the final run.
 const FEW_IMAGES: usize = 200;
 
 /// Refits the gaps of `dropped`, then distils.
@@ -124,27 +125,27 @@ fn recovered(
     Ok(Recovered { refitted, ..recovered })
 }
 
-/// The learning rates to try, the highest first, where made pictures are among the images or not, of so many pixels each.
+/// The learning rates to try, highest first, with synthetic images (`made`) or without, for this number of pixels.
 fn rates(made: bool, pixels: usize) -> impl Iterator<Item = f64> {
     let most = if made && pixels > LARGE { MOST_BY_PICTURES } else { f64::INFINITY };
     RATES.into_iter().filter(move |rate| *rate <= most)
 }
 
-/// What the trial of a learning rate came to: the loss that it promises, or that it is not worth more.
+/// Result of the trial of a learning rate: the loss that it promises, or `None` if it was given up.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Tried {
     rate: f64,
     promise: Option<f64>,
 }
 
-/// Which images a run is fitted on.
+/// The images that a run is fitted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Of {
     Fitted,
     All,
 }
 
-/// What a checkpoint says.
+/// The contents of a checkpoint.
 #[derive(Serialize, Deserialize)]
 struct Stand {
     seconds: f64,
@@ -163,23 +164,23 @@ struct Recovery<'a> {
     undone: Vec<f64>,
     asked: u64,
     checkpoints: &'a Checkpoints<'a>,
-    /// What the trials that are over came to.
+    /// Results of finished trials.
     tried: Vec<Tried>,
     /// The run of the best rate so far, while the next is tried, and what it promises.
     taken: Option<(Run, f64)>,
-    /// Where runs of an earlier attempt stood.
+    /// States of runs of an earlier attempt.
     kept: Vec<(Of, Standing, Tensors)>,
 }
 
 impl Recovery<'_> {
-    /// True where training with hints has lowered nothing: what the student has to compute on the way, without its blocks, may be
-    /// too far from what the teacher does (a MobileNetV3 for lines of text: the loss rose from 0.237 at every rate, and fell to
+    /// True if training with hints lowered nothing: without its blocks, the values that the student must compute on the way can
+    /// be too far from the teacher's (a MobileNetV3 for lines of text: the loss rose from 0.237 at every rate, and fell to
     /// 0.143 without hints).
     fn hints_mislead(&self, run: Option<&Run>) -> bool {
         self.config.hints && run.is_none_or(|run| run.hinted && run.best.loss >= self.start.loss)
     }
 
-    /// Begins anew without hints.
+    /// Starts again without hints.
     fn leave_out_hints(&mut self) {
         self.checkpoints.observer().event("hints_left_out", json!({ "learning_rates_undone": self.undone }));
         self.config.hints = false;
@@ -217,8 +218,8 @@ impl Recovery<'_> {
         Ok(Some(run))
     }
 
-    /// A run over the first steps at one rate, with the loss that it promises; `None` where it goes astray at once, or is not
-    /// level halfway with what another rate has `promised`, which it would have to beat clearly.
+    /// A run over the first steps at one rate, with the loss that it promises; `None` if the loss rises at once, or if it does
+    /// not reach halfway what another rate has `promised`, which it would have to beat clearly.
     fn tried(&mut self, rate: f64, promised: Option<f64>) -> Result<Option<(Run, f64)>, CompressError> {
         let mut run = self.run(self.setting, Of::Fitted, rate)?;
         let promise = match self.tried.iter().find(|tried| tried.rate == rate) {
@@ -232,7 +233,7 @@ impl Recovery<'_> {
         Ok(promise.map(|promise| (run, promise)))
     }
 
-    /// The trial itself, from the hurdle that the run stands before.
+    /// The trial itself, from the next hurdle of the run.
     fn trial(&mut self, run: &mut Run, promised: Option<f64>) -> Result<Option<f64>, CompressError> {
         let trial = ((f64::from(self.steps) * TRIAL) as u32).max(SHORTEST_TRIAL);
         if run.hurdles == 0 {
@@ -263,7 +264,7 @@ impl Recovery<'_> {
         if run.go_on(standing, tensors)? { Ok(run) } else { new() }
     }
 
-    /// Learns where an earlier attempt stood.
+    /// Reads the checkpoint of an earlier attempt.
     fn resume(&mut self) {
         let Some((stand, mut tensors)) = self.checkpoints.take::<Stand>() else { return };
         let step = stand.runs.last().map(|(_, run)| run.step);
@@ -276,7 +277,7 @@ impl Recovery<'_> {
         self.kept = stand.runs.into_iter().map(with_tensors).collect();
     }
 
-    /// Keeps where it all stands, where it is time to: `run` is the one that is going on, on top of `before`.
+    /// Stores a checkpoint if one is due: `run` is the current run, in addition to `before`.
     fn keep(&self, before: Option<&Run>, of: Of, run: &Run) -> Result<(), CompressError> {
         if !self.checkpoints.due() {
             return Ok(());
@@ -315,7 +316,7 @@ impl Recovery<'_> {
         by_steps.max(self.config.budget_seconds.map_or(0.0, |budget| used / budget as f64))
     }
 
-    /// The delivered student: the best one seen, once more on all images where there are few.
+    /// The delivered student: the best one, or, with few images, the result of another run on all images.
     fn finish(mut self, run: Option<Run>, loss_before: f64) -> Result<Recovered, CompressError> {
         let mut report = self.report(loss_before);
         let Some(run) = run.filter(|run| run.best.loss < self.start.loss) else {
@@ -342,7 +343,7 @@ impl Recovery<'_> {
         Ok(Recovered { student, measured, refitted: None, report, teacher_forwards: self.asked })
     }
 
-    /// The plain drop, with what was tried: pictures alone speak for more.
+    /// The plain drop, with a report of what was tried: only synthetic images support the recovered student.
     fn doubt(self, plain: &Student, run: Option<Run>, loss_before: f64) -> Result<Recovered, CompressError> {
         let mut report = self.report(loss_before);
         report.recovery_rolled_back = true;
@@ -360,7 +361,7 @@ impl Recovery<'_> {
         Ok(Recovered { student, measured: None, refitted: None, report, teacher_forwards: self.asked })
     }
 
-    /// What there is to say before it is known what a run has brought.
+    /// The part of the report that does not depend on the run.
     fn report(&self, loss_before: f64) -> FinetuneReport {
         FinetuneReport {
             recipe: Recipe::Practised,
@@ -385,7 +386,8 @@ impl Recovery<'_> {
         self.config.budget_seconds.is_none_or(|budget| self.began.elapsed().as_secs_f64() < 0.5 * budget as f64)
     }
 
-    /// The same run from the same start on all images; its last step is taken, as nothing is left to decide by.
+    /// The same run from the same start on all images; its last step is the result, because there are no validation images
+    /// left.
     fn on_all_images(&mut self, decided: &Run) -> Result<Student, CompressError> {
         let samples = self.setting.samples.all_fitted();
         let setting = Setting { samples: &samples, ..*self.setting };

@@ -1,4 +1,4 @@
-//! What every learning rate starts from: the refitted student with its BatchNormalizations, and what judges it.
+//! The start of every learning rate: the refitted student with its BatchNormalizations, and its validation.
 
 use crate::compress::CompressError;
 use crate::compress::refit::Gate;
@@ -20,7 +20,7 @@ const CHEAP: u64 = 100_000_000;
 pub(super) struct Prepared {
     /// As refitted.
     pub(super) refitted: Refitted,
-    /// With BatchNormalizations made or renewed; computes the same.
+    /// With BatchNormalizations added or updated; computes the same.
     pub(super) student: Student,
     pub(super) made: Vec<Made>,
     /// Index of the first node that is not the teacher's.
@@ -29,7 +29,7 @@ pub(super) struct Prepared {
     pub(super) precision: Precision,
     /// Whether early steps see crops.
     pub(super) crops: bool,
-    /// On the images that decide.
+    /// Validation loss.
     pub(super) loss: f64,
 }
 
@@ -45,7 +45,7 @@ impl Prepared {
         let (mut student, mut made) = (refitted.student.copy()?, Vec::new());
         if config.has(Part::BatchNorm) {
             batchnorm::renew(setting.network, &mut student, setting.samples, first, &refitted.refitted)?;
-            // Those that are made start with the statistics of the same images.
+            // Added ones start with the statistics of the same images.
             (student, made) = batchnorm::make_behind(setting.network, &student, &student, setting.samples, first)?;
         }
         let gate = Gate::at(setting, &student, first)?;
@@ -55,7 +55,7 @@ impl Prepared {
         Ok(Self { refitted, student, made, first, gate, precision, crops, loss })
     }
 
-    /// True where there are weights from the first trained node on.
+    /// True if there are weights from the first trained node on.
     pub(super) fn learns(&self) -> bool {
         !weights::weights_from(&self.student.graph, &self.student.taps, self.first).is_empty()
     }

@@ -1,4 +1,4 @@
-//! Training at one learning rate: its steps, what they led to on the images that decide, and the best on the way.
+//! Training at one learning rate: its steps, their validation losses, and the best weights.
 
 use std::time::Instant;
 
@@ -24,8 +24,8 @@ use crate::exec::Params;
 use crate::spec::config::FinetuneConfig;
 use crate::spec::report::HistoryPoint;
 
-/// Share of the steps on crops and mixed views. The last ones are on views as they are, which is what the student will be
-/// asked about; but on mixed ones still where there are so few images that it would learn them by heart.
+/// Share of the steps on crops and mixed views. The last steps use unmixed views, because the student will run on such images;
+/// with few images they stay mixed, to prevent overfitting.
 const SETTLING: f64 = 0.7;
 
 /// The best weights so far.
@@ -34,14 +34,14 @@ pub(super) struct Best {
     pub(super) params: Params,
 }
 
-/// Where a run stands, beside the tensors that [`Run::standing`] adds.
+/// State of a run, without the tensors that [`Run::standing`] adds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Standing {
     pub(super) rate: f64,
     pub(super) step: u32,
     looked: u32,
     hurdles: u32,
-    /// `None` where nothing was finite.
+    /// `None` if no loss was finite.
     best: Option<f64>,
     history: Vec<HistoryPoint>,
     batches: Batches,
@@ -56,7 +56,7 @@ pub(super) struct Standing {
 pub(super) struct Run {
     pub(super) rate: f64,
     pub(super) student: Student,
-    /// What is trained through: the same, with every BatchNormalization in the kernel ahead of it.
+    /// The same with every BatchNormalization fused into the kernel ahead of it; training runs through it.
     pub(super) fused: Fused,
     pub(super) optimiser: Optimiser,
     pub(super) pair: Pair,
@@ -123,7 +123,7 @@ impl Run {
         })
     }
 
-    /// Where it stands; what moves is added to `tensors`.
+    /// Its state; trained tensors are added to `tensors`.
     pub(super) fn standing(&self, tensors: &mut Vec<Tensor>) -> Standing {
         let before = tensors.len();
         let averaged = self.average.as_ref().map(Average::so_far);
@@ -145,7 +145,7 @@ impl Run {
         }
     }
 
-    /// Goes on from where another one, made alike, stood. False where it cannot, and then it is of no more use.
+    /// Resumes from the state of an equal run. False if it does not fit; then this run is unusable.
     pub(super) fn go_on(&mut self, from: Standing, mut tensors: Tensors) -> Result<bool, CompressError> {
         let average = from.averaged.map(|_| self.student.params.deep_copy()).transpose()?;
         for params in [Some(&self.student.params), Some(&self.best.params), average.as_ref()].into_iter().flatten() {
@@ -164,7 +164,7 @@ impl Run {
         self.moving.iter().filter_map(|name| params.get(name))
     }
 
-    /// One step on fresh views; gives how many images the teacher was asked about.
+    /// One step on new views; returns the number of images that the teacher was evaluated on.
     pub(super) fn train(
         &mut self,
         setting: &Setting,
@@ -188,7 +188,7 @@ impl Run {
         Ok(views.size()[0] as u64)
     }
 
-    /// Measures the student on the images that decide and keeps it if it is the best; false once its loss is no number.
+    /// Validates the student and stores it if it is the best; false if its loss is not finite.
     pub(super) fn look(&mut self, start: &Prepared, began: Instant) -> Result<bool, CompressError> {
         self.looked = self.step;
         let loss = match start.gate.loss(&self.student) {
@@ -205,7 +205,7 @@ impl Run {
         Ok(finite)
     }
 
-    /// The loss that can be had from here when the rate falls: that of the weights' mean, or of the weights where it is less.
+    /// The loss to expect when the rate falls: that of the weights' mean, or of the weights if it is lower.
     pub(super) fn promise(&mut self, start: &Prepared) -> Result<f64, CompressError> {
         let Some(average) = self.average.take() else { return Ok(self.last_loss()) };
         let Student { graph, taps, .. } = &self.student;
@@ -216,7 +216,7 @@ impl Run {
         }
     }
 
-    /// What the last look saw; a run that went astray is worse than any start.
+    /// The last validation loss; infinite if it was not finite.
     pub(super) fn last_loss(&self) -> f64 {
         let seen = self.history.last().filter(|last| last.step == self.looked);
         seen.map_or(f64::INFINITY, |last| last.loss)

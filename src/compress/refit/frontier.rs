@@ -1,5 +1,5 @@
-//! How far a network has been computed on the images: refits go through it in depth order, and each goes on from the values
-//! that the one before has left, in place of the images.
+//! Intermediate values of a network on the images: refits go through it in depth order, and each continues from the values that
+//! the previous one stored, instead of from the images.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,9 +16,10 @@ use crate::exec::{Executor, RunOptions};
 /// Bytes of values that are kept, at most; the images beyond them are computed from the start each time.
 const KEPT_BYTES: usize = 128 << 20;
 
-/// The values of one network between two of its nodes, on some images: those that what is behind reads of what is ahead.
+/// The values of one network between two of its nodes, on some images: those that nodes behind read from nodes ahead.
 ///
-/// They stay true when layers behind are changed. A [walk](Frontier::walk) that wants values from ahead starts anew.
+/// They stay valid if layers behind are changed. A [walk](Frontier::walk) that needs values from further ahead starts again
+/// from the images.
 pub struct Frontier {
     /// Bytes that may be kept.
     room: usize,
@@ -26,7 +27,7 @@ pub struct Frontier {
     at: usize,
     /// Names of the values.
     names: Vec<String>,
-    /// The values themselves, batch by batch; `None` where there was no room.
+    /// The values themselves, batch by batch; `None` if they exceeded the budget.
     batches: Vec<Option<Vec<Tensor>>>,
 }
 
@@ -36,7 +37,7 @@ pub struct Known<'t> {
     pub teacher: &'t mut Frontier,
     /// The student, on the images fitted on.
     pub student: Frontier,
-    /// The student, on the images that decide.
+    /// The student, on the validation images.
     pub deciding: Frontier,
 }
 
@@ -47,7 +48,7 @@ impl<'t> Known<'t> {
     }
 }
 
-/// A network and the images that it is asked about, the same at every walk of one frontier.
+/// A network and the images that it is evaluated on, the same in every walk of one frontier.
 pub(super) struct Asked<'a> {
     /// The network's only input.
     pub(super) input: &'a str,
@@ -63,7 +64,7 @@ impl<'a> Asked<'a> {
         Self::about(setting, network, &setting.samples.fit)
     }
 
-    /// About the first of the images that decide.
+    /// The first of the validation images.
     pub(super) fn to_decide(setting: &Setting<'a>, network: &'a Student, most: usize) -> Self {
         let images = setting.samples.deciding();
         Self::about(setting, network, &images[..images.len().min(most)])
@@ -153,7 +154,7 @@ impl Walk<'_> {
         Ok(wanted)
     }
 
-    /// Leaves the frontier where the walk has come to.
+    /// Moves the frontier to the end of the walk.
     pub(super) fn finish(self) {
         *self.frontier = self.after;
     }

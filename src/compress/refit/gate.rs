@@ -1,5 +1,5 @@
-//! Which solution is taken, and how much of it: the one with the lowest feature loss on the images that decide, if that is
-//! below the loss without it.
+//! Selects a solution, and the share of it to apply: the one with the lowest validation loss, if that is below the loss without
+//! it.
 
 use tch::Tensor;
 
@@ -17,10 +17,10 @@ use crate::exec::{Executor, RunOptions};
 /// Parts of the best solution that are tried. On networks trained with stochastic depth a part is better than the whole.
 const PARTS: [f64; 2] = [0.5, 0.25];
 
-/// Images that decide, at most: their activations at the layer are kept for all tries.
+/// Maximum number of validation images: their activations at the layer are stored for all tries.
 const MOST_IMAGES: usize = 256;
 
-/// The student from one layer on, with what it sees there of the images that decide.
+/// The student from one layer on, with its inputs there on the validation images.
 pub struct Gate {
     suffix: Executor,
     fed: Vec<String>,
@@ -39,7 +39,7 @@ impl Gate {
         Self::going_on(setting, student, first, &mut Frontier::default())
     }
 
-    /// The same for a student that has been computed so far on the images that decide.
+    /// The same, from the student's stored values on the validation images.
     fn going_on(
         setting: &Setting,
         student: &Student,
@@ -66,7 +66,7 @@ impl Gate {
         Ok(Self { suffix, fed, batches, images })
     }
 
-    /// Feature loss of a student, on the images that decide.
+    /// Feature loss of a student on the validation images.
     pub fn loss(&self, student: &Student) -> Result<f64, CompressError> {
         let mut sum = 0.0;
         for batch in &self.batches {
@@ -79,8 +79,8 @@ impl Gate {
     }
 }
 
-/// The student with the layer refitted, and its loss on the images that decide; `None` where nothing beats the
-/// student as it is. `refitted` names the layers that were refitted before, and `known` belongs to
+/// The student with the layer refitted, and its validation loss; `None` if nothing lowers the loss. `refitted` names the layers
+/// that were refitted before, and `known` belongs to
 /// this student.
 pub fn refit(
     setting: &Setting,
@@ -103,7 +103,7 @@ pub fn refit(
     }
     let Some(normal) = equations else { return Ok(None) };
     if !problem.also.is_empty() {
-        // It has come further than the first place, and what is kept there follows from it.
+        // It was computed beyond the first place, so its stored values depend on the old weights.
         known.student = Frontier::default();
     }
     let places = problem.places().map(|place| place.layer.position(&student.graph));
@@ -116,7 +116,7 @@ pub fn refit(
         observer.check()?;
         let Some(solution) = normal.solve(&start.solution, ridge)? else { continue };
         let (with, loss) = tries.loss_with(&solution)?;
-        // The whole step is remembered even where it is worse than nothing: a part of it may be better.
+        // The whole step is stored even if it raises the loss: a part of it can lower it.
         if best.as_ref().is_none_or(|(_, _, least)| loss < *least) {
             best = Some((solution, with, loss));
         }

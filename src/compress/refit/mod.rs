@@ -1,14 +1,14 @@
-//! Closed-form recovery: one layer next to a gap is fitted by least squares (method §4, `closed_form`).
+//! Closed-form recovery: one layer next to a gap is fitted by least squares (docs/method.md §4, `closed_form`).
 //!
-//! Where the paper fits adapters by gradient descent, a single linear solve brings most of what they bring: the last layer
+//! The paper fits adapters by gradient descent; a single linear solve brings most of their gain: the last layer
 //! (a convolution or, in transformers and ConvNeXt, a linear one) that *writes* the residual stream ahead of the gap takes
-//! over what the dropped block added, as well as a linear map of its input can; where nothing writes, the convolutions that
+//! over what the dropped block added, as well as a linear map of its input can. If nothing writes, the convolutions that
 //! *read* the stream behind the gap make up for it. A refit makes the *local* error smaller, which need not make the features
-//! better, so none is taken that does not lower the feature loss on the images that decide ([`gate`]).
+//! better, so a refit is kept only if it lowers the validation loss ([`gate`]).
 //!
 //! * [`problem`]: which layer, towards which value of the teacher
 //! * [`rows`]: the layer's input and target, image by image
-//! * [`frontier`]: how far the networks have been computed, so that a refit goes on where the one before ended
+//! * [`frontier`]: stored values of the networks, so that a refit continues where the previous one ended
 //! * [`window`]: what it sees at one position
 //! * [`solve`]: the normal equations
 //! * [`gate`]: which of the solutions, and how much of it, if any

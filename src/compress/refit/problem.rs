@@ -13,13 +13,13 @@ use crate::network::blocks::shared::readers;
 
 /// A layer of the student and the value of the teacher that it is fitted to.
 ///
-/// The layer's output, through the path behind it and plus the shortcut where one is added, is to meet the teacher's `target`
-/// once that is carried back through `moves`.
+/// The layer's output, through the path behind it and plus the shortcut where one is added, must match the teacher's `target`
+/// after that is carried back through `moves`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     /// The layer.
     pub layer: Layer,
-    /// What stands between it and the addition.
+    /// The nodes between it and the addition.
     pub path: Path,
     /// The student's value that is added there.
     pub shortcut: Option<String>,
@@ -29,7 +29,7 @@ pub struct Problem {
     pub target: String,
     /// What the activation behind the target lets through.
     pub range: Range,
-    /// The same for the other places in which the layer stands with the same weights: one solution has to do for all.
+    /// The same for the other places that use the layer's weights: one solution must serve all.
     pub also: Vec<Problem>,
 }
 
@@ -62,18 +62,18 @@ impl Problem {
             && self.path.excitation.is_some() == other.path.excitation.is_some()
     }
 
-    /// True where a bias can be written: into the layer, or behind it.
+    /// True if a bias can be written: into the layer, or behind it.
     pub(super) fn takes_bias(&self) -> bool {
         self.layer.takes_bias() || self.path.takes_shift()
     }
 }
 
-/// What an activation lets through: beyond it, one value is as good as any other.
+/// The range in which an activation depends on its input: beyond it, all values are equivalent.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Range {
-    /// Everything at or below comes out alike.
+    /// Everything at or below it gives the same output.
     pub low: Option<f64>,
-    /// Everything at or above comes out alike.
+    /// Everything at or above it gives the same output.
     pub high: Option<f64>,
 }
 

@@ -15,15 +15,15 @@ use crate::compress::stream::moves::{Move, undo};
 use crate::compress::student::edit::position;
 use crate::compress::student::{Student, boundary};
 
-/// Rows per unknown of one output channel. Neighbouring positions say nearly the same, so beyond this more rows cost time
+/// Rows per unknown of one output channel. Neighbouring positions are nearly redundant, so beyond this more rows cost time
 /// and bring nothing.
 const ROWS_PER_UNKNOWN: usize = 128;
 
-/// Where the rows come from: the student's values around the layer, and the teacher's value that it is to meet.
+/// The source of the rows: the student's values around the layer, and the teacher's value that it must match.
 pub(super) struct Rows<'p> {
     /// Index of the layer's node.
     at: usize,
-    /// What the layer sees, and what goes into the addition beside it.
+    /// The layer's input, and the other input of the addition.
     around: Vec<String>,
     /// Whether the teacher computes the same there.
     common: bool,
@@ -31,8 +31,8 @@ pub(super) struct Rows<'p> {
     problem: &'p Problem,
 }
 
-/// Rows of some images: what the layer sees and a 1 for the bias (r, p + 1), what it is to meet (r, M), and what is added to it
-/// (r, M). Where nothing takes a bias there is a 0 for it, so that none is found.
+/// Rows of some images: the layer's inputs and a 1 for the bias (r, p + 1), its target (r, M), and the shortcut that is added
+/// (r, M). If there is no bias, its column is 0, so that none is found.
 pub(super) struct Chunk {
     pub(super) x: Tensor,
     pub(super) target: Tensor,
@@ -61,7 +61,7 @@ impl Chunk {
 }
 
 impl<'p> Rows<'p> {
-    /// `None` where the layer is a convolution that pads in a way that its rows cannot be cut for.
+    /// `None` if the layer is a convolution with a padding that is not supported here.
     ///
     /// `refitted` names the layers of the student that are not the teacher's any more.
     pub(super) fn plan(

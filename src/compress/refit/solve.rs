@@ -25,7 +25,7 @@ const KEPT_BYTES: usize = 128 << 20;
 #[derive(Debug)]
 pub(super) struct Solution(pub(super) Tensor);
 
-/// What the layer computes now, and what the path behind it does to one output channel: `z = gain · y + shift`.
+/// The current layer, and the effect of the path behind it on one output channel: `z = gain · y + shift`.
 pub(super) struct Start {
     pub(super) solution: Solution,
     gain: Tensor,
@@ -101,8 +101,8 @@ pub(super) struct Normal {
     with_target: Tensor,
 }
 
-/// The normal equations towards the target minus the shortcut. Where an activation follows, what it cuts off is met by
-/// anything that it cuts off too, so the equations are set up once more with what the first solution says there.
+/// The normal equations towards the target minus the shortcut. If an activation follows, any clipped output meets a clipped
+/// target, so the equations are set up again with the first solution's outputs there.
 pub(super) fn normal(
     setting: &Setting,
     student: &Student,
@@ -149,7 +149,7 @@ pub(super) fn normal(
     Ok(normal)
 }
 
-/// Rows of a first pass for a second one, as long as they are few: else the networks are asked again.
+/// Rows of a first pass for a second one, if they fit into the budget; else the networks are evaluated again.
 #[derive(Default)]
 struct Kept {
     chunks: Vec<Chunk>,
@@ -170,8 +170,8 @@ impl Kept {
     }
 }
 
-/// What the layer is to put out for the target: without the shortcut, ahead of the excitation. Where that lets hardly
-/// anything through, it is to put out what it does.
+/// The output that the layer needs for the target: without the shortcut, ahead of the excitation. If the excitation is close to
+/// 0, it is the current output.
 fn residual(chunk: &Chunk, target: &Tensor, start: &Start) -> Result<Tensor, CompressError> {
     let rest = chunk.shortcut.as_ref().map_or_else(|| target.shallow_clone(), |shortcut| target - shortcut);
     let Some(excitation) = &chunk.excitation else { return Ok(rest) };
@@ -179,7 +179,7 @@ fn residual(chunk: &Chunk, target: &Tensor, start: &Start) -> Result<Tensor, Com
     Ok((rest / excitation).f_where_self(&excitation.f_abs()?.f_gt(LEAST_EXCITATION)?, &now)?)
 }
 
-/// The target, replaced where the activation cuts it off by what was said, as far as that is cut off as well.
+/// The target, replaced by the prediction where the activation clips both.
 fn relaxed(target: &Tensor, said: &Tensor, range: Range) -> Result<Tensor, CompressError> {
     let mut relaxed = target.shallow_clone();
     if let Some(low) = range.low {
@@ -197,7 +197,7 @@ impl Normal {
         Self { gram: self.gram + other.gram, with_target: self.with_target + other.with_target }
     }
 
-    /// `W = argmin ‖XWᵀ − T‖² + λ·d·‖W − W₀‖²`, `d` the mean of diag(XᵀX); the bias is free. `None` where the equations have
+    /// `W = argmin ‖XWᵀ − T‖² + λ·d·‖W − W₀‖²`, `d` the mean of diag(XᵀX); the bias is free. `None` if the equations have
     /// no solution in f64 (inputs that are not finite).
     pub(super) fn solve(&self, start: &Solution, ridge: f64) -> Result<Option<Solution>, CompressError> {
         let unknowns = self.gram.size()[0];

@@ -1,5 +1,5 @@
-//! The start of recovery (method §6, point 1): every gap of a student refitted, then every writer behind the first gap, in
-//! depth order and on the student's own values, each only where it lowers the loss on the images that decide.
+//! The start of recovery (docs/method.md §6.1): every gap of a student refitted, then every writer behind the first gap, in
+//! depth order and on the student's own values, each only if it lowers the validation loss.
 
 use super::problem::{Problem, ahead_of_gap, behind_gap, of_sum};
 use super::{Frontier, Known, refit};
@@ -18,8 +18,7 @@ pub struct Refitted {
     pub refitted: Vec<String>,
     /// How many refits were tried and undone.
     pub undone: usize,
-    /// First outputs of layers that were left as they are, because their kernel also stands in places that nothing is known of to
-    /// fit it to.
+    /// First outputs of layers that were not refitted, because their kernel is also used in places without a target.
     pub left_shared: Vec<String>,
 }
 
@@ -126,7 +125,8 @@ impl<'a> Course<'a> {
         places.filter_map(|place| of_sum(&self.so_far.student.graph, place))
     }
 
-    /// Refits a layer; one whose kernel is shared for all of its places at once, with what is known of them in `others`, or not
+    /// Refits a layer. If its kernel is shared, all of its places are refitted at once, with their problems from `others`, or
+    /// not
     /// at all.
     fn take_in_all_places(
         &mut self,

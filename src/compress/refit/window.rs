@@ -1,4 +1,4 @@
-//! What a layer sees at each position of its output, for those positions that are asked for.
+//! The inputs of a layer at given positions of its output.
 
 use tch::{Device, Tensor};
 
@@ -7,7 +7,7 @@ use crate::compress::student::Student;
 use crate::compress::student::layer::{Kind, Layer};
 use crate::graph::Node;
 
-/// What a layer sees.
+/// The inputs of a layer.
 pub(super) enum View {
     /// A convolution: a window of its input.
     Window(Window),
@@ -16,7 +16,7 @@ pub(super) enum View {
 }
 
 impl View {
-    /// `None` where a convolution pads in a way that its windows cannot be cut for.
+    /// `None` if a convolution has a padding that is not supported here.
     pub(super) fn of(student: &Student, layer: &Layer, node: &Node) -> Option<Self> {
         if layer.kind == Kind::Convolution {
             return Window::of(student, node).map(Self::Window);
@@ -111,7 +111,7 @@ impl OnMaps {
     }
 }
 
-/// What a convolution sees at each position.
+/// The windows of a convolution.
 pub(super) struct Window {
     channels: i64,
     kernel: [i64; 2],

@@ -1,6 +1,6 @@
-//! Mixed views (method §6, point 3): a box of every image replaced by the same box of another. Distillation asks the
-//! teacher about whatever it is shown, so a mixture needs no label, and a handful of images becomes as many as there are
-//! steps. With 10 images this is what makes recovery possible at all.
+//! Mixed views (docs/method.md §6.3): a box of every image replaced by the same box of another. The teacher can be evaluated on
+//! any input, so a mixture needs no label, and a handful of images becomes as many as there are steps. With 10 images, recovery
+//! is only possible with it.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;

@@ -22,7 +22,7 @@ use crate::spec::config::LARGE;
 /// Images for one run of the networks; a bound on memory more than on speed.
 const EVALUATION_PIXELS: usize = 64 * 64 * 64;
 
-/// Preprocessed images, split by the job's seed.
+/// Preprocessed images, split by the job's seed into fitted and held-out ones.
 pub struct Samples {
     /// All images, (N, C, H, W), on the CPU.
     pub images: Tensor,
@@ -30,17 +30,17 @@ pub struct Samples {
     pub fit: Vec<i64>,
     /// Indices of the images only measured on; empty with fewer than 16 different images.
     pub held_out: Vec<i64>,
-    /// How many images come out like another one and are left aside: held out, they would be known from the fit.
+    /// Number of duplicates after preprocessing, which are not used: a held-out one would be known from the fit.
     pub repeated: usize,
-    /// What a black pixel becomes in each channel, for padding.
+    /// Value of a black pixel in each channel after preprocessing, for padding.
     pub black: Vec<f64>,
-    /// True where the images held out are mixtures of those fitted on: good enough to decide by, no measure of quality.
+    /// True if the held-out images are mixtures of the fitted ones: good enough for validation, not for quality figures.
     pub mixtures: bool,
-    /// True where pictures drawn by a program are among the images.
+    /// True if there are synthetic images among them.
     pub made: bool,
 }
 
-/// Mixtures to fit on, beside the images themselves, and mixtures to decide by, where no image can be held out.
+/// Number of mixtures to fit, in addition to the images, and of mixtures for validation, if no image can be held out.
 const FITTED_MIXTURES: usize = 64;
 const DECIDING_MIXTURES: usize = 32;
 
@@ -48,19 +48,18 @@ const DECIDING_MIXTURES: usize = 32;
 /// being compressed.
 const LEAST_COLOUR: f64 = 0.01;
 
-/// Share of the images with colour, below which the others decide what the student sees.
+/// Share of images with colour below which the set counts as colourless.
 const MOST_COLOURED: f64 = 0.05;
 
 /// In a run of more steps than this, more steps on fewer views each bring more than as many views in fewer steps.
 const LONG_RUN: u32 = 900;
 const VIEWS_OF_LONG_RUN: usize = 32;
 
-/// Images fitted on that are many.
+/// Number of fitted images from which there are many.
 const MANY_IMAGES: usize = 128;
 
 impl Samples {
-    /// Preprocesses a set to `size` and splits what is different in it: a fifth, at least 8, is held out where there are 16
-    /// or more.
+    /// Preprocesses a set to `size` and splits its different images: a fifth, at least 8, is held out if there are 16 or more.
     pub fn new(set: &ImageSet, preprocess: &Preprocess, size: Chw, seed: u64) -> Result<Self, CompressError> {
         let batch = set.tensor_data(preprocess, size)?;
         let mut order = different(&batch);
@@ -74,14 +73,14 @@ impl Samples {
         Ok(Self { images: to_tensor(&batch)?, fit, held_out, repeated, black, mixtures: false, made: false })
     }
 
-    /// Where no image is held out: the same images beside drawn pictures, (n, C, H, W), with mixtures of all of them, some to
-    /// fit on and some to decide by. A fit to a handful of images is perfect on them, however bad it is on any other, so
-    /// something else has to decide.
+    /// If no image is held out: the same images with procedural ones added, (n, C, H, W), and mixtures of all of them, some to
+    /// fit and some for validation. A fit to a handful of images is perfect on them, however bad it is on others, so validation
+    /// needs other images.
     pub fn with_mixtures(&self, drawn: &Tensor, seed: u64) -> Result<Self, CompressError> {
         let count = self.images.size()[0];
         let pictures: Vec<i64> = (count..count + drawn.size()[0]).collect();
         let images = Tensor::f_cat(&[&self.images, drawn], 0)?;
-        // The given images count as much as the drawn ones together.
+        // The given images have the same weight as the procedural ones together.
         let mut fit = self.fit.repeat((pictures.len() / self.fit.len().max(1)).max(1));
         fit.extend(pictures);
         let mut random = stream(seed, "mixtures");
@@ -98,8 +97,8 @@ impl Samples {
         Ok(Self { images, fit, held_out, repeated, black, mixtures: true, made: true })
     }
 
-    /// The same images beside made ones, each part with those that it holds out; no more of these images than of made ones, in
-    /// either part.
+    /// The same images with synthetic ones added, in both the fitted and the held-out part; no more of these images than of
+    /// synthetic ones, in either part.
     pub fn beside(&self, made: &Self) -> Result<Self, CompressError> {
         let count = self.images.size()[0];
         let join = |own: &[i64], others: &[i64]| {
@@ -117,7 +116,7 @@ impl Samples {
         })
     }
 
-    /// Whether hardly an image has colour though there are three channels for it. `white` is what a white pixel becomes in each
+    /// Whether hardly any image has colour although there are three channels. `white` is the value of a white pixel in each
     /// channel.
     pub fn colourless(&self, white: &[f64]) -> Result<bool, CompressError> {
         if self.black.len() != 3 {
@@ -131,7 +130,7 @@ impl Samples {
         Ok(coloured.f_mean(Kind::Float)?.f_double_value(&[])? < MOST_COLOURED)
     }
 
-    /// The images that choices go by: the held-out ones, or all fitted ones where none are held out.
+    /// The validation images: the held-out ones, or all fitted ones if none are held out.
     pub fn deciding(&self) -> &[i64] {
         if self.held_out.is_empty() { &self.fit } else { &self.held_out }
     }
@@ -152,8 +151,8 @@ impl Samples {
         (64 * 224 * 224 / self.pixels()).clamp(1, 64)
     }
 
-    /// Mixed views at a time: the paper's number at low resolution (nearly as many where there are few images, because no view
-    /// comes twice), a quarter of it above 96 px, where a step takes long and a few GB.
+    /// Mixed views at a time: the paper's number at low resolution (nearly as many with few images, because no view repeats), a
+    /// quarter of it above 96 px, because a step takes long and a few GB.
     pub fn mixed_batch(&self) -> usize {
         match self.pixels() {
             0..=LARGE if self.fit.len() < 64 => 50,
@@ -168,7 +167,7 @@ impl Samples {
         if steps > LONG_RUN { views.min(VIEWS_OF_LONG_RUN) } else { views }
     }
 
-    /// Whether so many real images are there that a student does not learn them by heart from some views of each.
+    /// Whether there are enough real images to prevent overfitting on unmixed views.
     pub fn many(&self) -> bool {
         !self.made && self.fit.len() >= MANY_IMAGES
     }
@@ -194,7 +193,7 @@ impl Samples {
         }
     }
 
-    /// Puts others, (n, C, H, W), in the place of these images.
+    /// Replaces these images by others, (n, C, H, W).
     pub fn replace(&mut self, indices: &[i64], images: &Tensor) -> Result<(), CompressError> {
         self.images = self.images.f_index_copy(0, &Tensor::from_slice(indices), images)?;
         Ok(())
@@ -206,7 +205,7 @@ impl Samples {
     }
 }
 
-/// Indices of the images that come out like none before them.
+/// Indices of the images that differ from all before them.
 fn different(batch: &Batch) -> Vec<i64> {
     let mut seen = HashSet::new();
     let digest = |index: usize| {
@@ -217,7 +216,7 @@ fn different(batch: &Batch) -> Vec<i64> {
     (0..batch.n).filter(|index| seen.insert(digest(*index))).map(|index| index as i64).collect()
 }
 
-/// What a grey pixel, from 0 to [`Preprocess::white`], becomes in each channel: (value / divide_by − mean) / std; `mean` and `std`
+/// Value of a grey pixel, from 0 to [`Preprocess::white`], in each channel: (value / divide_by − mean) / std; `mean` and `std`
 /// hold one number for all channels or one for each.
 pub fn grey(preprocess: &Preprocess, channels: usize, value: f64) -> Vec<f64> {
     let pick = |values: &[f32], channel: usize| f64::from(*values.get(channel).unwrap_or(&values[0]));
@@ -234,7 +233,7 @@ fn held_out_count(images: usize) -> usize {
     if images < 16 { 0 } else { (images / 5).max(8) }
 }
 
-/// Draws batches without replacement, shuffled anew each time all images are used up.
+/// Draws batches without replacement, and shuffles again after all images were used.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Batches {
     indices: Vec<i64>,
@@ -244,7 +243,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Over these images, `size` at a time (fewer where there are fewer).
+    /// Over these images, `size` at a time (fewer if there are fewer).
     pub fn new(indices: &[i64], size: usize, random: ChaCha8Rng) -> Self {
         Self { indices: indices.to_vec(), next: indices.len(), size: size.min(indices.len()), random }
     }

@@ -1,4 +1,4 @@
-//! Fresh views of the images at every step. No label is needed, so any view is a legitimate question to the teacher.
+//! Fresh views of the images at every step. No label is needed, so the teacher can be evaluated on any view.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -16,8 +16,8 @@ pub enum Cut {
     /// Crops of 35 % of the area or more, at an aspect ratio of 3/4–4/3 of the image's own, resized back.
     Ours,
     /// As the paper's networks were trained: below 64 px shifted by up to 4 over a black border; from 64 px on, crops of 8 % of
-    /// the area or more, which is what torchvision's RandomResizedCrop does when nobody says (of square images: of others, in their
-    /// own shape as well).
+    /// the area or more, the default of torchvision's RandomResizedCrop (for square images; other images keep their own aspect
+    /// ratio too).
     Paper,
 }
 
@@ -51,7 +51,7 @@ fn resized_crop(image: &Tensor, least: f64, random: &mut ChaCha8Rng) -> Result<T
     let (height, width) = (size[1], size[2]);
     let area = (height * width) as f64 * random.random_range(least..=1.0);
     let aspect = random.random_range(LOG_ASPECT).exp();
-    // Of the image's own shape, which is what a view is resized back to: a line of text is not to be stretched to several times
+    // Of the image's own shape, which is what a view is resized back to: a line of text must not be stretched to several times
     // its width.
     let own = width as f64 / height as f64;
     let h = ((area / aspect / own).sqrt().round() as i64).clamp(1, height);

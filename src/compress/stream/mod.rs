@@ -1,8 +1,8 @@
-//! The residual stream, and what stands between it and a layer.
+//! The residual stream, and the nodes between it and a layer.
 //!
 //! * [`writer`]: the layer that wrote a value of the stream
-//! * [`path`]: what stands between a layer and the stream, and the way back through it
-//! * [`moves`]: of what stands there, that which only moves elements
+//! * [`path`]: the nodes between a layer and the stream, and the way back through them
+//! * [`moves`]: those of them that only move elements
 
 pub mod moves;
 pub mod path;

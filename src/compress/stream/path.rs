@@ -1,11 +1,11 @@
-//! What stands between a layer and the residual addition that its output goes into, and how to get back through it.
+//! The nodes between a layer and the residual addition that reads its output, and the way back through them.
 //!
 //! Two kinds of things may: operators that work on every channel by itself (`z = gain · y + shift`), which a solution is
 //! written back through, and operators that only move elements, which the target is carried back through. Both are exact,
 //! and since the axis of the channels is followed, their order does not matter.
 //!
-//! At the end of a convolution's path may stand squeeze-and-excitation, which follows from what the convolution puts out. It
-//! is taken for fixed at what it is now, which is not exact; on a trained SE-ResNet it brings more than refitting elsewhere.
+//! A convolution's path can end in squeeze-and-excitation, which depends on the convolution's output. It is treated as fixed at
+//! its current value, which is not exact; on a trained SE-ResNet this brings more than refitting elsewhere.
 
 use tch::Tensor;
 
@@ -19,11 +19,11 @@ use crate::graph::{Dim, Graph, Node};
 /// From a layer's output to the value that is added to the stream.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Path {
-    /// What works on channels, in the order of computation.
+    /// Nodes that scale or shift channels, in the order of computation.
     pub channels: Vec<PerChannel>,
-    /// What moves elements, in the order of computation.
+    /// Nodes that move elements, in the order of computation.
     pub moves: Vec<Move>,
-    /// What every channel of an image is multiplied with at the end, (N, M, 1, 1): squeeze-and-excitation.
+    /// The factor of every channel of an image at the end, (N, M, 1, 1): squeeze-and-excitation.
     pub excitation: Option<String>,
 }
 
@@ -50,7 +50,7 @@ pub struct Operand {
 }
 
 impl Path {
-    /// Of these nodes behind a layer, in the order of computation; `None` where one of them is neither kind of thing.
+    /// The path of these nodes behind a layer, in the order of computation; `None` if one of them is of neither kind.
     pub fn of(graph: &Graph, layer: &Layer, channels: usize, nodes: &[&Node]) -> Option<Self> {
         let mut path = Self::default();
         let mut axis = Some(layer.channel_axis(graph.shape(&layer.output)?.len()));
@@ -76,7 +76,7 @@ impl Path {
         Some(path)
     }
 
-    /// Gain and shift of every channel, (M), f64; 1 and 0 where nothing stands behind the layer. `like` is (M).
+    /// Gain and shift of every channel, (M), f64; 1 and 0 without nodes behind the layer. `like` is (M).
     pub(crate) fn affine(&self, student: &Student, like: &Tensor) -> Result<(Tensor, Tensor), CompressError> {
         let (mut gain, mut shift) = (like.ones_like(), like.zeros_like());
         for step in &self.channels {
@@ -86,7 +86,7 @@ impl Path {
         Ok((gain, shift))
     }
 
-    /// True where a shift can be written somewhere on the path.
+    /// True if a shift can be written somewhere on the path.
     pub(crate) fn takes_shift(&self) -> bool {
         self.last_shift().is_some()
     }
@@ -126,7 +126,7 @@ impl Path {
     }
 }
 
-/// Gains to divide by: infinite where a channel is as good as silent, so that what is divided by them comes to nothing.
+/// Gains to divide by: infinite for channels that are close to silent, so that quotients are 0.
 pub(crate) fn alive_only(gain: &Tensor) -> Result<Tensor, CompressError> {
     let size = gain.f_abs()?;
     let alive = size.f_gt_tensor(&(size.f_max()? * 1e-6))?;
@@ -166,7 +166,7 @@ fn norm_affine(student: &Student, norm: &str) -> Result<(Tensor, Tensor), Compre
 }
 
 impl Operand {
-    /// The constant, where it is one number, or one for each of the channels that lie along `axis`.
+    /// The constant, if it is one number, or one for each of the channels that lie along `axis`.
     fn of(graph: &Graph, node: &Node, axis: Option<usize>, channels: usize) -> Option<Self> {
         let index = constant_of(graph, node)?;
         let dims = &graph.initializers[&node.inputs[index]].dims;
@@ -185,7 +185,7 @@ impl Operand {
     }
 }
 
-/// `Identity`, `Dropout` at inference, and the `Slice` that takes all: Swin's way of cutting off padding, where there is none.
+/// `Identity`, `Dropout` at inference, and the `Slice` that takes all: Swin's way of cutting off padding, if there is none.
 pub(in crate::compress) fn changes_nothing(graph: &Graph, node: &Node) -> bool {
     match node.op.as_str() {
         "Identity" | "Dropout" => true,

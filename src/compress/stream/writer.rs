@@ -14,7 +14,7 @@ pub(crate) struct Written<'g> {
     /// Up to the addition, or to the activation where nothing is added.
     pub(crate) path: Path,
     pub(crate) shortcut: Option<&'g str>,
-    /// Between there and the stream, beside activations.
+    /// The nodes between it and the stream, except activations.
     pub(crate) moves: Vec<Move>,
     inputs: usize,
 }
@@ -82,7 +82,7 @@ fn trail<'g>(graph: &'g Graph, end: &str) -> Option<(&'g Node, Vec<&'g Node>)> {
     Some((node, behind))
 }
 
-/// True where what a node puts out goes on along the path and nowhere else. What is rolled or excited there is read more than
+/// True if what a node puts out goes on along the path and nowhere else. What is rolled or excited there is read more than
 /// once on the way to the next node of the path.
 fn goes_on(graph: &Graph, node: &Node, path: &[&Node]) -> bool {
     let follows = |next: &&&Node| match next.op.as_str() {
@@ -95,7 +95,7 @@ fn goes_on(graph: &Graph, node: &Node, path: &[&Node]) -> bool {
     }
 }
 
-/// True where whatever comes of a value goes through the node `last`, and nowhere else.
+/// True if whatever comes of a value goes through the node `last`, and nowhere else.
 fn read_through(graph: &Graph, value: &str, last: &Node) -> bool {
     let consumers = graph.consumers();
     let mut seen = BTreeSet::new();

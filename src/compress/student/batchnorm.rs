@@ -1,4 +1,4 @@
-//! BatchNormalization as recovery needs it (method §6, point 2): made where an export had it folded into the convolutions,
+//! BatchNormalization as recovery needs it (docs/method.md §6.2): made where an export had it folded into the convolutions,
 //! renewed where a refit has moved what it normalises.
 //!
 //! The recipe trains with the statistics of each batch, so a folded convolution gets a BatchNormalization behind it that

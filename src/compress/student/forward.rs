@@ -72,7 +72,7 @@ impl Forward {
 /// Where shapes did not tell before anything was computed.
 fn no_row_an_image(size: &[i64], images: i64) -> CompressError {
     NetworkError::ModelInterface(format!(
-        "of {images} images the network makes an output, or the features for one, of size {size:?}; its first dimension must be the \
-         images'"
+        "for {images} images the network returns an output, or features, of size {size:?}; the first dimension must be the \
+         number of images"
     )).into()
 }

@@ -53,7 +53,7 @@ impl Layer {
         if self.kind == Kind::Convolution { 1 } else { rank.saturating_sub(1) }
     }
 
-    /// True where the layer adds a bias of its own, or could.
+    /// True if the layer adds a bias of its own, or could.
     pub fn takes_bias(&self) -> bool {
         self.kind != Kind::Product
     }

@@ -23,7 +23,7 @@ pub const RESUMED: &str = "resumed";
 /// Tensor that holds the JSON.
 const HEAD: &str = "head";
 
-/// What a fine-tuning has behind it beside the set of blocks that it is at.
+/// The finished part of a fine-tuning, without the current set of blocks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Course {
     /// Sets that did not reach the quality asked for.
@@ -68,7 +68,7 @@ impl<'a> Checkpoints<'a> {
         Self { observer, keeps: false, course: Course::default(), kept: Cell::default() }
     }
 
-    /// Who is told how far it has come, and may stop it.
+    /// The observer, which gets the progress and can stop the run.
     pub fn observer(&self) -> &dyn Observer {
         self.observer
     }
@@ -85,7 +85,7 @@ impl<'a> Checkpoints<'a> {
         self.kept.take();
     }
 
-    /// True where it is time to keep.
+    /// True if a checkpoint is due.
     pub fn due(&self) -> bool {
         self.keeps && self.observer.wants_checkpoint()
     }
@@ -106,7 +106,7 @@ impl<'a> Checkpoints<'a> {
         Ok(())
     }
 
-    /// Where an earlier attempt at this recovery stood; told once.
+    /// The checkpoint of an earlier attempt at this recovery; returned once.
     pub fn take<T: DeserializeOwned>(&self) -> Option<(T, Tensors)> {
         let Kept { recovery, tensors } = self.kept.take()?;
         Some((serde_json::from_value(recovery).ok()?, tensors))
@@ -120,7 +120,7 @@ impl<'a> Checkpoints<'a> {
     }
 }
 
-/// `None` where the bytes are no checkpoint of this program: the work begins anew, which costs time and nothing else.
+/// `None` if the bytes are not a checkpoint of this version: the work starts again, which only costs time.
 fn read(bytes: &[u8]) -> Option<(Course, Kept)> {
     // torch-sys makes a slice of torch's null pointer there.
     if bytes.is_empty() {
@@ -137,7 +137,7 @@ fn read(bytes: &[u8]) -> Option<(Course, Kept)> {
 }
 
 impl Tensors {
-    /// Puts the next one in the place of this one's values. False where it is none of that size.
+    /// Copies the next tensor's values into this one. False if its size differs.
     pub fn restore(&mut self, into: &Tensor) -> Result<bool, CompressError> {
         let next = self.0.pop_front().filter(|next| next.size() == into.size());
         let Some(next) = next else { return Ok(false) };
@@ -145,7 +145,7 @@ impl Tensors {
         Ok(true)
     }
 
-    /// All of them into these. False where they do not fit.
+    /// Copies all of them into these. False if their sizes differ.
     pub fn restore_all<'t>(&mut self, into: impl IntoIterator<Item = &'t Tensor>) -> Result<bool, CompressError> {
         for tensor in into {
             if !self.restore(tensor)? {

@@ -41,7 +41,7 @@ impl Room {
                     // What the allocator said is about this host.
                     tracing::warn!(parts = self.parts, "the batch is halved: {error}");
                     observer
-                        .event("batch_halved", json!({ "parts": self.parts, "error": "the device's memory ran out" }));
+                        .event("batch_halved", json!({ "parts": self.parts, "error": "the device is out of memory" }));
                     cleared();
                 }
                 done => return done,

@@ -8,7 +8,8 @@ use crate::compress::CompressError;
 use crate::exec::Params;
 use crate::graph::Graph;
 
-/// Weights for running a graph in bfloat16: all but those of BatchNormalizations, which take f32 beside bfloat16 and lose
+/// Weights for running a graph in bfloat16: all but those of BatchNormalizations, which accept f32 together with bfloat16 and
+/// lose
 /// by rounding what they subtract.
 #[derive(Clone)]
 pub struct Narrowing {

@@ -58,11 +58,11 @@ fn constant_value(spec: &Spec) -> Result<Arc<TensorData>, Refusal> {
         Some(Attribute::Ints(values)) => Ok(Arc::new(TensorData::from_i64(&[values.len()], values))),
         Some(Attribute::Float(value)) => Ok(Arc::new(TensorData::from_f32(&[], &[*value]))),
         Some(Attribute::Floats(values)) => Ok(Arc::new(TensorData::from_f32(&[values.len()], values))),
-        _ => refuse("its value is neither a dense tensor nor numbers"),
+        _ => refuse("its value is not a dense tensor or a list of numbers"),
     }
 }
 
-/// A constant as a tensor: floats beside the weights, the rest on the CPU.
+/// A constant as a tensor: floats on the device of the weights, the rest on the CPU.
 fn place(call: &Call, name: &str, data: &TensorData) -> Result<Tensor, Cause> {
     let tensor = to_tensor(name, data).map_err(|error| Cause::Message(error.to_string()))?;
     match computed_in(data.dtype) {
@@ -76,7 +76,7 @@ pub(super) fn constant_of_shape(spec: &Spec) -> Built {
     let zero = || Arc::new(TensorData::from_f32(&[1], &[0.0]));
     let value = spec.node.attrs.tensor("value").cloned().unwrap_or_else(zero);
     if computed_in(value.dtype).is_none() || value.len() != 1 {
-        return refuse("its value is not one number");
+        return refuse("its value is not a single number");
     }
     one(move |call| {
         let target = target.required(call, "the target shape")?;

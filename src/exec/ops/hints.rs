@@ -1,4 +1,4 @@
-//! The way out where an operator is not supported.
+//! Fixes for unsupported operators.
 
 /// True for the operators that hold subgraphs.
 pub(in crate::exec) fn is_control_flow(op: &str) -> bool {
@@ -17,12 +17,12 @@ pub(super) fn of_operator(op: &str) -> &'static str {
         | "QLinearConv"
         | "QLinearMatMul"
         | "ConvInteger"
-        | "MatMulInteger" => "upload the float32 network from before it was quantised, and quantise the student",
-        "LSTM" | "GRU" | "RNN" => "recurrent layers are not supported: upload the part of the network ahead of them",
+        | "MatMulInteger" => "upload the float32 network before quantisation, and quantise the student",
+        "LSTM" | "GRU" | "RNN" => "recurrent layers are not supported: upload the part of the network before them",
         "NonMaxSuppression" | "TopK" | "NonZero" | "RoiAlign" | "Unique" => {
-            "upload the network without its post-processing, and put that behind the student again"
+            "upload the network without its post-processing, and append it to the student again"
         }
-        _ => "export without it, or leave that part out",
+        _ => "export the network without it",
     }
 }
 
@@ -30,7 +30,7 @@ pub(super) fn of_operator(op: &str) -> &'static str {
 pub(super) fn of_domain(domain: &str) -> &'static str {
     match domain {
         "com.microsoft" | "com.microsoft.nchwc" => {
-            "upload the file from before ONNX Runtime's optimiser or quantiser changed it; the student can be optimised again"
+            "upload the file as it was before ONNX Runtime's optimiser or quantiser; the student can be optimised again"
         }
         _ => "export with ONNX's own operators",
     }

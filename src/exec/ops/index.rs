@@ -83,7 +83,7 @@ pub(super) fn places<T>(count: i64, numbers: impl Iterator<Item = T>) -> Result<
             all.extend(numbers.take(count));
             Ok(all)
         }
-        _ => fail(format!("an axis of {count} elements takes more memory than there is")),
+        _ => fail(format!("an axis of {count} elements does not fit into memory")),
     }
 }
 

@@ -189,7 +189,7 @@ pub(super) fn names() -> Vec<&'static str> {
     TABLE.iter().map(|entry| entry.0).collect()
 }
 
-/// True where the operator always writes a tensor of its own, never a view or its input.
+/// True if the operator always writes a tensor of its own, never a view or its input.
 ///
 /// Also, none of these needs its own output for its gradient, so a successor may overwrite it.
 pub(super) fn makes_new_tensor(op: &str) -> bool {

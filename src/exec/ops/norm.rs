@@ -105,7 +105,7 @@ pub(super) fn mean_variance_normalization(spec: &Spec) -> Built {
     })
 }
 
-/// x / ‖x‖ along one axis; 0 where the norm is.
+/// x / ‖x‖ along one axis; 0 if the norm is.
 pub(super) fn lp_normalization(spec: &Spec) -> Built {
     let attrs = &spec.node.attrs;
     let (along, p) = (attrs.int("axis", -1), attrs.int("p", 2));

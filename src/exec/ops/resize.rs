@@ -116,7 +116,7 @@ impl Resize {
         Ok(all)
     }
 
-    /// Torch's kernel, where there is one that places elements alike.
+    /// Torch's kernel, if there is one that places elements alike.
     fn by_torch(&self, x: &Tensor, along: &[Along]) -> Result<Option<Tensor>, Cause> {
         let [h, w] = along else { return Ok(None) };
         if x.dim() != 4 || (h.axis, w.axis) != (2, 3) || h.to < 2 || w.to < 2 {

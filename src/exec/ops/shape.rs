@@ -12,7 +12,7 @@ pub(super) fn identity(_: &Spec) -> Built {
 pub(super) fn dropout(spec: &Spec) -> Built {
     spec.only_outputs(1)?;
     if spec.node.input(2).is_some_and(|mode| spec.graph.inputs.iter().any(|input| input.name == mode)) {
-        return refuse("whether it drops anything is asked for as an input of the network");
+        return refuse("its training mode is an input of the network");
     }
     identity(spec)
 }

@@ -69,7 +69,7 @@ impl Window {
         matches!(self.padding, Padding::Same { upper: true })
     }
 
-    /// True where the window has gaps along some axis.
+    /// True if the window has gaps along some axis.
     pub(super) fn is_dilated(&self) -> bool {
         self.dilations.iter().any(|dilation| *dilation > 1)
     }

@@ -92,7 +92,7 @@ const EXPAND: i64 = 8;
 /// What takes the place of a node that needs the fixed batch.
 struct Change {
     node: Node,
-    /// What it reads beside.
+    /// Its other inputs.
     before: Vec<Node>,
     constants: Vec<Constant>,
 }

@@ -28,7 +28,7 @@ pub(super) fn free(written: &Written, node: &Node, inferred: &Inferred, fixed: u
 
 fn freed(from: &[Dim], given: Vec<i64>, zero_copies: bool, fixed: i64, batch: &Dim) -> Option<Vec<i64>> {
     if from.first() == Some(batch) && given.first() == Some(&fixed) {
-        // A real 0 in the target could not be told from a copy.
+        // A real 0 in the target could not be distinguished from a copy.
         let copies = zero_copies || !given[1..].contains(&0);
         return copies.then(|| std::iter::once(0).chain(given[1..].iter().copied()).collect());
     }

@@ -14,13 +14,13 @@ pub(crate) struct Context<'a> {
     pub node: &'a Node,
     /// Version of ONNX's own operator set.
     pub opset: i64,
-    /// By position; `None` where an optional input is absent.
+    /// By position; `None` if an optional input is absent.
     pub inputs: Vec<Option<&'a Fact>>,
     /// Contradictions that leave the outputs' shape clear, so that what follows can be checked as well.
     pub troubles: RefCell<Vec<Trouble>>,
 }
 
-/// What is wrong with a node, and the way out.
+/// An error of a node, and its fix.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     pub detail: String,

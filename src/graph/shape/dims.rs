@@ -70,7 +70,7 @@ impl Window {
             return Ok(symbol::ceil_divide(size, stride));
         }
         let reach = (self.kernel.checked_sub(1)).and_then(|k| i64::try_from(k.checked_mul(self.dilation)?).ok());
-        let reach = reach.ok_or_else(|| format!("kernel size {} is no size", self.kernel))?;
+        let reach = reach.ok_or_else(|| format!("kernel size {} is not positive", self.kernel))?;
         // ⌊(size + pads - reach - 1) / stride⌋ + 1 = ⌈(size + pads - reach) / stride⌉
         let pads = self.pads[0].checked_add(self.pads[1]).ok_or_else(|| format!("pads {:?} overflow", self.pads))?;
         let room = pads.checked_sub(reach).ok_or_else(|| format!("pads {:?} overflow", self.pads))?;

@@ -74,7 +74,7 @@ impl Fact {
         }
     }
 
-    /// The sizes, where all are known.
+    /// The sizes, if all are known.
     pub fn dims(&self) -> Option<Vec<usize>> {
         self.shape.as_ref()?.iter().map(Dim::known).collect()
     }

@@ -116,7 +116,7 @@ pub(crate) fn product(sizes: &[Dim]) -> Dim {
     }
 }
 
-/// `whole / part` where the one is a multiple of the other; `Unknown` where that cannot be told.
+/// `whole / part` if the one is a multiple of the other; `Unknown` if that is not known.
 pub(crate) fn quotient(whole: &Dim, part: &Dim) -> Dim {
     match (whole, part) {
         (_, Dim::Known(1)) => whole.clone(),

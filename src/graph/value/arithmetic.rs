@@ -123,7 +123,7 @@ fn float_binary(op: &str) -> Option<fn(f64, f64) -> f64> {
     })
 }
 
-/// `None` where the result is not defined.
+/// `None` if the result is not defined.
 fn int_binary(op: &str, a: i64, b: i64) -> Option<i64> {
     Some(match op {
         "Add" | "Sum" => a.wrapping_add(b),

@@ -1,5 +1,5 @@
-//! Bodies on their way: a request's, for whose bytes we wait so long and no longer, and a response's, whose end is the end of
-//! the request.
+//! Bodies in transfer: a request's, with a time limit on the wait for its bytes, and a response's, whose end is the end of the
+//! request.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::patience::Patience;
 use super::watch::Watch;
 
-/// Known to a request: whether its body came too slowly.
+/// Extension of a request: whether its body arrived too slowly.
 #[derive(Debug, Clone, Default)]
 pub(in crate::http) struct LateBody(Arc<AtomicBool>);
 
@@ -29,12 +29,12 @@ impl LateBody {
     }
 }
 
-/// The body of a request. Only time in which it is asked for bytes and has none counts, not what we take for ourselves.
+/// The body of a request. Only the time in which the service waits for bytes counts, not its own processing.
 #[derive(Debug)]
 pub(super) struct Awaited {
     body: Incoming,
     patience: Patience,
-    /// Since when the next bytes are waited for.
+    /// Start of the wait for the next bytes.
     since: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
     late: LateBody,
@@ -42,7 +42,7 @@ pub(super) struct Awaited {
 }
 
 impl Awaited {
-    /// The request with its body watched.
+    /// The request with a watched body.
     pub(super) fn wrap(request: Request<Incoming>, patience: Duration, watch: Arc<Watch>) -> Request<Self> {
         let late = LateBody::default();
         watch.left_unread(!request.body().is_end_stream());
@@ -58,7 +58,7 @@ impl Awaited {
         request
     }
 
-    /// Has the wait for the next bytes gone on for too long? If not, the task is woken when it has.
+    /// True if the wait for the next bytes was too long. If not, the task is woken when it will be.
     fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);
         let deadline = since + self.patience.left();
@@ -106,7 +106,7 @@ impl HttpBody for Awaited {
     }
 }
 
-/// The body of a response. When it is dropped, all of it is on its way and the connection waits for the next request.
+/// The body of a response. When it is dropped, it has been handed to the socket and the connection waits for the next request.
 #[derive(Debug)]
 pub(super) struct Answered {
     body: Body,

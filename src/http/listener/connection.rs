@@ -24,14 +24,14 @@ use super::seats::{Crowded, Seat};
 use super::watch::{Alarm, Overdue, Socket, Watch};
 use crate::problem::{Code, Problem};
 
-/// Most bytes of a request's head; hyper answers more with 431.
+/// Maximum bytes of a request's head; hyper responds to more with 431.
 const HEAD: usize = 64 << 10;
 
-/// How long a client may go on sending after its last response, and how long a pause ends that earlier.
+/// How long a client may continue to send after its last response, and the pause that ends this earlier.
 const LINGER: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_secs(1);
 
-/// What reaches all connections.
+/// Signals to all connections.
 pub(super) struct Signals {
     /// Finish what is in flight.
     pub(super) stop: CancellationToken,
@@ -47,7 +47,7 @@ enum End {
     Cut,
 }
 
-/// Answers the requests of a connection until it ends.
+/// Serves the requests of a connection until it ends.
 pub(super) async fn attend(stream: TcpStream, router: Router, seat: Seat, limits: Limits, signals: Signals) {
     let watch = Arc::clone(&seat.watch);
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch)));
@@ -61,7 +61,7 @@ pub(super) async fn attend(stream: TcpStream, router: Router, seat: Seat, limits
     let mut alarm = Alarm::new(Arc::clone(&watch));
     let (mut stopping, mut leaving) = (false, false);
     let end = loop {
-        // The connection first: the alarm is about what it has just done.
+        // The connection is polled first: the alarm depends on what it has just done.
         tokio::select! {
             biased;
             result = poll_fn(|context| connection.poll_without_shutdown(context)) => {
@@ -104,14 +104,15 @@ async fn respond(
     }
     let mut response = router.oneshot(request).await?;
     if watch.has_unread() {
-        // What is left of the body stands where the next request would: no further one can come on this connection, and a
+        // The rest of the body is at the position of the next request, so no further request is possible on this connection. A
         // client that is not told so sends one.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answered::new(body, watch)))
 }
 
-/// Closes a connection that was answered before its client had sent all. It is read for a while first: a socket that is closed with
+/// Closes a connection whose response was sent before the whole request had arrived. It is read for a while first: a socket
+/// that is closed with
 /// bytes unread is reset, and the reset takes the response away from the client that has not read it yet.
 async fn hang_up(mut socket: Socket, cut: &CancellationToken) {
     if socket.shutdown().await.is_err() {
@@ -127,7 +128,7 @@ async fn hang_up(mut socket: Socket, cut: &CancellationToken) {
     }
 }
 
-/// The last word to a client whose connection is ended by us. One that has sent nothing is told nothing: it would take the word
+/// The last response to a client whose connection the service ends. A client that has sent nothing gets none: it would take it
 /// for the response to the request that it is about to send.
 fn close(stream: &TcpStream, end: &End, half_a_head: bool) {
     match end {
@@ -135,13 +136,13 @@ fn close(stream: &TcpStream, end: &End, half_a_head: bool) {
             farewell(stream, Code::RequestTimeout, "the head of the request did not arrive in time");
         }
         End::SentAway if half_a_head => farewell(stream, Code::TooManyConnections, Crowded::Service.detail()),
-        // What is not read would stay in the kernel's memory for minutes.
+        // Unread bytes would stay in the kernel's memory for minutes.
         End::Overdue(Overdue::Unread) | End::Cut => drop(stream.set_zero_linger()),
         End::Overdue(Overdue::Silent) | End::SentAway => {}
     }
 }
 
-/// Sends a problem to a client for which there is no request to respond to, as far as it goes without waiting.
+/// Sends a problem to a client without a request, as much as is possible without waiting.
 pub(super) fn farewell(stream: &TcpStream, code: Code, detail: &str) {
     let problem = Problem::new(code, detail);
     let body = serde_json::to_string(&problem).unwrap_or_default();
@@ -153,6 +154,6 @@ pub(super) fn farewell(stream: &TcpStream, code: Code, detail: &str) {
         reason.unwrap_or_default(),
         body.len()
     );
-    // The client may be gone, or have no room: then there is nobody to tell.
+    // The client may be gone, or its buffer full: then the problem is not sent.
     let _ = stream.try_write(response.as_bytes());
 }

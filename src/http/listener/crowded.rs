@@ -1,4 +1,4 @@
-//! What a connection over a limit is told.
+//! The response to a connection over a limit.
 
 use axum::extract::Request;
 use axum::http::header::CONNECTION;
@@ -9,7 +9,7 @@ use super::seats::Crowded;
 use crate::http::HttpError;
 use crate::problem::{Code, Problem};
 
-/// In front of all routes: a connection that is over a limit gets a 503, except for `/healthz`.
+/// The layer in front of all routes: a connection over a limit gets a 503, except for `/healthz`.
 pub(in crate::http) async fn refuse_crowded(request: Request, next: Next) -> Result<Response, HttpError> {
     match request.extensions().get::<Crowded>() {
         Some(crowded) if request.uri().path() != "/healthz" => {

@@ -1,12 +1,12 @@
-//! How many files, sockets among them, this process may have open.
+//! The limit on open files, including sockets.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// What the kernel allows a process by default where the hard limit is "unlimited": more than this cannot be set.
+/// The kernel's default maximum if the hard limit is "unlimited"; more cannot be set.
 const MOST: u64 = 1 << 20;
 
-/// Raises the soft limit on open files to the hard one, as 1,024, the usual soft limit, is fewer than the connections that a
-/// service is to hold; returns what it then is. Workers and PostgreSQL inherit it.
+/// Raises the soft limit on open files to the hard one, because the usual 1,024 are fewer than the connections of a service.
+/// Returns the new limit. Workers and PostgreSQL inherit it.
 pub fn raise_open_files() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
     let wanted = hard.min(MOST).max(soft);

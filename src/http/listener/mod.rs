@@ -1,7 +1,7 @@
-//! The accept loop: how many connections there may be, and how long a client may keep one waiting.
+//! The accept loop, with limits on the number of connections and on the time that a client may stall.
 //!
-//! `axum::serve` bounds neither, and hyper has one timer for the head of a request and for idle connections, so both are here, in
-//! front of hyper's HTTP/1 connections:
+//! `axum::serve` limits neither, and hyper has one timer for both heads and idle connections. So both limits are here, in front
+//! of hyper's HTTP/1 connections:
 //!
 //! | a client that | is closed after | file |
 //! |---|---|---|
@@ -11,7 +11,7 @@
 //! | sends no further request | [`Limits::idle`] | `watch` |
 //! | trickles | the same times: bytes earn it more, but only at [`LEAST_RATE`] | `patience` |
 //!
-//! [`seats`] bounds the number of connections, and `connection` runs one of them.
+//! [`seats`] limits the number of connections, and `connection` runs one of them.
 
 mod body;
 mod connection;
@@ -41,31 +41,31 @@ use self::seats::{Crowded, Seats};
 use crate::problem::Code;
 use crate::shutdown;
 
-/// Pause after an accept that failed for want of something that other connections hold, such as file descriptors.
+/// Pause after an accept that failed because of a lack of resources, such as file descriptors.
 const RECOVERY: Duration = Duration::from_millis(100);
 
 /// Bytes of a response that the kernel takes before they can be sent.
 const AHEAD: u32 = 64 << 10;
 
-/// How long connections that were cut off may take to be dropped.
+/// Time limit for dropping connections that were cut off.
 const CUT: Duration = Duration::from_secs(1);
 
-/// How many connections there may be, and how long a client may keep one waiting.
+/// Limits on the number of connections, and on the time that a client may stall.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at once.
+    /// Maximum number of connections.
     pub connections: usize,
-    /// Connections at once from one address.
+    /// Maximum number of connections from one address.
     pub per_peer: PerPeer,
     /// Time for the head of a request: from the connection on, or from its first byte.
     pub head: Duration,
     /// Time without a byte of a request's body, while it is being read.
     pub body: Duration,
-    /// Time in which the client takes nothing of a response.
+    /// Time in which the client reads nothing of a response.
     pub write: Duration,
     /// Time between two requests of one connection.
     pub idle: Duration,
-    /// Time that requests in flight have once the service is asked to stop.
+    /// Time for requests in flight to finish after the service is asked to stop.
     pub drain: Duration,
 }
 
@@ -83,7 +83,7 @@ impl Default for Limits {
     }
 }
 
-/// Accepts connections until `stop`, then lets requests in flight finish for [`Limits::drain`]; what is left is cut off.
+/// Accepts connections until `stop`, then lets requests in flight finish for [`Limits::drain`]; the rest is cut off.
 pub(super) async fn run(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
     let seats = Arc::new(Seats::new(limits));
     let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
@@ -121,15 +121,16 @@ async fn drain(connections: &TaskTracker, cut: &CancellationToken, patience: Dur
 
 fn prepare(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
-    // Without it the kernel takes megabytes ahead of the client, and wants a third of them read before it takes more: a slow
-    // reader would look like one that does not read.
+    // Without it, the kernel buffers megabytes, and accepts more only after a third of them was read: a slow reader would look
+    // like one that does not read.
     let result = socket.set_tcp_notsent_lowat(AHEAD).and_then(|()| stream.set_nodelay(true));
     if let Err(error) = result {
         tracing::debug!("a socket option cannot be set: {error}");
     }
 }
 
-/// Goes on after an accept that failed. The one who gave up is no reason to wait; a lack of file descriptors or memory is one.
+/// Continues after a failed accept. If the client gave up, there is no reason to wait; after a lack of file descriptors or
+/// memory, there is.
 async fn recover(error: &io::Error, seats: &Seats) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {

@@ -1,12 +1,12 @@
-//! How long a client may make us wait for its bytes, or for taking ours.
+//! The time budget of a client for sending and reading bytes.
 
 use std::time::Duration;
 
-/// Bytes per second that earn a client the time that it takes.
+/// Minimum rate in bytes per second at which a client keeps its budget.
 pub const LEAST_RATE: u32 = 500;
 
-/// Time that a client may still take. Waiting spends it, bytes earn it at [`LEAST_RATE`], up to what it was at first: so
-/// silence ends the connection after that time, and so does a trickle, a little later.
+/// Remaining time of a client. Waiting spends it, and bytes earn it at [`LEAST_RATE`], up to its initial value. So silence ends
+/// the connection after that time, and a trickle a little later.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     most: Duration,
@@ -18,12 +18,12 @@ impl Patience {
         Self { most, left: most }
     }
 
-    /// How long the next byte may take.
+    /// Time limit of the next byte.
     pub(super) fn left(&self) -> Duration {
         self.left
     }
 
-    /// These bytes moved after a wait of this long.
+    /// Records bytes that moved after a wait.
     pub(super) fn moved(&mut self, bytes: usize, waited: Duration) {
         let earned = Duration::from_secs(bytes as u64) / LEAST_RATE;
         self.left = (self.left.saturating_sub(waited) + earned).min(self.most);
@@ -36,7 +36,7 @@ mod tests {
 
     const MOST: Duration = Duration::from_secs(30);
 
-    /// Seconds after which a client is out of patience that moves so many bytes after every pause of so many seconds.
+    /// Seconds until the budget is spent if the client moves some bytes after every pause of some seconds.
     fn lasts(bytes: usize, pause: u64) -> Option<u64> {
         let (mut patience, pause) = (Patience::new(MOST), Duration::from_secs(pause));
         for round in 0..10_000 {

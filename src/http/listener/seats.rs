@@ -1,7 +1,7 @@
-//! Who may connect: so many connections in all, and so many from one address.
+//! Limits on connections, in total and per address.
 //!
-//! A connection that waits for a request makes room for a new one, the longest waiting first: silent connections cannot keep
-//! others out. If every connection is in use, a few more are accepted for telling their clients so, and for `/healthz`.
+//! A connection that waits for a request yields to a new one, the longest waiting first, so silent connections cannot keep
+//! others out. If all are in use, a few more are accepted to tell their clients, and for `/healthz`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,23 +16,23 @@ use super::watch::Watch;
 /// Connections beyond the limit, which get a 503.
 const EXTRA: usize = 64;
 
-/// How long a connection may wait for its request before it makes room for others: long enough for a request that follows at
-/// once from the other end of the world.
+/// Time that a connection may wait for a request before it yields to others: long enough for a request that follows at once
+/// over a long distance.
 const UNDISTURBED: Duration = Duration::from_secs(1);
 
-/// Connections at once from one address (of IPv6, one /64 network).
+/// Maximum number of connections from one address (IPv6: one /64 network).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PerPeer {
-    /// A quarter of all. Loopback addresses may have all of them: a proxy there stands for many clients.
+    /// A quarter of all; no limit for loopback addresses, because a proxy there serves many clients.
     Usual,
     /// At most this many, loopback addresses included.
     AtMost(usize),
-    /// As many as there may be in all.
+    /// No limit except the total one.
     Unlimited,
 }
 
 impl PerPeer {
-    /// Its number for addresses of other hosts, of so many connections in all.
+    /// The limit for addresses of other hosts, given the total limit.
     pub(in crate::http) fn of_others(self, all: usize) -> usize {
         match self {
             Self::Usual => all.div_ceil(4),
@@ -49,12 +49,12 @@ impl PerPeer {
     }
 }
 
-/// Whose connection it is, as far as that can be known.
+/// The peer of a connection: an address, or an IPv6 network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Peer {
     Loopback,
     Address(IpAddr),
-    /// One customer of a provider has at least a network of this size, and all addresses in it.
+    /// A provider's customer has at least a network of this size.
     Network([u16; 4]),
 }
 
@@ -81,16 +81,16 @@ pub(super) enum Crowded {
 impl Crowded {
     pub(super) fn detail(self) -> &'static str {
         match self {
-            Self::Service => "all connections of this service are in use (--max-connections); try again soon",
+            Self::Service => "all connections of this service are in use (--max-connections); try again later",
             Self::Peer => {
-                "all connections that this service takes from one address are in use (--max-connections-per-peer); close \
-                 some, or try again soon"
+                "all connections allowed from one address are in use (--max-connections-per-peer); close some, or try again \
+                 later"
             }
         }
     }
 }
 
-/// All places for connections.
+/// All connections and their limits.
 #[derive(Debug)]
 pub(super) struct Seats {
     limits: Limits,
@@ -102,9 +102,9 @@ struct Taken {
     next: u64,
     /// Connections by number.
     all: HashMap<u64, Guest>,
-    /// How many there are of each peer, without the extra ones.
+    /// Number of connections of each peer, without the extra ones.
     of_peer: HashMap<Peer, usize>,
-    /// How many of them are extra.
+    /// Number of extra connections.
     extra: usize,
 }
 
@@ -116,7 +116,7 @@ struct Guest {
     leave: CancellationToken,
 }
 
-/// A connection's place; free again when it is dropped.
+/// A connection's place; it is freed on drop.
 #[derive(Debug)]
 pub(super) struct Seat {
     number: u64,
@@ -143,7 +143,7 @@ impl Seats {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from this address; `None` if there is not even one for refusing it.
+    /// A place for a connection from this address; `None` if even the extra ones are taken.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
         let (peer, mut taken) = (Peer::of(address), self.taken());
         let crowded = self.crowded(&mut taken, peer);
@@ -156,7 +156,7 @@ impl Seats {
         Some(Seat { number, seats: Arc::clone(self), watch, crowded, leave })
     }
 
-    /// Is there no place for another connection of this peer, even after the longest waiting has left?
+    /// True if there is no place for another connection of this peer, even if the longest waiting one leaves.
     fn crowded(&self, taken: &mut Taken, peer: Peer) -> Option<Crowded> {
         let all = self.limits.connections;
         let its_own = taken.of_peer.get(&peer).copied().unwrap_or(0);
@@ -169,7 +169,7 @@ impl Seats {
         (full && !taken.send_away(|guest| guest.crowded.is_none())).then_some(Crowded::Service)
     }
 
-    /// Sends the longest waiting connection away, if one waits.
+    /// Closes the longest waiting connection, if one waits.
     pub(super) fn make_room(&self) {
         self.taken().send_away(|_| true);
     }
@@ -188,7 +188,7 @@ impl Taken {
     }
 
     fn remove(&mut self, number: u64) -> Option<Guest> {
-        // One that was sent away is gone from here already.
+        // A closed connection is already removed.
         let guest = self.all.remove(&number)?;
         if guest.crowded.is_some() {
             self.extra -= 1;
@@ -201,7 +201,7 @@ impl Taken {
         Some(guest)
     }
 
-    /// Sends away the connection that has waited longest of those that `may` leave; false if there is none.
+    /// Closes the connection that has waited longest among those that `may` leave; false if there is none.
     fn send_away(&mut self, may: impl Fn(&Guest) -> bool) -> bool {
         let waiting = self.all.iter().filter(|(_, guest)| may(guest));
         let waiting = waiting.filter_map(|(number, guest)| Some((guest.watch.waits_since()?, *number)));

@@ -1,4 +1,4 @@
-//! What a connection waits for, and since when.
+//! The state of a connection, and since when it waits.
 
 use std::io;
 use std::pin::Pin;
@@ -13,17 +13,17 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::Limits;
 use super::patience::Patience;
 
-/// How long the rest of a head may take that was on its way when the service was asked to stop.
+/// Time limit for the rest of a head that was arriving when the service was asked to stop.
 const HURRY: Duration = Duration::from_secs(1);
 
 /// Why a connection is to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overdue {
-    /// Nothing came since the connection was made, or since its last response.
+    /// No byte arrived since the connection was opened, or since its last response.
     Silent,
-    /// The head of a request did not become whole.
+    /// The head of a request was not completed.
     Head,
-    /// The response is not read.
+    /// The client does not read the response.
     Unread,
 }
 
@@ -38,9 +38,9 @@ pub(super) struct Watch {
 #[derive(Debug)]
 struct State {
     stage: Stage,
-    /// Since when the client takes nothing of what is to be sent.
+    /// Since when the client has read nothing.
     blocked: Option<Instant>,
-    /// How long it may go on with that.
+    /// Time budget for reading.
     patience: Patience,
     /// When the service was asked to stop.
     leaving: Option<Instant>,
@@ -50,13 +50,13 @@ struct State {
 
 #[derive(Debug, Clone, Copy)]
 enum Stage {
-    /// Nothing has come yet.
+    /// No byte has arrived yet.
     New { since: Instant },
-    /// A head is coming.
+    /// A head is arriving.
     Head { since: Instant },
-    /// A request is being answered.
+    /// A request is being handled.
     Busy,
-    /// A response has gone, and nothing has come since.
+    /// A response was sent, and no byte has arrived since.
     Idle { since: Instant },
 }
 
@@ -71,22 +71,22 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request is there.
+    /// A request has arrived.
     pub(super) fn requested(&self) {
         self.state().stage = Stage::Busy;
     }
 
-    /// Its response is handed over to the socket.
+    /// Its response was handed over to the socket.
     pub(super) fn answered(&self) {
         self.state().stage = Stage::Idle { since: Instant::now() };
     }
 
-    /// Whether some of the request's body is still to be read.
+    /// Records whether some of the request's body is unread.
     pub(super) fn left_unread(&self, unread: bool) {
         self.state().unread = unread;
     }
 
-    /// Is some of the last request's body unread?
+    /// True if some of the last request's body is unread.
     pub(super) fn has_unread(&self) -> bool {
         self.state().unread
     }
@@ -96,7 +96,7 @@ impl Watch {
         self.state().leaving.get_or_insert_with(Instant::now);
     }
 
-    /// Since when it waits for a request, if that is what it does.
+    /// Since when it waits for a request, if it does.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         let state = self.state();
         match state.stage {
@@ -107,7 +107,7 @@ impl Watch {
         }
     }
 
-    /// Has a part of a head come?
+    /// True if a part of a head has arrived.
     pub(super) fn has_half_a_head(&self) -> bool {
         matches!(self.state().stage, Stage::Head { .. })
     }
@@ -115,7 +115,7 @@ impl Watch {
     fn read(&self) {
         let mut state = self.state();
         state.stage = match state.stage {
-            // From the connection on: one that was silent for long has less time left.
+            // Measured from the connection: one that was silent for long has less time left.
             Stage::New { since } => Stage::Head { since },
             Stage::Idle { .. } => Stage::Head { since: Instant::now() },
             stage => stage,
@@ -131,7 +131,7 @@ impl Watch {
             Poll::Ready(Ok(bytes)) => {
                 let waited = state.blocked.take().map_or(Duration::ZERO, |since| now - since);
                 state.patience.moved(*bytes, waited);
-                // The end of a long response may still be on its way after the request is done with.
+                // The end of a long response can still be in transfer after the request is done.
                 if let Stage::Idle { since } = &mut state.stage {
                     *since = now;
                 }
@@ -140,7 +140,7 @@ impl Watch {
         }
     }
 
-    /// When it is to be closed, and why, if nothing happens until then.
+    /// When it will be closed, and why, if nothing happens until then.
     fn deadline(&self) -> Option<(Instant, Overdue)> {
         let state = self.state();
         if let Some(since) = state.blocked {
@@ -156,7 +156,7 @@ impl Watch {
     }
 }
 
-/// Rings when a connection is to be closed. Polled after its connection and by the same task, so it sees every change.
+/// Completes when a connection must be closed. It is polled after its connection by the same task, so it sees every change.
 #[derive(Debug)]
 pub(super) struct Alarm {
     watch: Arc<Watch>,
@@ -178,7 +178,7 @@ impl Alarm {
     }
 }
 
-/// A socket that tells its [`Watch`] what moves.
+/// A socket that reports its traffic to its [`Watch`].
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,

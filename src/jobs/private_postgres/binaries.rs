@@ -1,4 +1,4 @@
-//! Where PostgreSQL's programs are.
+//! Finds PostgreSQL's programs.
 
 use std::env;
 use std::fs;
@@ -22,7 +22,7 @@ pub(super) struct Binaries {
 
 impl Binaries {
     /// The first folder that has them, in this order: `$PG_BIN_DIR`, Debian's (newest first), PATH, what `scripts/setup`
-    /// fetched. For a cluster that is there already, the first one of its version. What the owner cannot reach is passed
+    /// fetched. For an existing cluster, the first one of its version. Programs that the owner cannot reach are passed
     /// over, except for what `scripts/setup` fetched, which [`Self::within_reach`] copies.
     pub(super) fn find(
         data_version: Option<&str>,
@@ -51,14 +51,14 @@ impl Binaries {
         dir.join("initdb").exists().then(|| Self { dir: dir.to_owned(), major })
     }
 
-    /// These, or, where the owner cannot reach them, a copy in the data directory.
+    /// These programs, or a copy in the data directory if the owner cannot reach them.
     pub(super) fn within_reach(self, owner: &Owner, data_dir: &Path) -> Result<Self, PrivatePostgresError> {
         if owner.reaches(&self.dir) {
             return Ok(self);
         }
         let copy = data_dir.join(format!("postgresql-{}", self.major));
         if !copy.join("bin/initdb").exists() {
-            // The whole installation: the programs find their libraries and files beside themselves.
+            // The whole installation: the programs find their libraries and files relative to themselves.
             let installation = self.dir.parent().unwrap_or(&self.dir);
             let installation = installation.canonicalize().map_err(at(installation))?;
             copy_whole(&installation, &copy)?;
@@ -79,7 +79,7 @@ impl Binaries {
     }
 }
 
-/// Copies a folder into one beside the target that is renamed when it is complete.
+/// Copies a folder to a temporary name next to the target, and renames it when it is complete.
 fn copy_whole(from: &Path, to: &Path) -> Result<(), PrivatePostgresError> {
     let half = to.with_extension("half");
     if half.exists() {

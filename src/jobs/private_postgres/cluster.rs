@@ -15,7 +15,7 @@ use super::{NAME, last_lines};
 /// How long the server of a `serve` that was killed may take to end.
 const PREDECESSOR: Duration = Duration::from_secs(30);
 
-/// Major version of the data, or `None` where there is none yet.
+/// Major version of the data; `None` if there is no cluster yet.
 pub(super) fn version(cluster: &Path) -> Result<Option<String>, PrivatePostgresError> {
     let path = cluster.join("PG_VERSION");
     match fs::read_to_string(&path) {
@@ -25,7 +25,8 @@ pub(super) fn version(cluster: &Path) -> Result<Option<String>, PrivatePostgresE
     }
 }
 
-/// Makes the cluster where it is missing, in a folder beside it that is renamed when it is complete, so that a killed
+/// Creates the cluster if it is missing, under a temporary name next to it that is renamed when it is complete, so that a
+/// killed
 /// start leaves nothing half-made.
 pub(super) async fn ensure(cluster: &Path, binaries: &Binaries, owner: &Owner) -> Result<(), PrivatePostgresError> {
     if version(cluster)?.is_none() {
@@ -54,7 +55,7 @@ async fn init(new: &Path, binaries: &Binaries, owner: &Owner) -> Result<(), Priv
     Err(PrivatePostgresError::Failed { program: "initdb".into(), status: output.status.to_string(), said })
 }
 
-/// Who may connect: over the socket, the cluster's owner and whoever runs this process, both as our one role. Written at
+/// Allows connections over the socket for the cluster's owner and the user of this process, both as the one role. Written at
 /// every start, because the user who starts may have changed.
 fn write_access(cluster: &Path, owner: &Owner) -> Result<(), PrivatePostgresError> {
     let us = User::from_uid(Uid::effective()).ok().flatten().map_or_else(|| owner.name().to_owned(), |user| user.name);
@@ -71,7 +72,7 @@ fn write_access(cluster: &Path, owner: &Owner) -> Result<(), PrivatePostgresErro
 }
 
 /// A `serve` that was killed leaves a server that is just ending, or, after a power cut, a `postmaster.pid` whose process
-/// id may by now belong to somebody else: PostgreSQL would refuse to start because of it.
+/// id can belong to another process by now: PostgreSQL would refuse to start because of it.
 pub(super) async fn await_predecessor(cluster: &Path) -> Result<(), PrivatePostgresError> {
     let path = cluster.join("postmaster.pid");
     let deadline = Instant::now() + PREDECESSOR;
@@ -93,13 +94,13 @@ fn recorded_pid(path: &Path) -> Option<u32> {
     fs::read_to_string(path).ok()?.lines().next()?.trim().parse().ok()
 }
 
-/// Where the server that runs on this cluster, if one does, has its socket: the fifth line of its `postmaster.pid`.
+/// Socket folder of the server that runs on this cluster, if any: the fifth line of its `postmaster.pid`.
 pub(super) fn socket_of_running(cluster: &Path) -> Option<PathBuf> {
     let text = fs::read_to_string(cluster.join("postmaster.pid")).ok()?;
     text.lines().nth(4).filter(|line| !line.is_empty()).map(|line| line.trim().into())
 }
 
-/// True where the process works in this cluster: a postmaster's working directory is its data directory.
+/// True if the process belongs to this cluster: a postmaster's working directory is its data directory.
 fn serves(pid: u32, cluster: &Path) -> bool {
     let cwd: PathBuf = format!("/proc/{pid}/cwd").into();
     match (fs::read_link(&cwd), cluster.canonicalize()) {

@@ -1,8 +1,8 @@
-//! Why there is no private Postgres, each with the way out.
+//! Errors of the private PostgreSQL.
 
 use std::path::{Path, PathBuf};
 
-/// Why there is no private Postgres. Every message names the way out.
+/// Why the private PostgreSQL is not available. Every message has the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivatePostgresError {
     /// No binaries.
@@ -19,7 +19,7 @@ pub enum PrivatePostgresError {
     },
     /// The data is of another major version.
     #[error(
-        "the data in {} was written by PostgreSQL {data}, and here is only {found}; install PostgreSQL {data}, set PG_BIN_DIR \
+        "the data in {} was written by PostgreSQL {data}, but only {found} is installed; install PostgreSQL {data}, set PG_BIN_DIR \
          to its bin folder, or give another --data-dir",
         dir.display()
     )]
@@ -31,9 +31,10 @@ pub enum PrivatePostgresError {
         /// Versions of the binaries.
         found: String,
     },
-    /// PostgreSQL refuses to run as root, and there is nobody else to run it as.
+    /// PostgreSQL refuses to run as root, and there is no other user to run it as.
     #[error(
-        "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as; make one, or give --database-url"
+        "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as; create one, or give \
+         --database-url"
     )]
     NobodyElse,
     /// The process has a uid that the host does not know.
@@ -56,7 +57,7 @@ pub enum PrivatePostgresError {
     InUse {
         /// The data directory.
         dir: PathBuf,
-        /// Process id, where known.
+        /// Process id, if known.
         pid: String,
     },
     /// A program failed.
@@ -75,7 +76,7 @@ pub enum PrivatePostgresError {
         /// Its log.
         log: PathBuf,
     },
-    /// The server answers but does not do as told.
+    /// The server responds, but a statement failed.
     #[error(transparent)]
     Db(#[from] crate::db::DbError),
     /// A file or folder.
@@ -83,7 +84,7 @@ pub enum PrivatePostgresError {
     File {
         /// Which one.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         error: std::io::Error,
     },
 }

@@ -1,6 +1,7 @@
 //! A PostgreSQL of our own, for `serve` without a database URL.
 //!
-//! It lives in the data directory, listens on a unix socket alone, takes no password (the kernel says who connects), and
+//! It lives in the data directory, listens on a unix socket alone, needs no password (the kernel reports the user of a
+//! connection), and
 //! ends with us however we end. One host, one `serve`; several hosts need a real server and `DATABASE_URL`.
 
 mod binaries;
@@ -59,7 +60,7 @@ pub struct PrivatePostgres {
     _lock: Flock<File>,
 }
 
-/// Starts the server of a data directory, which is made where it is missing. A server that dies is started again.
+/// Starts the server of a data directory, which is created if it is missing. A server that dies is restarted.
 ///
 /// # Errors
 /// As [`PrivatePostgresError`].
@@ -204,7 +205,7 @@ impl PrivatePostgres {
     /// Stops the server and removes its socket.
     pub async fn stop(self) {
         self.stop.cancel();
-        // It only fails where the task panicked, and then the server ends with us.
+        // It only fails if the task panicked, and then the server ends with this process.
         let _ = self.keeping.await;
         self.socket.remove();
     }

@@ -1,4 +1,4 @@
-//! Who PostgreSQL runs as: us, or, as it refuses root, `postgres` or `nobody`.
+//! The user that PostgreSQL runs as: the current one, or, because it refuses root, `postgres` or `nobody`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +12,7 @@ use super::error::{PrivatePostgresError, at};
 #[derive(Debug, Clone)]
 pub(super) struct Owner {
     user: User,
-    /// Set where this process is root and PostgreSQL is to run as somebody else.
+    /// Set if this process is root and PostgreSQL runs as another user.
     dropped: bool,
 }
 
@@ -38,12 +38,12 @@ impl Owner {
         self.user.uid
     }
 
-    /// Uid and gid to drop to, where this process is root.
+    /// Uid and gid to drop to, if this process is root.
     pub(super) fn ids_to_take(&self) -> Option<(u32, u32)> {
         self.dropped.then(|| (self.user.uid.as_raw(), self.user.gid.as_raw()))
     }
 
-    /// Hands a path over, where this process is root.
+    /// Changes the owner of a path, if this process is root.
     pub(super) fn give(&self, path: &Path) -> Result<(), PrivatePostgresError> {
         if self.dropped {
             chown(path, Some(self.user.uid), Some(self.user.gid)).map_err(|errno| at(path)(errno.into()))?;
@@ -61,7 +61,7 @@ impl Owner {
         }
     }
 
-    /// True where the owner can pass to a file or folder, links followed.
+    /// True if the owner can reach a file or folder; links are followed.
     pub(super) fn reaches(&self, path: &Path) -> bool {
         path.canonicalize().is_ok_and(|real| self.first_obstacle(&real).is_none())
     }

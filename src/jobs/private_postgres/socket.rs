@@ -1,4 +1,4 @@
-//! Where the socket lives: in the data directory, or in a short folder under the temporary one where that path is too long.
+//! Folder of the socket: the data directory, or a folder with a short path under the temporary one if that path is too long.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +15,7 @@ const LONGEST: usize = 107;
 /// What PostgreSQL calls the socket and, longer, its lock.
 const NAME: &str = ".s.PGSQL.5432.lock";
 
-/// A folder that only the owner may look into.
+/// A folder that only the owner may read.
 #[derive(Debug)]
 pub(super) struct SocketDir {
     path: PathBuf,
@@ -39,7 +39,7 @@ impl SocketDir {
 
     /// Removes the folder; its content went with the server.
     pub(super) fn remove(&self) {
-        // What a killed server left is removed too; a folder that is gone is what we want.
+        // Files of a killed server are removed too; a missing folder is not an error.
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             if entry.file_name().as_bytes().starts_with(b".s.PGSQL.") {
                 let _ = fs::remove_file(entry.path());
@@ -59,7 +59,7 @@ fn choose(data_dir: &Path, temp: &Path) -> PathBuf {
     if far.join(NAME).as_os_str().len() <= LONGEST { far } else { Path::new("/tmp").join(name) }
 }
 
-/// A folder in a place where everybody may write must not be a trap that somebody else has laid.
+/// A folder in a world-writable place must not be one that another user prepared.
 fn require_ours(path: &Path, owner: &Owner) -> Result<(), PrivatePostgresError> {
     let meta = fs::symlink_metadata(path).map_err(at(path))?;
     if !meta.is_dir() || meta.uid() != owner.uid().as_raw() {

@@ -1,4 +1,4 @@
-//! A lock file: opened, locked, and put aside where only stopped processes hold it.
+//! A lock file: opened, locked, and replaced if only stopped processes hold it.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -14,13 +14,13 @@ use crate::latency::error::LatencyError;
 
 const POLL: Duration = Duration::from_millis(25);
 
-/// After so many polls in vain, every so many: who holds it? About a second.
+/// The holders are checked every so many failed polls, which is about a second.
 const LOOK: u32 = 40;
 
-/// Locked by whoever puts a lock file aside, for as long as that takes.
+/// Name of the file that is locked while a lock file is replaced.
 const ASIDE: &str = "practised-aside.lock";
 
-/// May everybody read it, who then may lock it.
+/// Permissions: everyone may read it, and so lock it.
 const MODE: u32 = 0o644;
 
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ impl Mode {
     }
 }
 
-/// A lock that is held, until it is dropped or its holder dies.
+/// A held lock. It ends when it is dropped or its holder dies.
 #[derive(Debug)]
 pub(super) struct Locked {
     path: PathBuf,
@@ -46,9 +46,9 @@ pub(super) struct Locked {
 }
 
 impl Locked {
-    /// Waits for the lock. Asks `cancelled` some forty times a second.
+    /// Waits for the lock, and calls `cancelled` about forty times a second.
     ///
-    /// A process that holds it and is stopped is not waited for: it computes nothing, and nobody knows when it goes on.
+    /// It does not wait for a stopped holder: that computes nothing, and may never continue.
     pub(super) fn wait(path: PathBuf, mode: Mode, cancelled: &dyn Fn() -> bool) -> Result<Self, LatencyError> {
         for polls in 1_u32.. {
             if let Some(locked) = Self::attempt(&path, mode)? {
@@ -59,21 +59,21 @@ impl Locked {
             }
             sleep(POLL);
             if polls.is_multiple_of(LOOK) {
-                // Where that is not allowed, it is waited for as anybody is.
+                // If that is not allowed, it is waited for like any other holder.
                 let _ = put_aside_if_stopped(&path);
             }
         }
         Err(LatencyError::Cancelled)
     }
 
-    /// The lock, where it can be had at once.
+    /// The lock, if it is free.
     pub(super) fn attempt(path: &Path, mode: Mode) -> Result<Option<Self>, LatencyError> {
         let failed = |what: &str, error| LatencyError::io(format!("{what} {}", path.display()), error);
         let file = open(path).map_err(|error| failed("lock file", error))?;
         match mode.attempt(&file) {
             Ok(()) => {
                 let locked = Self { path: path.to_owned(), file };
-                // Put aside between the two, it is nobody's lock any more.
+                // If it was replaced in between, this lock is void.
                 Ok(locked.counts().then_some(locked))
             }
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -81,7 +81,7 @@ impl Locked {
         }
     }
 
-    /// False once others have put it aside, as its holder was stopped: it keeps nobody away any more.
+    /// False once others have replaced the file because this holder was stopped: the lock is void.
     pub(super) fn counts(&self) -> bool {
         in_place(&self.path, &self.file).unwrap_or(false)
     }
@@ -92,8 +92,8 @@ fn in_place(path: &Path, file: &File) -> io::Result<bool> {
     Ok((there.dev(), there.ino()) == (here.dev(), here.ino()))
 }
 
-/// Puts a new file in the place of one that only stopped processes hold. Whoever waits finds the new one, and whoever holds the
-/// old one finds that it does not count.
+/// Replaces a file that only stopped processes hold. Waiting processes find the new file; holders of the old one find that
+/// their lock is void.
 fn put_aside_if_stopped(path: &Path) -> io::Result<()> {
     let file = open(path)?;
     if !stopped::all_holders(&file)? {
@@ -101,7 +101,7 @@ fn put_aside_if_stopped(path: &Path) -> io::Result<()> {
     }
     let folder = path.parent().unwrap_or(Path::new("."));
     let alone = open(&folder.join(ASIDE))?;
-    // Another one is at it.
+    // Another process is replacing it.
     if alone.try_lock().is_err() || !in_place(path, &file)? {
         return Ok(());
     }
@@ -111,8 +111,8 @@ fn put_aside_if_stopped(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens for reading, which is enough to lock and works on a file of another user; never through a link that somebody
-/// else put into the temporary folder.
+/// Opens for reading, which is enough to lock and works on a file of another user; never through a link that another user put
+/// into the temporary folder.
 fn open(path: &Path) -> io::Result<File> {
     let nofollow = OFlag::O_NOFOLLOW.bits();
     match OpenOptions::new().read(true).custom_flags(nofollow).open(path) {

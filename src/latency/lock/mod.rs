@@ -1,9 +1,9 @@
 //! One lock for the whole host, so that nothing else computes while latency is measured.
 //!
-//! Two files: work holds the *floor* shared, a measurement holds it exclusively. Whoever comes passes the *gate* first,
-//! and a measurement stays in the gate while it waits for the floor, so that a stream of short work cannot keep it
-//! waiting for ever. Both are `flock`s: the kernel lets go of them when their holder dies. A holder that is stopped is
-//! passed by: its lock file is put aside, and where it goes on it finds that it holds nothing.
+//! There are two files. Work holds the *floor* shared, a measurement holds it exclusively. Every process passes the *gate*
+//! first, and a measurement stays in the gate while it waits for the floor, so that a stream of short work cannot delay it
+//! forever. Both are `flock`s: the kernel releases them when their holder dies. A stopped holder is ignored: its lock file is
+//! replaced, and if it continues, it finds that its lock is void.
 
 mod file;
 mod stopped;
@@ -13,13 +13,13 @@ use std::path::PathBuf;
 use super::error::LatencyError;
 use file::{Locked, Mode};
 
-/// The lock, by the folder that its files are in; nothing is held yet.
+/// The lock, identified by the folder of its files. It is not held yet.
 #[derive(Debug, Clone)]
 pub struct HostLock {
     folder: PathBuf,
 }
 
-/// Held while anything else than a measurement computes. Let go on drop.
+/// Held while anything except a measurement computes. Released on drop.
 #[derive(Debug)]
 pub struct Shared {
     lock: HostLock,
@@ -35,16 +35,17 @@ impl HostLock {
         Self::in_folder(std::env::temp_dir())
     }
 
-    /// A lock of its own, for tests and for hosts whose processes do not share a temporary folder.
+    /// A separate lock, for tests and for hosts whose processes do not share a temporary folder.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
 
-    /// Waits until nothing else computes, and measures while it keeps that so; once more where this process was stopped
-    /// meanwhile and others went on without it. Asks `cancelled` some forty times a second while it waits.
+    /// Waits until nothing else computes, and measures while it prevents others from computing. Repeats the measurement if this
+    /// process was stopped meanwhile and others continued without it. Calls `cancelled` about forty times a second while it
+    /// waits.
     ///
     /// # Errors
-    /// [`LatencyError::Cancelled`]; [`LatencyError::Io`] where the lock files cannot be opened; those of `measure`.
+    /// [`LatencyError::Cancelled`]; [`LatencyError::Io`] if the lock files cannot be opened; the errors of `measure`.
     pub fn alone<T>(
         &self,
         cancelled: &dyn Fn() -> bool,
@@ -64,7 +65,7 @@ impl HostLock {
         self.wait(FLOOR, Mode::Exclusive, cancelled)
     }
 
-    /// Waits until nothing is being measured or waits to be. Errors as [`Self::alone`].
+    /// Waits until no measurement is running or waiting. Errors as [`Self::alone`].
     pub fn shared(&self, cancelled: &dyn Fn() -> bool) -> Result<Shared, LatencyError> {
         let floor = self.enter_shared(cancelled)?;
         Ok(Shared { lock: self.clone(), floor: Some(floor) })
@@ -81,9 +82,9 @@ impl HostLock {
 }
 
 impl Shared {
-    /// Lets a waiting measurement go first: to be called between the steps of long work. Costs a few microseconds
-    /// where nobody waits; says whether the lock was given up and taken again. Errors as [`HostLock::alone`], and
-    /// then the lock is no longer held.
+    /// Lets a waiting measurement go first; call it between the steps of long work. Costs a few microseconds if nothing waits.
+    /// Returns whether the lock was released and acquired again. Errors as [`HostLock::alone`]; the lock is not held after an
+    /// error.
     pub fn give_way(&mut self, cancelled: &dyn Fn() -> bool) -> Result<bool, LatencyError> {
         let nobody_waits = Locked::attempt(&self.lock.folder.join(GATE), Mode::Exclusive)?.is_some();
         if nobody_waits && self.floor.as_ref().is_some_and(Locked::counts) {
@@ -132,7 +133,7 @@ mod tests {
         let (arrived, waiting) = mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(|| {
-                // The first question is asked once the gate is passed and the floor is found taken.
+                // `cancelled` is first called after the gate is passed and the floor is taken.
                 let ask = || arrived.send(()).is_err();
                 let _measuring = lock.exclusive(&ask).expect("long work gives way");
                 measured.store(true, SeqCst);
@@ -146,7 +147,7 @@ mod tests {
         assert!(cancelled(lock.exclusive(AT_ONCE)), "the long work has the floor again");
     }
 
-    /// Another process that holds a lock file, from util-linux.
+    /// Another process that holds a lock file: `flock` of util-linux.
     struct Holder(std::process::Child);
 
     impl Holder {
@@ -202,7 +203,7 @@ mod tests {
     fn who_was_stopped_finds_that_others_went_on() {
         let dir = tempfile::tempdir().expect("a folder");
         let lock = HostLock::in_folder(dir.path());
-        // What others do to the lock file of a process that is stopped.
+        // This is what others do to the lock file of a stopped process.
         let put_aside = || std::fs::rename(dir.path().join(FLOOR), dir.path().join("aside")).expect("renamed");
         let mut long = lock.shared(NEVER).expect("free");
         put_aside();

@@ -1,21 +1,21 @@
-//! Who holds a lock file, and whether any of them can go on.
+//! Finds the holders of a lock file, and whether all of them are stopped.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-/// Whether some process holds a lock on this file, and every one that does is stopped (SIGSTOP, Ctrl-Z, a debugger).
+/// True if at least one process holds a lock on this file, and all holders are stopped (SIGSTOP, Ctrl-Z, a debugger).
 ///
-/// The kernel tells of the processes that this one can see; on file systems of which it numbers files differently than it shows
-/// (some overlays), of none.
+/// The kernel lists the processes that this one can see. On file systems whose inode numbers differ from those it lists (some
+/// overlays), it lists none.
 pub(super) fn all_holders(file: &File) -> io::Result<bool> {
     let locks = fs::read_to_string("/proc/locks")?;
     let mut holders = holders(&locks, file.metadata()?.ino()).peekable();
     Ok(holders.peek().is_some() && holders.all(is_stopped))
 }
 
-/// The holders, from lines as `1: FLOCK  ADVISORY  READ 10451 fe:00:10010667 0 EOF`. The device is not compared, as subvolumes
-/// have others than their file systems: a file of the same number elsewhere adds holders, and takes none away.
+/// The holders, from lines as `1: FLOCK  ADVISORY  READ 10451 fe:00:10010667 0 EOF`. The device is not compared, because
+/// subvolumes have other numbers than their file systems: a file with the same number elsewhere only adds holders.
 fn holders(locks: &str, inode: u64) -> impl Iterator<Item = &str> {
     locks.lines().filter_map(move |line| match line.split_whitespace().collect::<Vec<_>>()[..] {
         [_, "FLOCK", _, _, pid, place, ..] if place.rsplit(':').next()?.parse() == Ok(inode) => Some(pid),
@@ -23,10 +23,10 @@ fn holders(locks: &str, inode: u64) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A process that nobody finds is not known to be stopped.
+/// A process that cannot be found is not known to be stopped.
 fn is_stopped(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Behind the name, which may hold anything.
+    // Behind the name, which can contain anything.
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     matches!(state, Some('T' | 't'))
 }

@@ -1,4 +1,4 @@
-//! Raw samples: what is kept of a measurement, so that everything said about it can be recomputed.
+//! Raw samples of a measurement, from which every reported figure can be recomputed.
 
 mod reduction;
 
@@ -13,34 +13,34 @@ use crate::spec::latency::{Basis, Engine, Estimate, Reduction, Timing};
 /// The samples of one or more rounds, all taken on one device with one engine, batch and number of threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Samples {
-    /// What ran the networks.
+    /// Engine that ran the networks.
     pub engine: Engine,
-    /// Its version.
+    /// Version of the engine.
     pub engine_version: String,
     /// The name of the processor, or of the GPU.
     pub device: String,
-    /// Which of them it is.
+    /// Device that the networks ran on.
     #[serde(default)]
     pub computed_on: Device,
-    /// Images in one run.
+    /// Images per run.
     pub batch: usize,
-    /// Threads within one run.
+    /// Threads of the engine.
     pub threads: usize,
-    /// One entry for each process that measured.
+    /// One entry for each measuring process.
     pub rounds: Vec<Round>,
 }
 
-/// What one process measured: the n-th samples of its series were taken one right after the other.
+/// Samples of one process: the n-th samples of its series were taken directly after each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Round {
-    /// One series for each network, all of one length.
+    /// One series for each network, all of the same length.
     pub series: Vec<Series>,
 }
 
 /// The samples of one network in one round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// Which network.
+    /// Label of the network.
     pub label: String,
     /// Wall time of each run, nanoseconds.
     pub wall_ns: Vec<u64>,
@@ -49,25 +49,25 @@ pub struct Series {
 }
 
 impl Samples {
-    /// Median, 90th and 99th percentile of a network's runs; `None` where it was not measured.
+    /// Median, 90th and 99th percentile of a network's runs; `None` if it was not measured.
     pub fn timing(&self, label: &str, basis: Basis) -> Option<Timing> {
         reduction::timing(&self.pooled(label, basis))
     }
 
-    /// A network's median latency in ms with its 95 % interval; `None` where it was not measured.
+    /// A network's median latency in ms with its 95 % interval; `None` if it was not measured.
     pub fn median_ms(&self, label: &str, basis: Basis, seed: u64) -> Option<Estimate> {
         let rounds = self.series(label).map(|series| series.ns(basis).iter().map(|ns| *ns as f64 / 1e6).collect());
         reduction::median_estimate(&rounds.collect::<Vec<_>>(), seed)
     }
 
-    /// (teacher − student) / teacher with its 95 % interval, over all pairs of all rounds that measured both; `None`
-    /// where fewer than three pairs did.
+    /// (teacher − student) / teacher with its 95 % interval, over all pairs of all rounds that measured both; `None` with fewer
+    /// than three pairs.
     pub fn reduction(&self, teacher: &str, student: &str, seed: u64) -> Option<Reduction> {
         let both = |basis| -> Vec<(&[u64], &[u64])> {
             let rounds = self.rounds.iter();
             rounds.filter_map(|r| Some((r.get(teacher)?.ns(basis), r.get(student)?.ns(basis)))).collect()
         };
-        // Beside a GPU the processor waits: its time says nothing about the network.
+        // With a GPU, the CPU only waits: its time does not measure the network.
         let cpu = if self.computed_on == Device::Cpu { both(Basis::Cpu) } else { Vec::new() };
         reduction::reduction(&both(Basis::Wall), &cpu, self.threads, seed)
     }
@@ -91,7 +91,7 @@ impl Samples {
     /// Adds the rounds of another occasion.
     ///
     /// # Errors
-    /// [`LatencyError::Request`] where device, engine, batch or threads differ: such samples say nothing together.
+    /// [`LatencyError::Request`] if device, engine, batch or threads differ: such samples cannot be combined.
     pub fn merge(&mut self, other: Samples) -> Result<(), LatencyError> {
         let (ours, theirs) = (self.setting(), other.setting());
         if ours != theirs {
@@ -141,7 +141,7 @@ impl Series {
     }
 }
 
-/// Quoted where it has to be (RFC 4180).
+/// Quoted if necessary (RFC 4180).
 fn csv_field(text: &str) -> String {
     if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }

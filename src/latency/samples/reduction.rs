@@ -1,4 +1,4 @@
-//! What samples say: percentiles, and the latency reduction with its 95 % interval. Pure functions, seeded.
+//! Statistics of samples: percentiles, and the latency reduction with its 95 % interval. Pure functions, seeded.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -12,9 +12,9 @@ impl Estimate {
     }
 }
 
-/// Fewer pairs say nothing about their spread.
+/// Minimum number of pairs; fewer do not determine a spread.
 const MIN_PAIRS: usize = 3;
-/// Enough that chance moves the ends of an interval by about a fiftieth of its width.
+/// Enough to keep the random error of an interval's ends at about a fiftieth of its width.
 const RESAMPLES: usize = 1000;
 
 /// Percentiles of a network's samples in nanoseconds; `None` without a sample.
@@ -51,8 +51,8 @@ fn ratios(rounds: &[(&[u64], &[u64])]) -> Vec<Vec<f64>> {
     rounds.iter().map(|(t, s)| t.iter().zip(*s).map(ratio).collect::<Vec<_>>()).filter(|r| !r.is_empty()).collect()
 }
 
-/// False for a CPU clock that advances by whole scheduler ticks, where most samples read one of a few values and an
-/// interval over them would look narrow for no good reason.
+/// False for a CPU clock that advances by whole scheduler ticks: most samples read one of a few values, so an interval over
+/// them would be too narrow.
 fn ticks_finely(rounds: &[(&[u64], &[u64])]) -> bool {
     let mut values: Vec<u64> = rounds.iter().flat_map(|(teacher, _)| teacher.iter().copied()).collect();
     let count = values.len();
@@ -62,8 +62,8 @@ fn ticks_finely(rounds: &[(&[u64], &[u64])]) -> bool {
     !zero && values.len() * 2 >= count
 }
 
-/// Median over all values with its 95 % interval: the wider of what the values show within their rounds (bootstrap) and
-/// what the rounds show between them. `None` with fewer than three values.
+/// Median over all values with its 95 % interval: the wider of the interval within the rounds (bootstrap) and the interval
+/// between them (Student's t). `None` with fewer than three values.
 pub(crate) fn median_estimate(rounds: &[Vec<f64>], seed: u64) -> Option<Estimate> {
     estimate(rounds, RESAMPLES, seed)
 }
@@ -83,7 +83,7 @@ fn estimate(rounds: &[Vec<f64>], resamples: usize, seed: u64) -> Option<Estimate
     Some(Estimate { value, low, high })
 }
 
-/// As many values from each round as it has, with repetition.
+/// Resamples each round: as many values as it has, with replacement.
 fn resample(rounds: &[Vec<f64>], random: &mut ChaCha8Rng) -> Vec<f64> {
     let mut drawn = Vec::with_capacity(rounds.iter().map(Vec::len).sum());
     for round in rounds {

@@ -1,6 +1,6 @@
-//! Residual blocks, found on the graph (method §1).
+//! Residual blocks, found on the graph (docs/method.md §1).
 //!
-//! Every addition of two values that come from one common value is a residual addition. It is droppable when one of the
+//! Every addition of two values computed from one common value is a residual addition. It is droppable when one of the
 //! two *is* that common value (the shortcut is the identity) or is proven to have its elements ([`Proofs`]), and nothing inside
 //! the other (the branch) is read from outside. The names of architectures play no part.
 
@@ -19,17 +19,17 @@ use crate::spec::analysis::BlockInfo;
 /// A residual addition of the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// Name, as a customer knows it.
+    /// Name for customers, such as `layer2.1`.
     pub name: String,
     /// What the shortcut is.
     pub shortcut: Shortcut,
     /// The value that both inputs of the addition come from.
     pub entry: String,
-    /// The end of the shortcut, which is added to the branch: for an identity shortcut the entry itself, or what nodes that change
-    /// nothing make of it. They stay when the block goes.
+    /// The end of the shortcut, which is added to the branch: for an identity shortcut the entry itself, or that value behind
+    /// nodes that change nothing. They stay if the block is dropped.
     pub past: String,
-    /// What the rest of the network reads of this block: the sum, or the activation behind it where that repeats the one
-    /// that made the entry.
+    /// What the rest of the network reads of this block: the sum, or the activation behind it if it repeats the one that
+    /// computed the entry.
     pub exit: String,
     /// The value that the branch adds.
     pub branch: String,
@@ -41,9 +41,9 @@ pub struct Block {
     pub reason: Option<NotDroppable>,
     /// Multiply-accumulates of the branch for one image.
     pub macs: u64,
-    /// Parameters of the branch.
+    /// Elements of the branch's weights.
     pub parameters: u64,
-    /// The other places in which the same weights stand: all go, or none.
+    /// The other places that use the same weights: all are dropped, or none.
     pub also: Vec<Block>,
 }
 
@@ -54,7 +54,7 @@ pub enum Shortcut {
     Identity,
     /// A convolution.
     Projection,
-    /// Anything else that changes it: slicing, padding, pooling, a scale of its own.
+    /// Anything else that changes it: slicing, padding, pooling, a scale.
     Reshaped,
 }
 
@@ -74,21 +74,21 @@ pub enum NotDroppable {
     /// A value inside the branch is an output of the network.
     #[error("{value} inside the branch is an output of the network")]
     NetworkOutput { value: String },
-    /// It shares its weights with a block that has to stay.
-    #[error("it goes together with {place}, which has the same weights and cannot be dropped: {why}")]
+    /// It shares its weights with a block that must stay.
+    #[error("it shares its weights with {place}, which cannot be dropped: {why}")]
     Shared { place: String, why: String },
-    /// Its weights are all read by something else as well.
-    #[error("its weights are also read by {reader}, beyond any block that could go with it")]
+    /// All its weights are also read by another node.
+    #[error("its weights are also read by {reader}, which is not in a block that could be dropped with it")]
     UsedElsewhere { reader: String },
 }
 
 impl Block {
-    /// True where dropping is exact.
+    /// True if dropping is exact.
     pub fn droppable(&self) -> bool {
         self.reason.is_none()
     }
 
-    /// Itself and the other places in which its weights stand.
+    /// Itself and the other places that use its weights.
     pub fn places(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.also)
     }
@@ -112,14 +112,14 @@ impl Block {
     }
 }
 
-/// Bytes that the names in all branches may take, one after the other, and what their nodes read. Branches are short and stand
-/// side by side; additions made to hold all the ones before them would take the square of their number.
+/// Maximum bytes of the names in all branches together, including what their nodes read. Branches are short and do not overlap;
+/// in a malicious file, nested ones would grow with the square of their number.
 const MOST_IN_BRANCHES: usize = 32 << 20;
 
 /// Finds the residual additions of a folded, sorted graph with this tree, in graph order.
 ///
 /// # Errors
-/// Where so many additions lie within the branches of others that no network can be meant.
+/// If additions are nested in branches beyond what any network has.
 pub fn find(graph: &Graph, tree: &Dominators) -> Result<Vec<Block>, GraphError> {
     let (consumers, proofs) = (graph.consumers(), Proofs::new(graph));
     let search = Search { graph, tree, consumers, proofs, left: Cell::new(MOST_IN_BRANCHES) };
@@ -127,8 +127,10 @@ pub fn find(graph: &Graph, tree: &Dominators) -> Result<Vec<Block>, GraphError> 
     for node in &graph.nodes {
         blocks.extend(search.residual_addition(node));
         if search.left.get() == 0 {
-            let detail = "the branches of this addition and of those before it hold one another over and over";
-            return Err(GraphFault::at(node, detail, "no network is built like that; export it again").into());
+            let detail = "the branches of this addition and of earlier ones are nested too deeply";
+            return Err(
+                GraphFault::at(node, detail, "networks are not built like that; export the network again").into()
+            );
         }
     }
     let producers = graph.producers();
@@ -138,7 +140,7 @@ pub fn find(graph: &Graph, tree: &Dominators) -> Result<Vec<Block>, GraphError> 
     Ok(shared::join(graph, blocks))
 }
 
-/// How far above the common value of two sides an entry is looked for.
+/// Maximum number of dominators above the common value that are tried as entry.
 const MOST_ABOVE: usize = 8;
 
 /// The two ends of a shortcut, and what it is.
@@ -148,13 +150,13 @@ struct Ends<'g> {
     shortcut: Shortcut,
 }
 
-/// A graph with what is looked up in it for every addition.
+/// A graph with its lookup tables, shared by all additions.
 struct Search<'s, 'g> {
     graph: &'g Graph,
     tree: &'s Dominators<'g>,
     consumers: BTreeMap<&'g str, Vec<usize>>,
     proofs: Proofs<'g>,
-    /// What is left of [`MOST_IN_BRANCHES`].
+    /// Remaining budget of [`MOST_IN_BRANCHES`].
     left: Cell<usize>,
 }
 
@@ -165,7 +167,7 @@ impl<'g> Search<'_, 'g> {
         }
         let graph = self.graph;
         let inputs = data_inputs(graph, add);
-        // A constant among them would go with the branch.
+        // A constant among them would be dropped with the branch.
         let ([left, right], 2) = (inputs.as_slice(), add.inputs.len()) else { return None };
         let (a, b) = (self.through_identities(left), self.through_identities(right));
         let shape = graph.shape(a)?;
@@ -174,11 +176,11 @@ impl<'g> Search<'_, 'g> {
         }
         let common = self.through_identities(self.tree.common_value(a, b)?);
         let Ends { entry, past, shortcut } = self.ends(common, a, b)?;
-        // With the identities at its end, which nothing else may read either.
+        // Including the identities at its end, which nothing else may read either.
         let branch = if past == a { right } else { left };
         let mut region = self.region(entry, branch);
         if shortcut == Shortcut::Identity && past != entry {
-            // What the shortcut needs stays.
+            // Nodes that the shortcut needs stay.
             region = &region - &self.region(entry, past);
             if region.is_empty() {
                 return None;
@@ -204,7 +206,7 @@ impl<'g> Search<'_, 'g> {
         })
     }
 
-    /// Takes from what may be looked at; false where nothing is left.
+    /// Spends the budget; false if none is left.
     fn pay(&self, bytes: usize) -> bool {
         self.left.set(self.left.get().saturating_sub(bytes));
         self.left.get() > 0
@@ -226,16 +228,16 @@ impl<'g> Search<'_, 'g> {
         value
     }
 
-    /// Where the two sides of an addition begin, and which of them is the shortcut.
+    /// The entry of an addition's two sides, and which of them is the shortcut.
     fn ends(&self, common: &'g str, a: &'g str, b: &'g str) -> Option<Ends<'g>> {
         let identity = |entry, past| Some(Ends { entry, past, shortcut: Shortcut::Identity });
         if [a, b].contains(&common) {
             let (past, branch) = if a == common { (a, b) } else { (b, a) };
-            // A value added to itself is no residual addition.
+            // A value added to itself is not a residual addition.
             return identity(common, past).filter(|_| !self.proofs.unchanged(common, branch));
         }
         let entries = std::iter::successors(Some(common), |below| {
-            // What two moves that undo each other have between them is read by the branch as well.
+            // The branch can also read a value between two moves that undo each other.
             self.tree.above(below).filter(|above| self.proofs.carries(above, below))
         });
         for entry in entries.take(MOST_ABOVE) {
@@ -250,7 +252,7 @@ impl<'g> Search<'_, 'g> {
         Some(Ends { entry: common, past, shortcut: self.side_kind(common, past) })
     }
 
-    /// Of the two sides of an addition that both change what they come from, the one with less work on it.
+    /// The shortcut of an addition whose two sides both change the entry: the side with less work.
     fn shortcut(&self, entry: &str, a: &'g str, b: &'g str) -> Option<&'g str> {
         let work = |value| {
             let region = self.region(entry, value);
@@ -268,7 +270,7 @@ impl<'g> Search<'_, 'g> {
 
     /// Nodes between the entry and `value`, `value`'s producer included, in topological order.
     fn region(&self, entry: &str, value: &str) -> BTreeSet<usize> {
-        // The nodes are sorted: what stands ahead of the entry does not depend on it.
+        // The nodes are sorted: those ahead of the entry do not depend on it.
         let first = self.tree.producer(entry).unwrap_or(0);
         let mut nodes = BTreeSet::new();
         let mut open: Vec<&str> = vec![value];
@@ -328,8 +330,8 @@ impl<'g> Search<'_, 'g> {
         None
     }
 
-    /// Behind the addition, an activation that repeats the one that made the entry changes nothing once the branch is gone
-    /// (relu(relu(x)) = relu(x)), so it goes with the block.
+    /// If the activation behind the addition repeats the one that computed the entry, it changes nothing without the branch
+    /// (relu(relu(x)) = relu(x)), so it is dropped with the block.
     fn exit(&self, add: &Node, entry: &'g str) -> String {
         let sum = add.output();
         let [only] = self.consumers.get(sum).map(Vec::as_slice).unwrap_or_default() else { return sum.to_owned() };
@@ -338,7 +340,7 @@ impl<'g> Search<'_, 'g> {
         if repeats && !self.graph.is_output(sum) { behind.output().to_owned() } else { sum.to_owned() }
     }
 
-    /// The node that writes a value, and those ahead of it as long as the ones behind change nothing.
+    /// The node that computes a value, and the nodes ahead of it as long as those behind change nothing.
     fn makers(&self, value: &'g str) -> Vec<&'g Node> {
         let mut makers = Vec::new();
         let mut value = value;
@@ -354,7 +356,7 @@ impl<'g> Search<'_, 'g> {
     }
 }
 
-/// Shape arithmetic may reach back beyond the entry; what does not depend on the entry is not the block's.
+/// Shape arithmetic can reach back beyond the entry; nodes that do not depend on the entry are not part of the block.
 fn only_behind(graph: &Graph, entry: &str, nodes: BTreeSet<usize>) -> BTreeSet<usize> {
     let mut values: HashSet<&str> = HashSet::from([entry]);
     let mut behind = BTreeSet::new();

@@ -1,5 +1,4 @@
-//! Names that a customer recognises: the module that a block's addition stands in, or the common prefix of what stands in its
-//! branch.
+//! Names of blocks that a customer recognises: the module of the addition, or the common prefix of the names in the branch.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -14,8 +13,8 @@ pub fn of_region(graph: &Graph, region: &BTreeSet<usize>) -> String {
         .unwrap_or_else(|| "block".into())
 }
 
-/// The module whose code the addition stands in: what the exporter says, or the scopes in the node's name
-/// (`/layer1/layer1.0/Add`); `None` where neither tells.
+/// The module of the addition, from the exporter's metadata or the scopes in the node's name (`/layer1/layer1.0/Add`); `None`
+/// if neither exists.
 pub fn module_of(add: &Node) -> Option<String> {
     if !add.scope.is_empty() {
         return Some(add.scope.clone());
@@ -25,9 +24,9 @@ pub fn module_of(add: &Node) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("."))
 }
 
-/// Takes the module that an addition stands in for a name where no other addition stands there: a branch may be named more
-/// narrowly, after what its weights have in common (`features.3.conv`), or only the ones that kept their names (`layer1.1.se`).
-/// Each name comes with its module.
+/// Names a block after the module of its addition if no other addition is in that module. The branch's own name can be too
+/// narrow: the common prefix of its weights (`features.3.conv`), or of those that kept their names (`layer1.1.se`). Each name
+/// comes with its module.
 pub fn prefer_modules(names: Vec<(&mut String, Option<String>)>) {
     let mut standing: HashMap<String, usize> = HashMap::new();
     names.iter().filter_map(|(_, module)| module.clone()).for_each(|module| *standing.entry(module).or_default() += 1);
@@ -38,7 +37,7 @@ pub fn prefer_modules(names: Vec<(&mut String, Option<String>)>) {
     }
 }
 
-/// Numbers names that occur more than once: `block`, `block#2`, `block#3`, past those that some module has already.
+/// Numbers names that occur more than once: `block`, `block#2`, `block#3`, skipping names that are taken.
 pub fn make_unique<'a>(names: impl Iterator<Item = &'a mut String>) {
     let names: Vec<&mut String> = names.collect();
     let mut taken: HashSet<String> = names.iter().map(|name| (**name).clone()).collect();
@@ -55,8 +54,8 @@ pub fn make_unique<'a>(names: impl Iterator<Item = &'a mut String>) {
     }
 }
 
-/// The name of what a node multiplies with, or of the bias that an `Add` is for: exporters transpose the weight of a linear
-/// layer and give it a number, and the bias keeps its name.
+/// The name of a node's weight, or of the bias of an `Add`: exporters transpose the weight of a linear layer and give it a
+/// number, but the bias keeps its name.
 fn weight<'g>(graph: &'g Graph, node: &'g Node) -> Option<&'g str> {
     match node.op.as_str() {
         "Conv" | "ConvTranspose" | "BatchNormalization" | "Gemm" | "MatMul" => node.input(1),
@@ -69,7 +68,7 @@ fn is_vector(graph: &Graph, name: &str) -> bool {
     graph.initializers.get(name).is_some_and(|data| data.dtype.is_float() && data.dims.len() == 1 && data.len() > 1)
 }
 
-/// Exporters number what they have no name for (`onnx::Conv_123`, `val_7`, `node_Conv_347`); such names tell nothing.
+/// Exporters number unnamed values (`onnx::Conv_123`, `val_7`, `node_Conv_347`); such names carry no information.
 fn telling(name: &str) -> bool {
     !name.starts_with("onnx::") && name.contains(['.', '/'])
 }

@@ -1,10 +1,10 @@
-//! Weights that several nodes read, and blocks that stand in several places: the towers of a Siamese network, one block that
-//! is applied over and over.
+//! Weights that several nodes read, and blocks that are used in several places: the towers of a Siamese network, a block that
+//! is applied repeatedly.
 //!
-//! Exporters spell sharing out in three ways: several nodes read one initializer, one initializer reaches them through
-//! `Identity` nodes, or the file holds the same values twice. [`tie`] makes the first of all three, on the folded graph. Equal
-//! *constants* (all zeros, all ones) say nothing: exporters merge those of layers that have nothing to do with each other, so
-//! they are shared only between nodes that share something else.
+//! Exporters write sharing in three ways: several nodes read one initializer, one initializer reaches them through
+//! `Identity` nodes, or the file stores the same values twice. [`tie`] turns all three into the first, on the folded graph.
+//! Equal *constants* (all zeros, all ones) are no evidence: exporters merge those of unrelated layers, so they are shared only
+//! between nodes that share another weight.
 //!
 //! A block whose weights are all shared is one block in several places ([`join`]): it is dropped in all of them or in none. A
 //! layer whose kernel is shared is refitted for all of its places at once or not at all ([`readers`]).
@@ -14,12 +14,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Block, NotDroppable};
 use crate::graph::{DataType, Graph, Node, TensorData};
 
-/// Lets all nodes that compute with the same weights read them by one name, the first in the graph's order.
+/// Makes all nodes with equal weights read them by one name, the first in graph order.
 pub fn tie(graph: &mut Graph) {
     let first = same_values(graph);
     let mut renamed: Vec<(usize, usize, String)> = Vec::new();
     let mut classes: HashMap<String, usize> = HashMap::new();
-    // Of each class, the constants that its first node reads.
+    // For each class, the constants that its first node reads.
     let mut known: HashMap<(usize, usize), String> = HashMap::new();
     let mut of_value: HashMap<String, usize> = HashMap::new();
     for (at, node) in graph.nodes.iter().enumerate() {
@@ -48,7 +48,7 @@ pub fn tie(graph: &mut Graph) {
     graph.initializers.retain(|name, _| read.contains(name) || outputs.contains(name));
 }
 
-/// A float32 constant: the first name of its values, and whether they tell it from others.
+/// A float32 constant: the first name of its values, and whether they are distinctive.
 struct Same<'g> {
     name: &'g str,
     tells: bool,
@@ -70,7 +70,7 @@ fn same_values(graph: &Graph) -> HashMap<&str, Same<'_>> {
     first
 }
 
-/// Whether the values of a constant tell it from others: not one number, or the same one over and over.
+/// Whether the values of a constant are distinctive: not a single number, and not all equal.
 pub(crate) fn tells(tensor: &TensorData) -> bool {
     let mut values = tensor.bytes.chunks(4);
     values.next().is_some_and(|first| values.any(|value| value != first))
@@ -83,8 +83,8 @@ fn is_weight(node: &Node, index: usize) -> bool {
     statistics || scale_or_shift || index > 0 && weights_of(node).any(|name| node.inputs[index] == name)
 }
 
-/// Nodes with equal keys compute the same, wherever they stand: a node with weights that tell by those, any other one also by what
-/// its inputs come from.
+/// Nodes with equal keys compute the same: for a node with distinctive weights the key has those, for any other node also the
+/// classes of its inputs.
 fn class_key(
     graph: &Graph,
     node: &Node,
@@ -97,15 +97,15 @@ fn class_key(
         _ if graph.initializers.contains_key(name) => format!("={name}"),
         _ if kernel => "_".to_owned(),
         (_, Some(class)) => format!("#{class}"),
-        // Two inputs are alike as long as the same becomes of them.
+        // Two inputs are equal if they are used in the same way.
         _ => "input".to_owned(),
     };
     let inputs: Vec<String> = node.inputs.iter().map(input).collect();
     format!("{}:{}:{:?}({})", node.domain, node.op, node.attrs, inputs.join(","))
 }
 
-/// Elements of the float weights that a file stores for its folded graph: what reaches several nodes through `Identity` counts
-/// once, what the file holds twice counts twice.
+/// Elements of the float weights that a file stores for its folded graph: a weight that reaches several nodes through
+/// `Identity` counts once, one that is stored twice counts twice.
 pub fn stored(file: &Graph, folded: &Graph) -> usize {
     let producers = file.producers();
     let root = |mut name: String| {
@@ -146,7 +146,7 @@ pub fn is_shared(graph: &Graph, at: usize) -> bool {
     readers(graph, at).len() > 1
 }
 
-/// Makes one block of all that compute with the same weights, in the place of the first of them. `graph` is tied.
+/// Joins all blocks with the same weights into one, at the place of the first. `graph` is tied.
 pub fn join(graph: &Graph, blocks: Vec<Block>) -> Vec<Block> {
     let producers = graph.producers();
     let mut joined: Vec<Block> = Vec::with_capacity(blocks.len());
@@ -170,7 +170,7 @@ pub fn join(graph: &Graph, blocks: Vec<Block>) -> Vec<Block> {
     joined
 }
 
-/// The float constants that these nodes compute with, in order; `None` where none of them tells one block from another.
+/// The float constants that these nodes compute with, in order; `None` if none of them is distinctive.
 fn weights<'g>(graph: &'g Graph, nodes: impl Iterator<Item = &'g Node>) -> Option<Vec<String>> {
     let mut names = Vec::new();
     let mut tell = false;
@@ -188,7 +188,7 @@ fn weights<'g>(graph: &'g Graph, nodes: impl Iterator<Item = &'g Node>) -> Optio
     tell.then_some(names)
 }
 
-/// What keeps one of the places keeps all of them.
+/// If one of the places must stay, all must.
 fn stay_together(graph: &Graph, block: &mut Block) {
     let kept = block.places().find_map(|place| place.reason.as_ref().map(|why| (place.name.clone(), why.to_string())));
     let elsewhere = || read_elsewhere(graph, block);
@@ -200,7 +200,7 @@ fn stay_together(graph: &Graph, block: &mut Block) {
     }
 }
 
-/// A node beyond all places of a block that computes with the kernels of it, where all of them are read there.
+/// A node outside all places of a block that reads its kernels, if all of them are read there.
 fn read_elsewhere(graph: &Graph, block: &Block) -> Option<String> {
     let inside: BTreeSet<&str> = block.places().flat_map(|place| &place.region).map(String::as_str).collect();
     let is_inside = |node: &Node| inside.contains(node.output());
@@ -215,7 +215,7 @@ fn kernel(node: &Node) -> Option<&str> {
     node.input(1).filter(|_| layer)
 }
 
-/// The inputs of a node that training moves: kernels, biases, and scales and shifts of normalisations.
+/// The inputs of a node that training changes: kernels, biases, and scales and shifts of normalisations.
 pub(crate) fn weights_of(node: &Node) -> impl Iterator<Item = &str> {
     let which: &[usize] = match node.op.as_str() {
         "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => &[1, 2],

@@ -8,9 +8,9 @@ use crate::graph::model::Written;
 use crate::graph::{Attribute, Attributes, DataType, Dim, Graph, Node, TensorData};
 use crate::spec::analysis::Layout;
 
-/// The graph with the image input alone, as (N, C, H, W): the other inputs, and images in another order, are written by nodes. None
-/// of them folds into a constant, because a constant would be taken for a weight of the network. `size` is the images' height and
-/// width. Images that the file takes as bytes are floats here, in the same numbers.
+/// The graph with the image input alone, as (N, C, H, W): nodes compute the other inputs, and images in another order. None of
+/// them folds into a constant, which would be taken for a weight. `size` is the images' height and
+/// width. Images that the file takes as bytes are floats with the same values here.
 pub fn bind(graph: &Graph, image: &ImageInput, companions: &[Companion], size: (usize, usize)) -> Graph {
     let mut bound = graph.clone();
     bound.inputs.retain(|input| input.name == image.file_name);
@@ -26,7 +26,7 @@ pub fn bind(graph: &Graph, image: &ImageInput, companions: &[Companion], size: (
 /// Gathers the nodes that write companions.
 struct Builder<'a> {
     graph: &'a mut Graph,
-    /// Names that the file has, those of its inputs too.
+    /// All names of the file, including its inputs.
     written: Written<'a>,
     image: &'a ImageInput,
     size: (usize, usize),
@@ -67,7 +67,7 @@ impl Builder<'_> {
         self.node("Slice", &[image, &from, &to, &axes, &steps], name);
     }
 
-    /// As many times as there are images, and where the input has no batch, the first of them.
+    /// Repeats a value for each image; for an input without a batch, keeps the first.
     fn write_constant(&mut self, companion: &Companion, constant: TensorData) {
         let name = companion.name.as_str();
         let value = self.constant(name, "value", constant);

@@ -1,4 +1,4 @@
-//! The input that takes the images: which it is, in which order its dimensions are, how many channels it has.
+//! The input that takes the images: its name, the order of its dimensions and its channels.
 
 pub(crate) mod bind;
 pub mod side_inputs;
@@ -15,7 +15,7 @@ use crate::network::NetworkError;
 use crate::spec::analysis::Layout;
 use crate::spec::inputs::{Given, Value};
 
-/// The input that takes the images: float, (N, C, H, W), in the graph that is run, whatever it is in the file.
+/// The input that takes the images: float (N, C, H, W) in the graph that is run, whatever its form in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageInput {
     /// Name in the graph that is run.
@@ -28,18 +28,18 @@ pub struct ImageInput {
     pub dtype: DataType,
     /// Channels: 3 for RGB, 1 for grey.
     pub channels: usize,
-    /// Height where the file fixes it.
+    /// Height if it is fixed in the file, in pixels.
     pub height: Option<usize>,
-    /// Width where the file fixes it.
+    /// Width if it is fixed in the file, in pixels.
     pub width: Option<usize>,
-    /// Batch where the file fixes it.
+    /// Batch if it is fixed in the file.
     pub batch: Option<usize>,
-    /// All sizes as the file has them, in its order.
+    /// All sizes in the file's order.
     pub dims: [Dim; 4],
 }
 
 impl Layout {
-    /// Sizes or other things by dimension, given as (N, C, H, W), in this order.
+    /// Reorders four items from (N, C, H, W) to this order.
     pub fn order<T: Clone>(self, nchw: &[T; 4]) -> [T; 4] {
         let [n, c, h, w] = nchw.clone();
         match self {
@@ -48,7 +48,7 @@ impl Layout {
         }
     }
 
-    /// What is given in this order as (N, C, H, W).
+    /// Reorders four items from this order to (N, C, H, W).
     pub fn as_nchw<T: Clone>(self, given: &[T; 4]) -> [T; 4] {
         let [a, b, c, d] = given.clone();
         match self {
@@ -57,7 +57,7 @@ impl Layout {
         }
     }
 
-    /// Images, (n, C, H, W), in this order.
+    /// Permutes images, (n, C, H, W), to this order.
     pub fn arrange(self, images: &Tensor) -> Result<Tensor, tch::TchError> {
         Ok(match self {
             Self::Nchw => images.shallow_clone(),
@@ -67,21 +67,22 @@ impl Layout {
 }
 
 impl ImageInput {
-    /// The input that the job gives the images to, else the first that takes images and that something reads, or why none does.
+    /// The input that the job feeds the images to, else the first input that can take images and is read; or the reason why
+    /// none can.
     pub fn of(graph: &Graph, given: &Given) -> Result<Self, NetworkError> {
         let mut chosen = given.iter().filter(|(_, value)| matches!(value, Value::Word(_))).map(|(name, _)| name);
         let (first, second) = (chosen.next(), chosen.next());
         let refuse = |detail: String| Err(NetworkError::ModelInterface(detail));
         if let (Some(first), Some(second)) = (first, second) {
             return refuse(format!(
-                "\"inputs\" gives the images to \"{first}\" and \"{second}\": give them to one; other inputs of their size get them \
-                 mirrored"
+                "\"inputs\" feeds the images to \"{first}\" and \"{second}\"; feed them to one only: other inputs of the same \
+                 size get them mirrored"
             ));
         }
         let any_read = graph.inputs.iter().any(|input| graph.is_read(&input.name));
         let candidate = |input: &&ValueInfo| match first {
             Some(name) => input.name == *name,
-            // If none is read, something else is wrong, and says so.
+            // If none is read, another check reports the cause.
             None => !any_read || graph.is_read(&input.name),
         };
         let mut refusals = Vec::new();
@@ -96,7 +97,7 @@ impl ImageInput {
             refusals.push(match names.is_empty() {
                 true => "the network has no input".to_owned(),
                 false => format!(
-                    "\"inputs\" gives the images to an input that the network does not have; it has {}",
+                    "\"inputs\" feeds the images to an input that does not exist; the network has {}",
                     names.join(", ")
                 ),
             });
@@ -104,7 +105,7 @@ impl ImageInput {
         refuse(refusals.join("; "))
     }
 
-    /// An input as one that takes images, or why it does not.
+    /// An input as image input, or the reason why it cannot be one.
     pub(crate) fn from(input: &ValueInfo, graph: &Graph) -> Result<Self, String> {
         let (name, dtype) = (&input.name, input.ty.dtype);
         if ![DataType::Float32, DataType::Uint8].contains(&dtype) {
@@ -126,17 +127,17 @@ impl ImageInput {
         Ok(Self { name: in_graph, file_name: name.clone(), layout, dtype, channels, height, width, batch, dims })
     }
 
-    /// What images have to come out as.
+    /// The form that preprocessing must yield.
     pub fn wants(&self) -> ModelInput {
         ModelInput { channels: Some(self.channels), height: self.height, width: self.width }
     }
 
-    /// Height and width, where the file fixes both.
+    /// Height and width, if both are fixed in the file.
     pub fn size(&self) -> Option<(usize, usize)> {
         self.height.zip(self.width)
     }
 
-    /// Images, (n, C, H, W), as the file takes them: in its order, and in whole numbers from 0 to 255 if it takes bytes.
+    /// Images, (n, C, H, W), in the file's order, as integers from 0 to 255 if it takes bytes.
     pub fn fed(&self, images: &Tensor) -> Result<Tensor, tch::TchError> {
         let arranged = self.layout.arrange(&self.exact(images)?)?;
         if self.dtype == DataType::Uint8 { arranged.f_to_kind(Kind::Uint8) } else { Ok(arranged) }
@@ -147,7 +148,7 @@ impl ImageInput {
         if self.dtype == DataType::Uint8 { images.f_round()?.f_clamp(0.0, 255.0) } else { Ok(images.shallow_clone()) }
     }
 
-    /// How a job's images are preprocessed for this input; errors as [`preprocess_of_bytes`].
+    /// The preprocessing of a job's images for this input; errors as [`preprocess_of_bytes`].
     pub fn preprocess(&self, given: &Preprocess) -> Result<Preprocess, NetworkError> {
         match self.dtype {
             DataType::Uint8 => preprocess_of_bytes(&self.file_name, given),
@@ -156,7 +157,7 @@ impl ImageInput {
     }
 }
 
-/// How images are preprocessed for an input that takes bytes: as the job says, without dividing them unless it does.
+/// The preprocessing for an input that takes bytes: the job's, without a division unless the job sets one.
 ///
 /// # Errors
 /// If the job scales pixels that the network takes unchanged.
@@ -167,16 +168,17 @@ pub fn preprocess_of_bytes(input: &str, given: &Preprocess) -> Result<Preprocess
         return Ok(Preprocess { divide_by: 1.0, ..given.clone() });
     }
     Err(NetworkError::ModelInterface(format!(
-        "input \"{input}\" takes bytes, which the network normalises itself: leave divide_by, mean and std out of \"preprocess\""
+        "input \"{input}\" takes bytes, which the network normalises itself: remove divide_by, mean and std from \"preprocess\""
     )))
 }
 
-/// The channels of an image where a dimension can be them: 1 is grey, 3 is RGB.
+/// The dimension as channels, if it is 1 (grey) or 3 (RGB).
 fn colours(dim: &Dim) -> Option<usize> {
     dim.known().filter(|channels| [1, 3].contains(channels))
 }
 
-/// The order of an image input's dimensions and its channels: by its sizes or, if those are free, by the convolutions that read it.
+/// The order of an image input's dimensions and its channels: from its sizes or, if those are dynamic, from the convolutions
+/// that read it.
 fn order_and_channels(name: &str, dims: &[Dim; 4], graph: &Graph) -> Result<(Layout, usize), String> {
     let [_, second, _, last] = dims;
     match (colours(second), colours(last)) {
@@ -186,28 +188,27 @@ fn order_and_channels(name: &str, dims: &[Dim; 4], graph: &Graph) -> Result<(Lay
     }
     let found = read_by_convolutions(graph, name);
     let free = |axis: usize| dims[axis].known().is_none();
-    let fix =
-        "export it with 1 or 3 of them fixed, as in an example input of (1, 3, 224, 224) without dynamic channels";
+    let fix = "export it with 1 or 3 fixed channels, for example with an example input of (1, 3, 224, 224)";
     match found.iter().collect::<Vec<_>>()[..] {
         [&(axis, channels)] if free(axis) && [1, 3].contains(&channels) => {
             Ok((if axis == 1 { Layout::Nchw } else { Layout::Nhwc }, channels))
         }
         [&(axis, channels)] if free(axis) => Err(format!(
-            "input \"{name}\" leaves its channels free and is read by a convolution of {channels}; images have 1 (grey) or 3 (RGB)"
+            "input \"{name}\" has dynamic channels and is read by a convolution of {channels}; images have 1 (grey) or 3 (RGB)"
         )),
-        [] if free(1) => {
-            Err(format!("input \"{name}\" leaves its channels free, and no convolution reads it that tells: {fix}"))
-        }
+        [] if free(1) => Err(format!(
+            "input \"{name}\" has dynamic channels, and no convolution that reads it determines their number: {fix}"
+        )),
         [_, _, ..] if free(1) => {
             let all: BTreeSet<String> = found.iter().map(|(_, channels)| channels.to_string()).collect();
             let all: Vec<String> = all.into_iter().collect();
             Err(format!(
-                "input \"{name}\" leaves its channels free, and the convolutions that read it disagree ({}): {fix}",
+                "input \"{name}\" has dynamic channels, and the convolutions that read it disagree ({}): {fix}",
                 all.join(" and ")
             ))
         }
         _ => {
-            let found = second.known().map_or("a free number of".into(), |n| n.to_string());
+            let found = second.known().map_or("a dynamic number of".into(), |n| n.to_string());
             Err(format!(
                 "input \"{name}\" has {found} channels; images have 1 (grey) or 3 (RGB), as (N, C, H, W) or (N, H, W, C)"
             ))
@@ -215,7 +216,7 @@ fn order_and_channels(name: &str, dims: &[Dim; 4], graph: &Graph) -> Result<(Lay
     }
 }
 
-/// Which axis of an input the first convolutions behind it take for channels, and how many they take.
+/// The axis of an input that the first convolutions behind it use as channels, and their number.
 fn read_by_convolutions(graph: &Graph, input: &str) -> BTreeSet<(usize, usize)> {
     // Weights may be computed.
     let folded = fold(graph, &InputShapes::new());
@@ -267,7 +268,7 @@ fn order_behind(node: &Node, order: [usize; 4]) -> Option<[usize; 4]> {
     KEEPS.contains(&node.op.as_str()).then_some(order)
 }
 
-/// Refuses a network that computes in bytes, which wrap, ahead of making them floats.
+/// Refuses a network that computes with bytes, which overflow, before it converts them to floats.
 fn widened_first(input: &str, graph: &Graph) -> Result<(), String> {
     const MOVES: [&str; 9] =
         ["Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Concat", "Gather"];
@@ -280,7 +281,7 @@ fn widened_first(input: &str, graph: &Graph) -> Result<(), String> {
             bytes.extend(node.outputs.iter().map(String::as_str));
         } else if !["Cast", "CastLike", "Shape", "Size"].contains(&node.op.as_str()) {
             return Err(format!(
-                "input \"{input}\" is uint8, and {} `{}` computes with it as such: cast it to float32 first",
+                "input \"{input}\" is uint8, but {} `{}` reads it directly; cast it to float32 first",
                 node.op,
                 node.label()
             ));

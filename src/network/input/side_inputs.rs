@@ -1,8 +1,8 @@
-//! Inputs of a network next to the one that takes the images: what they are fed, in every engine the same.
+//! Inputs other than the image input, and their values, which are the same in every engine.
 //!
-//! A second image input, of the images' size and channels, gets the job's images mirrored, so that the two differ and each answer
-//! still depends on one image alone. Any other input gets the value that the job gives, the same for every image; one number
-//! fills a map of the images' size. An input that nothing reads gets zeros. In the graph that is run these are nodes
+//! A second image input, of the images' size and channels, is fed the job's images mirrored, so that the two differ and each
+//! output still depends on one image only. Any other input is fed the job's value, the same for every image; one number fills a
+//! map of the images' size. An input that no node reads is fed zeros. In the graph that is run, these are nodes
 //! ([`super::bind`]); the file keeps its inputs.
 
 use tch::{Kind, Tensor};
@@ -16,18 +16,18 @@ use crate::onnxruntime::Elements;
 use crate::spec::analysis::Layout;
 use crate::spec::inputs::{CompanionInfo, Given, Value, faults};
 
-/// An input next to the image input.
+/// An input other than the image input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Companion {
     /// Name.
     pub name: String,
     dtype: DataType,
-    /// Sizes for one image; without the batch where it has one.
+    /// Sizes for one image, without the batch dimension.
     dims: Vec<Size>,
     /// Whether its first dimension is the batch.
     pub(crate) batched: bool,
     pub(crate) feed: Feed,
-    /// Whether the job may give the images to it instead.
+    /// Whether a job can feed it the images instead.
     may_take_images: bool,
 }
 
@@ -45,16 +45,16 @@ enum Size {
 pub(crate) enum Feed {
     /// The images, each mirrored from left to right, with their dimensions in this order.
     Mirrored(Layout),
-    /// What the job gives; 0 until it does.
+    /// The job's value; 0 until it is set.
     Value(Value),
-    /// Zeros, because nothing reads it.
+    /// Zeros, because no node reads it.
     Nothing,
 }
 
 /// The oldest operator set in which the nodes of [`super::bind`] exist.
 const OLDEST_OPSET: i64 = 10;
 
-/// Every input but the image input. What is not given, or given in a wrong number, is 0 here and refused by [`check`].
+/// Every input except the image input. A missing value, or one of the wrong length, is 0 here and refused by [`check`].
 pub fn find(graph: &Graph, image: &ImageInput, given: &Given) -> Result<Vec<Companion>, NetworkError> {
     let others: Vec<&ValueInfo> = graph.inputs.iter().filter(|input| input.name != image.file_name).collect();
     if others.iter().any(|input| graph.is_read(&input.name)) && graph.opset() < OLDEST_OPSET {
@@ -68,14 +68,14 @@ pub fn find(graph: &Graph, image: &ImageInput, given: &Given) -> Result<Vec<Comp
     others.into_iter().map(|info| Companion::of(info, &mut images, given.get(&info.name))).collect()
 }
 
-/// Elements that all inputs together may have for one image. Beyond this they are no settings of a network.
+/// Maximum number of elements of all inputs together, for one image.
 const MOST_ELEMENTS: usize = 1 << 20;
 
-/// What the other inputs stand next to.
+/// The image input, and the budget of elements.
 struct Images<'a> {
     graph: &'a Graph,
     input: &'a ImageInput,
-    /// What is left of [`MOST_ELEMENTS`].
+    /// Remaining budget of [`MOST_ELEMENTS`].
     left: usize,
 }
 
@@ -101,11 +101,11 @@ impl Companion {
         let mirrored = as_images.as_ref().filter(|other| images.are_like(other) && given.is_none());
         if mirrored.is_none() && ![DataType::Float32, DataType::Int64].contains(&dtype) {
             return refuse(format!(
-                "input \"{name}\" is {dtype:?}; next to the images float32 and int64 inputs are supported"
+                "input \"{name}\" is {dtype:?}; other inputs than the images must be float32 or int64"
             ));
         }
         let Some(shape) = &info.ty.shape else {
-            return refuse(format!("input \"{name}\" has no shape; export the network with it"));
+            return refuse(format!("input \"{name}\" has no shape; export the network with its shape"));
         };
         let batched = images.batched(name, shape, as_images.is_some())?;
         let may_take_images = as_images.is_some();
@@ -137,15 +137,14 @@ impl Companion {
         self.dims.iter().any(|size| !matches!(size, Size::Fixed(_)))
     }
 
-    /// How many numbers its value has in a graph that [`super::bind`] has made at this size, where they are floats and the graph reads
-    /// them.
+    /// Number of floats that [`super::bind`] adds to a graph for its value at this size, if the graph reads them.
     pub fn floats_in(&self, graph: &Graph, size: (usize, usize)) -> usize {
         let read = graph.nodes.iter().any(|node| node.outputs.contains(&self.name));
         let floats = self.dtype == DataType::Float32 && !self.is_mirrored();
         if read && floats { self.dims_at(size).iter().product() } else { 0 }
     }
 
-    /// What is reported at upload.
+    /// Its description for customers.
     pub fn info(&self) -> CompanionInfo {
         let (of_images_size, unused) = (self.of_images_size(), self.feed == Feed::Nothing);
         CompanionInfo {
@@ -159,7 +158,7 @@ impl Companion {
         }
     }
 
-    /// What it is fed, in words; `None` if nothing reads it.
+    /// Its value in words; `None` if no node reads it.
     pub fn told(&self) -> Option<String> {
         Some(match &self.feed {
             Feed::Mirrored(_) => format!("`{}` the images, mirrored", self.name),
@@ -172,7 +171,7 @@ impl Companion {
         })
     }
 
-    /// What it is fed next to these images, (n, C, H, W).
+    /// Its value for these images, (n, C, H, W).
     pub fn fed(&self, images: &Tensor) -> Result<Tensor, tch::TchError> {
         if let Feed::Mirrored(layout) = self.feed {
             let mirrored = layout.arrange(&images.f_flip([3])?)?;
@@ -188,7 +187,8 @@ impl Companion {
         one.f_expand(&size, false)?.f_contiguous()
     }
 
-    /// What it is fed while latency is measured at this many images, (n, C, H, W): mirrored images are as good as any seeded ones.
+    /// Its value for latency measurements with images of this shape, (n, C, H, W): in place of mirrored images, seeded values
+    /// are used.
     pub fn measured(&self, images: &Tensor) -> Result<Input, tch::TchError> {
         let fed = self.fed(images)?;
         let dims = fed.size().iter().map(|size| *size as usize).collect();
@@ -220,7 +220,7 @@ impl Companion {
     }
 }
 
-/// The type of the tensors that an input of this type is fed.
+/// The tensor type for an input of this type.
 fn kind(dtype: DataType) -> Kind {
     match dtype {
         DataType::Int64 => Kind::Int64,
@@ -236,11 +236,11 @@ fn kind(dtype: DataType) -> Kind {
 }
 
 impl Images<'_> {
-    /// An input that nothing reads: it is there, and any elements do.
+    /// An input that no node reads: any elements will do.
     fn unused(&self, info: &ValueInfo) -> Result<Companion, NetworkError> {
         if !Elements::takes(info.ty.dtype) {
             return refuse(format!(
-                "input \"{}\" is {:?}, and nothing in the network reads it: export the network without it",
+                "input \"{}\" is {:?}, and no node reads it: export the network without it",
                 info.name, info.ty.dtype
             ));
         }
@@ -252,17 +252,18 @@ impl Images<'_> {
         Ok(Companion { name, dtype, dims, batched, feed: Feed::Nothing, may_take_images: false })
     }
 
-    /// Whether an input's first dimension is the batch: one of the images' size, or a free one that can be meant by theirs.
+    /// Whether an input's first dimension is the batch: it has the size of the images' batch, or is dynamic and can be the
+    /// same.
     fn batched(&self, name: &str, shape: &[Dim], takes_images: bool) -> Result<bool, NetworkError> {
         let [batch, ..] = &self.input.dims;
         match shape.first() {
             None => Ok(false),
             Some(Dim::Known(first)) => Ok(shape.len() > 1 && self.input.batch == Some(*first)),
-            // What takes images has one in each row, whatever it calls them.
+            // An input that takes images has one image per row, whatever its batch is named.
             Some(first) if takes_images || may_be_one_size(first, batch) => Ok(true),
             Some(first) => refuse(format!(
-                "input \"{name}\" leaves its first size free as {}, and the images' batch is {}: export the network with both \
-                 named alike, or with that size fixed",
+                "input \"{name}\" has the dynamic first dimension {}, but the images' batch is {}: export the network with the \
+                 same name for both, or with a fixed size",
                 dim_text(first),
                 dim_text(batch)
             )),
@@ -276,7 +277,7 @@ impl Images<'_> {
             && (&other.height, &other.width) == (height, width)
     }
 
-    /// The sizes of an input for one image. Free ones are the images' if the images leave theirs free at the same place.
+    /// The sizes of an input for one image. Dynamic ones follow the images if theirs are dynamic at the same position.
     fn sizes(&self, name: &str, shape: &[Dim], batched: bool) -> Result<Vec<Size>, NetworkError> {
         let images = self.input.layout.as_nchw(&self.input.dims);
         let is_map = batched && shape.len() == 4;
@@ -295,28 +296,28 @@ impl Images<'_> {
         let sizes = shape.iter().enumerate().skip(usize::from(batched)).map(size);
         match sizes.collect::<Option<Vec<_>>>() {
             Some(sizes) => Ok(sizes),
-            None => refuse(format!("input \"{name}\" leaves a size free; export the network with it fixed")),
+            None => refuse(format!("input \"{name}\" has a dynamic size; export the network with a fixed size")),
         }
     }
 
-    /// What an input of these sizes is fed for one image.
+    /// The value of an input of these sizes for one image.
     fn value(&mut self, name: &str, given: Option<&Value>, dims: &[Size]) -> Result<Value, NetworkError> {
         let count = dims.iter().try_fold(1usize, |all, size| match size {
             Size::Fixed(size) => all.checked_mul(*size),
-            // As the images, whose own limit holds.
+            // Limited like the images themselves.
             _ => Some(all),
         });
         let Some((count, left)) = count.and_then(|count| Some((count, self.left.checked_sub(count)?))) else {
             return refuse(format!(
-                "input \"{name}\" and the other ones next to the images have more than {MOST_ELEMENTS} elements for one image: \
-                 export the network with them as constants"
+                "input \"{name}\" and the other inputs than the images have more than {MOST_ELEMENTS} elements for one image: \
+                 export the network with constants instead"
             ));
         };
         self.left = left;
         Ok(match given {
             Some(Value::All(value)) => Value::All(*value),
             Some(Value::Each(values)) if values.len() == count => match values.as_slice() {
-                // One number is as good as a list of one, whatever it fills.
+                // A single number is equal to a list of one.
                 [one] => Value::All(*one),
                 _ => Value::Each(values.clone()),
             },
@@ -325,8 +326,8 @@ impl Images<'_> {
     }
 }
 
-/// False only for two free sizes with names that tell them apart, and for a free one beside a fixed one. tf2onnx numbers the free
-/// sizes of all inputs through.
+/// False only for two dynamic sizes with different names, and for a dynamic and a fixed one. tf2onnx numbers the dynamic sizes
+/// of all inputs.
 fn may_be_one_size(size: &Dim, batch: &Dim) -> bool {
     let numbered = |name: &str| name.strip_prefix("unk__").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
     match (size, batch) {

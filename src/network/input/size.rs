@@ -1,7 +1,7 @@
-//! The height and width that a network is looked at with.
+//! The height and width that a network is analysed with.
 //!
-//! Convolutions take any, but many a network with free ones computes with a single size: a linear layer follows its maps, or a
-//! reshape spells them out. Where no image tells, and where the images' is none of those, it is found by trying.
+//! Convolutions accept any size, but many networks with dynamic ones run with a single size: a linear layer follows the maps,
+//! or a reshape contains it. If there are no images, or theirs does not work, the size is found by trying.
 
 use indexmap::IndexSet;
 
@@ -26,11 +26,11 @@ const SIZES: [(usize, usize); 12] = [
     (32, 128),
 ];
 
-/// The size that a network is looked at with, and the graph `at` it: `wanted`, which the images come out as, or where there is
-/// none the first that it computes with.
+/// The size that a network is analysed with, and the graph `at` it: `wanted`, the images' size after preprocessing, or without
+/// images the first size that works.
 ///
 /// # Errors
-/// Those of `at`; where the file leaves height or width free, the error says what was tried, or which size it takes instead.
+/// Those of `at`; if height or width is dynamic, the error lists the sizes that were tried, or names one that works.
 pub(crate) fn looked_at(
     input: &ImageInput,
     wanted: Option<(usize, usize)>,
@@ -40,7 +40,7 @@ pub(crate) fn looked_at(
     let first = wanted.unwrap_or(sizes[0]);
     let refusal = match at(first) {
         Ok(graph) => return Ok((first, graph)),
-        // Whatever else is wrong is so at every size.
+        // Any other error occurs at every size.
         Err(NetworkError::Graph(refusal)) if input.size().is_none() => refusal,
         Err(error) => return Err(error),
     };
@@ -54,7 +54,7 @@ pub(crate) fn looked_at(
     }
 }
 
-/// The sizes that are tried, with what the file fixes.
+/// The sizes to try, with the dimensions that are fixed in the file.
 fn sizes(input: &ImageInput) -> Vec<(usize, usize)> {
     let sized = SIZES.map(|(height, width)| (input.height.unwrap_or(height), input.width.unwrap_or(width)));
     IndexSet::from(sized).into_iter().collect()
@@ -63,8 +63,8 @@ fn sizes(input: &ImageInput) -> Vec<(usize, usize)> {
 fn takes_another((height, width): (usize, usize), (takes_height, takes_width): (usize, usize)) -> ImageError {
     ImageError::InputMismatch {
         detail: format!(
-            "the model does not compute with images of {width}×{height} (width×height), which is what they come out as; it does \
-             with {takes_width}×{takes_height}"
+            "the model cannot run on {width}×{height} images (width×height), which is what the preprocessing yields; it can \
+             run on {takes_width}×{takes_height}"
         ),
         hint: format!(
             "set preprocess to {{\"resize\": [{takes_height}, {takes_width}]}}, or to what the model was trained with"
@@ -72,14 +72,14 @@ fn takes_another((height, width): (usize, usize), (takes_height, takes_width): (
     }
 }
 
-const SET_PREPROCESS: &str = "if it takes another size, set preprocess.resize or preprocess.crop to that";
-const EXPORT_WITH_IT: &str = "if it takes another size, export it with that one";
+const SET_PREPROCESS: &str = "if the model takes another size, set preprocess.resize or preprocess.crop to it";
+const EXPORT_WITH_IT: &str = "if the model takes another size, export it with that size";
 
-/// What is wrong at the first size, with a word on all that were tried ahead of it.
+/// The error at the first size, with a list of all sizes that were tried.
 fn at_none(input: &ImageInput, tried: &[(usize, usize)], hint: &str, refusal: GraphError) -> GraphError {
     let tried: Vec<String> = tried.iter().map(|(height, width)| format!("{width}×{height}")).collect();
     let detail = format!(
-        "the file leaves its height or width free, and the network does not compute with images of {} (width×height)",
+        "the height or width of the input is dynamic, and the model cannot run on images of {} (width×height)",
         tried.join(", ")
     );
     let ahead = GraphFault::of(&input.file_name, detail, hint);

@@ -1,5 +1,5 @@
-//! The decoder: a process that opens one image set and ends. Whatever a hostile file does to it stays in it, and the kernel bounds
-//! its memory and computing.
+//! The decoder: a process that opens one image set and ends. The effects of a hostile file stay in it, and the kernel limits
+//! its memory and CPU time.
 
 use std::io::{self, BufRead, Read, Write};
 use std::process::ExitCode;
@@ -9,10 +9,11 @@ use nix::sys::resource::{Resource, setrlimit};
 use super::protocol::{Answer, Found, Request};
 use crate::images::{ImageError, ImageSet};
 
-/// Bytes of the longest answer: 20,000 names of 512 bytes, and as many reasons.
+/// Maximum bytes of a response: 20,000 names of 512 bytes, and as many reasons.
 const ANSWER: u64 = 64 << 20;
 
-/// `practised decode-child`: reads a request on stdin and answers on stdout. Exit code 0 with an answer, whatever it says.
+/// `practised decode-child`: reads a request on stdin and writes a response on stdout. Exit code 0 with a response, also if it
+/// is an error.
 pub fn run_child() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
@@ -37,22 +38,22 @@ fn serve() -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// Ahead of the first byte of the upload.
+/// Before the first byte of the upload is read.
 fn confine(request: &Request) -> io::Result<()> {
     let limit = |what, most| setrlimit(what, most, most).map_err(io::Error::from);
     limit(Resource::RLIMIT_AS, mapped()? + request.memory_bytes)?;
-    // The signal of the lower limit tells what ran out; that of the upper one is any SIGKILL.
+    // The signal of the soft limit identifies the limit; the hard one sends a plain SIGKILL.
     setrlimit(Resource::RLIMIT_CPU, request.cpu_seconds, request.cpu_seconds + 1)?;
     limit(Resource::RLIMIT_FSIZE, ANSWER)?;
     limit(Resource::RLIMIT_CORE, 0)?;
-    // When the host runs out of memory, this process is the one to end.
+    // If the host runs out of memory, the kernel kills this process first.
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "1000") {
         eprintln!("decode-child: the score for the kernel stays: {error}");
     }
     Ok(())
 }
 
-/// Bytes of address space that the program has, most of them libraries that it never touches here.
+/// Bytes of address space of this program, mostly libraries that it does not use here.
 fn mapped() -> io::Result<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;
     let pages = statm.split_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());

@@ -1,6 +1,5 @@
-//! Looking at uploads, so that one costs only who sent it: image sets are decoded by a process of their own ([`child`]), within
-//! time and memory that follow from the bytes sent, and every kind of upload has places of its own, shared out between tenants
-//! ([`turns`]).
+//! Decoding of uploads, isolated from other tenants: each image set is decoded in a separate process ([`child`]), with time and
+//! memory limits that depend on the bytes sent, and each kind of upload has its own places, which tenants share ([`turns`]).
 
 mod child;
 mod protocol;
@@ -25,26 +24,27 @@ use crate::images::Limits;
 use crate::problem::{Code, Problem};
 use protocol::{Answer, Request};
 
-/// Image sets that are decoded at once, each by one thread, and those of one tenant.
+/// Maximum number of image sets decoded at once, each by one thread, in total and per tenant.
 const IMAGE_SETS: (usize, usize) = (4, 2);
 
-/// Models that are analysed at once, in this process: a network of weights takes as much memory as its file and a little more, a
-/// file made to take much some twenty times as much.
+/// Maximum number of models analysed at once, in this process: a normal network takes little more memory than its file, a
+/// malicious one about twenty times as much.
 const MODELS: (usize, usize) = (2, 1);
 
-/// How long an upload that has arrived waits until it is looked at.
+/// Maximum time that an upload waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Seconds of computing for any set. The pixels that are free take a few.
+/// CPU seconds for any set. The minimum number of pixels takes a few.
 const LEAST_SECONDS: u64 = 20;
 
-/// Bytes of an archive that bring a second more; photographs are decoded several times as fast.
+/// Bytes of an archive per additional CPU second; photographs are decoded several times as fast.
 const BYTES_PER_SECOND: u64 = 4 << 20;
 
-/// Bytes of memory beside the unpacked files: one image of the largest size in 16 bits with alpha, and what turns it upright.
+/// Bytes of memory in addition to the unpacked files: one image of the largest size in 16 bits with alpha, and its rotated
+/// copy.
 const WORKING_MEMORY: u64 = 1 << 30;
 
-/// Where uploads wait for each other.
+/// The places of both kinds of uploads.
 #[derive(Debug)]
 pub struct Decoders {
     /// Image sets.
@@ -60,10 +60,10 @@ impl Default for Decoders {
     }
 }
 
-/// What is in a zip of `size` bytes, as a decoder in a process of its own finds. The process ends with this future.
+/// The contents of a zip of `size` bytes, from a decoder in a separate process, which is killed if this future is dropped.
 ///
 /// # Errors
-/// What is wrong with the set, as a refusal; else as [`ServiceError`].
+/// Errors of the set, as a refusal; else as [`ServiceError`].
 pub async fn look_into(
     spool: &Path,
     archive: &Path,
@@ -79,16 +79,16 @@ pub async fn look_into(
         memory_bytes: limits.unpacked(size) + WORKING_MEMORY,
     };
     let mut decoder = Decoder::start(spool, &request, labels.unwrap_or_default()).await?;
-    // A machine that is busy with other work gives a process a part of its time.
+    // On a busy machine, a process gets only a part of the CPU time.
     let patience = Duration::from_secs(3 * request.cpu_seconds);
     let Ok(status) = tokio::time::timeout(patience, decoder.child.wait()).await else {
         return refuse(Code::ImagesTooCostly, too_long(patience.as_secs()));
     };
-    // An answer may be of megabytes.
+    // A response can have megabytes.
     tokio::task::spawn_blocking(move || decoder.found(status, &request)).await?
 }
 
-/// A running decoder. Its three streams are files without a name, so that neither side ever waits for the other to read.
+/// A running decoder. Its three streams are unnamed files, so that neither side waits for the other to read.
 struct Decoder {
     child: Child,
     stdout: File,
@@ -106,12 +106,12 @@ impl Decoder {
         let mut command = Command::new(children::light_program());
         command.arg0("practised").arg("decode-child").current_dir(spool);
         command.stdin(stdin).stdout(Stdio::from(stdout.try_clone()?)).stderr(Stdio::from(stderr.try_clone()?));
-        // What an upload takes over shall find no password in its environment.
+        // A decoder that a hostile file takes over must not find a password in its environment.
         command.env_clear().envs(std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)));
         Ok(Self { child: children::spawn(command, Signal::SIGKILL).await?, stdout, stderr })
     }
 
-    /// What it has found, once it has ended.
+    /// Its result, after it has ended.
     fn found(&mut self, status: Option<ExitStatus>, request: &Request) -> Result<Found, ServiceError> {
         match self.answer() {
             Some(Answer::Found(found)) if found.is_plausible(&request.limits) => Ok(found),
@@ -122,22 +122,22 @@ impl Decoder {
         }
     }
 
-    /// The last line: a library might print one of its own.
+    /// The last line: a library might print other lines.
     fn answer(&mut self) -> Option<Answer> {
         serde_json::from_str(read_all(&mut self.stdout).lines().last()?).ok()
     }
 
-    /// Why there is no answer: a limit that the upload ran into, or a failure of ours.
+    /// The reason for a missing response: a limit that the upload exceeded, or an internal failure.
     fn died(&mut self, status: Option<ExitStatus>, request: &Request) -> ServiceError {
         let said = read_all(&mut self.stderr);
         let said = said.trim().lines().last().unwrap_or_default();
         tracing::warn!("a decoder ended without an answer: {status:?}: {said}");
         let signal = status.and_then(|status| status.signal()).and_then(|signal| Signal::try_from(signal).ok());
         let detail = match signal {
-            // By the kernel, after the seconds of computing; SIGKILL by the kernel, where the host's memory runs out.
+            // The kernel sends SIGXCPU after the CPU seconds, and SIGKILL if the host runs out of memory.
             Some(Signal::SIGXCPU) => too_long(request.cpu_seconds),
             Some(Signal::SIGABRT | Signal::SIGKILL) => format!(
-                "decoding the images takes more than {} MiB of memory; send smaller images, or fewer",
+                "decoding the images needs more than {} MiB of memory; send smaller images, or fewer",
                 request.memory_bytes >> 20
             ),
             Some(signal) => format!("a decoder failed on the images ({signal}); save them again as plain JPEG or PNG"),
@@ -148,7 +148,7 @@ impl Decoder {
 }
 
 impl Drop for Decoder {
-    /// Whoever asked may be gone: nothing goes on for nobody.
+    /// The caller may be gone: then the decoder is stopped.
     fn drop(&mut self) {
         if self.child.exited().is_none() {
             self.child.kill_group();
@@ -158,17 +158,17 @@ impl Drop for Decoder {
 
 fn too_long(seconds: u64) -> String {
     format!(
-        "decoding the images takes longer than the {seconds} s that their bytes allow; send smaller images, or fewer"
+        "decoding the images takes longer than {seconds} s, the limit for an upload of this size; send smaller images, or fewer"
     )
 }
 
-/// A refusal in the words of the decoder and the frame of this process.
+/// A refusal with the decoder's text and this process's code.
 fn retold(said: Problem) -> Problem {
     let code = if said.code.status() < 500 { said.code } else { Code::NoUsableImage };
     Problem::new(code, said.detail.chars().take(4000).collect::<String>()).with_errors(said.errors)
 }
 
-/// A stream that the child has written; whatever is no text is replaced.
+/// The contents of a stream of the child; invalid UTF-8 is replaced.
 fn read_all(file: &mut File) -> String {
     let mut bytes = Vec::new();
     let _ = file.rewind().and_then(|()| file.read_to_end(&mut bytes));

@@ -1,5 +1,5 @@
-//! What the service and its decoder say to each other: one line of JSON each way. The labels that came apart from an archive
-//! follow the request's line as they are.
+//! The protocol between the service and its decoder: one line of JSON in each direction. Separate labels follow the request's
+//! line unchanged.
 
 use std::path::PathBuf;
 
@@ -8,37 +8,37 @@ use serde::{Deserialize, Serialize};
 use crate::images::{ImageSet, Limits};
 use crate::problem::Problem;
 
-/// Letters of the longest reason.
+/// Maximum number of characters of a reason.
 const MOST_LETTERS: usize = 600;
 
-/// An image set to look at.
+/// The request to decode an image set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Request {
     /// The zip.
     pub archive: PathBuf,
-    /// Whether labels follow.
+    /// Length of the labels that follow, if any.
     pub has_labels: bool,
-    /// What is too much.
+    /// Limits of the set.
     pub limits: Limits,
-    /// Seconds of computing that the kernel allows.
+    /// Limit on CPU time, in seconds.
     pub cpu_seconds: u64,
-    /// Bytes of address space that it allows beyond what the program has at its start.
+    /// Limit on address space, in bytes beyond what the program has at its start.
     pub memory_bytes: u64,
 }
 
-/// What the decoder answers.
+/// The decoder's response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Answer {
-    /// What is in the set.
+    /// The contents of the set.
     Found(Found),
-    /// What is wrong with it.
+    /// The error of the set.
     Refused(Problem),
-    /// What went wrong on our side.
+    /// An internal failure.
     Failed(String),
 }
 
-/// All that the service keeps of a set besides its bytes.
+/// Everything that the service stores about a set in addition to its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Found {
     /// Accepted images, by name.
@@ -52,9 +52,9 @@ pub struct Found {
 pub struct FoundImage {
     /// Path in the archive.
     pub name: String,
-    /// Pixels, upright.
+    /// Size in pixels, after EXIF orientation.
     pub width: u32,
-    /// Pixels, upright.
+    /// Size in pixels, after EXIF orientation.
     pub height: u32,
     /// Class, if labels gave one.
     pub label: Option<u32>,
@@ -70,7 +70,7 @@ pub struct FoundRefusal {
 }
 
 impl Found {
-    /// Of a set that was opened.
+    /// The contents of an opened set.
     pub(super) fn of(set: &ImageSet) -> Self {
         let images = set.images().iter().map(|image| FoundImage {
             name: image.name.clone(),
@@ -83,7 +83,7 @@ impl Found {
         Self { images: images.collect(), refused: refused.collect() }
     }
 
-    /// Whether a decoder that does what it should can have said this. One that a hostile file has taken over says what it likes.
+    /// Whether a correct decoder can return this. One that a hostile file has taken over can return anything.
     pub(super) fn is_plausible(&self, limits: &Limits) -> bool {
         let names = self.images.iter().map(|image| &image.name).chain(self.refused.iter().map(|file| &file.name));
         let named = names.clone().count() <= limits.entries
@@ -97,7 +97,7 @@ impl Found {
     }
 }
 
-/// A reason may repeat what stands in a file.
+/// A reason can contain text of a file.
 fn plain(reason: &str) -> String {
     reason.chars().filter(|letter| !letter.is_control()).take(MOST_LETTERS).collect()
 }

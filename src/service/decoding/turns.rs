@@ -1,7 +1,7 @@
-//! Who may have an upload looked at now: a few at once in all, fewer of one tenant.
+//! Limits concurrent decoding: a few uploads at once, fewer per tenant.
 //!
-//! A tenant's uploads wait for each other first, and only as many of them as the tenant may have at once wait for a common place,
-//! first come, first served. So whoever sends many keeps another tenant waiting for the few that are in front, and no more.
+//! A tenant's uploads wait for each other first, and only as many of them as the tenant's limit wait for a common place, in
+//! order of arrival. So a tenant that sends many delays another one by at most these few.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -30,7 +30,7 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// So many places in all, so many of one tenant, and how long an upload waits for one.
+    /// Creates places: the total number, the number per tenant, and the maximum wait.
     pub fn new(places: usize, of_one: usize, patience: Duration) -> Self {
         Self { places: Arc::new(Semaphore::new(places)), of_one, patience, tenants: Mutex::default() }
     }
@@ -45,8 +45,8 @@ impl Turns {
         let own = timeout_at(until, self.of(tenant).acquire_owned()).await;
         let Ok(Ok(of_tenant)) = own else {
             let detail = format!(
-                "{} uploads of this tenant are looked at already, and none was done within {seconds} s; nothing of this one was \
-                 kept",
+                "{} uploads of this tenant are already being decoded, and none finished within {seconds} s; this one was not \
+                 stored",
                 self.of_one
             );
             return Err(Problem::new(Code::TooManyUploads, detail));
@@ -54,13 +54,13 @@ impl Turns {
         match timeout_at(until, Arc::clone(&self.places).acquire_owned()).await {
             Ok(Ok(place)) => Ok(Turn { _place: place, _of_tenant: of_tenant }),
             _ => {
-                let detail = format!("no place to look at it became free within {seconds} s; nothing of it was kept");
+                let detail = format!("no decoder became free within {seconds} s; the upload was not stored");
                 Err(Problem::new(Code::DecodersBusy, detail))
             }
         }
     }
 
-    /// The places of a tenant, which are there as long as somebody has or wants one.
+    /// The places of a tenant, which exist while they are held or waited for.
     fn of(&self, tenant: &Tenant) -> Arc<Semaphore> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = tenants.get(tenant).and_then(Weak::upgrade) {
@@ -97,7 +97,7 @@ mod tests {
     async fn a_place_is_given_back_by_whoever_stops_waiting() {
         let turns = Turns::new(1, 1, Duration::from_secs(60));
         let held = turns.wait(&tenant("a")).await.expect("free");
-        // Waits for a place while it holds its tenant's, and is given up.
+        // It waits for a common place while it holds its tenant's, and is dropped.
         let waiting = timeout_at(Instant::now() + Duration::from_millis(50), turns.wait(&tenant("b"))).await;
         assert!(waiting.is_err());
         drop(held);

@@ -30,14 +30,14 @@ impl FromStr for Wanted {
         let text = text.trim();
         let lower = text.to_ascii_lowercase();
         match lower.split_once(':') {
-            _ if text.is_empty() => Err("it is empty"),
-            _ if text.chars().count() > LONGEST => Err("it is longer than 64 characters"),
-            _ if text.chars().any(char::is_control) => Err("it holds a control character"),
+            _ if text.is_empty() => Err("the name is empty"),
+            _ if text.chars().count() > LONGEST => Err("the name is longer than 64 characters"),
+            _ if text.chars().any(char::is_control) => Err("the name contains a control character"),
             Some(("cuda", number)) => match number.parse::<u16>() {
                 Ok(number) => Ok(Self(format!("cuda:{number}"))),
-                Err(_) => Err("a GPU is numbered from 0"),
+                Err(_) => Err("GPUs are numbered from 0, as in cuda:0"),
             },
-            Some(("cpu", _)) => Err("the CPU has no number"),
+            Some(("cpu", _)) => Err("the CPU takes no index; write cpu"),
             None if ["cpu", "cuda"].contains(&lower.as_str()) => Ok(Self(lower)),
             _ => Ok(Self(text.to_owned())),
         }
@@ -72,8 +72,8 @@ impl Wanted {
         there.dedup();
         let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
         let detail = format!(
-            "no worker has a device {:?}, so the job waits until one does or its deadline passes; devices that are there: \
-             {there}. A device is {}",
+            "no worker has a device {:?}, so the job waits until one has, or until its deadline. Available devices: {there}. A \
+             device is {}",
             self.0,
             Self::FORMS
         );

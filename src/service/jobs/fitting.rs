@@ -89,8 +89,8 @@ fn candidates(model: &ModelRow, analysis: &Analysis, config: &JobConfig) -> Resu
     match droppable().count() {
         0 => Err(nothing_droppable(model, analysis).into()),
         count if left.is_empty() => {
-            let detail = format!("exclude_blocks leaves none of the {count} droppable blocks");
-            Err(Problem::new(Code::NoDroppableBlock, detail).at("/exclude_blocks", "take at least one name out").into())
+            let detail = format!("exclude_blocks excludes all {count} droppable blocks");
+            Err(Problem::new(Code::NoDroppableBlock, detail).at("/exclude_blocks", "remove at least one name").into())
         }
         _ => Ok(left),
     }
@@ -126,7 +126,8 @@ fn check_target(config: &JobConfig, candidates: usize) -> Result<(), ServiceErro
     if wanted <= candidates {
         return Ok(());
     }
-    let detail = format!("{wanted} blocks are to go, and {candidates} of the model's blocks may be dropped");
+    let detail =
+        format!("the target is to drop {wanted} blocks, but only {candidates} of the model's blocks can be dropped");
     Err(Problem::new(Code::InvalidJob, detail)
         .at("/target/blocks", format!("give a number from 1 to {candidates}"))
         .into())
@@ -152,7 +153,7 @@ fn check_batch(analysis: &Analysis, config: &JobConfig) -> Result<(), ServiceErr
     match size(analysis, 0).filter(|fixed| *fixed != asked) {
         None => Ok(()),
         Some(fixed) => {
-            let detail = format!("the model's batch is fixed at {fixed}, and latency is to be measured at {asked}");
+            let detail = format!("the model's batch is fixed at {fixed}, but the job measures latency at {asked}");
             let hint = format!("set it to {fixed}, or export the model with a dynamic batch");
             Err(Problem::new(Code::ModelInterfaceUnsupported, detail).at("/latency/batch", hint).into())
         }
@@ -177,7 +178,7 @@ fn size(analysis: &Analysis, axis: usize) -> Option<usize> {
 
 fn nothing_droppable(model: &ModelRow, analysis: &Analysis) -> Problem {
     let detail = match analysis.blocks.len() {
-        0 => format!("model {} has no residual addition at all", model.id),
+        0 => format!("model {} has no residual addition", model.id),
         count => format!("none of the {count} residual additions of model {} can be dropped", model.id),
     };
     let reasons = analysis.blocks.iter().map(|block| Fault {

@@ -84,9 +84,7 @@ async fn insert(
 ) -> Result<JobRow, ServiceError> {
     let blocks: Vec<&str> = blocks.iter().map(String::as_str).collect();
     if let Some(cap) = caps::queue_is_full(conn, tenant).await? {
-        let detail = format!(
-            "tenant {tenant} has {cap} queued jobs, and may have {cap} (max_queued); nothing was kept of this one"
-        );
+        let detail = format!("tenant {tenant} has {cap} queued jobs, its limit (max_queued); this job was not stored");
         return refuse(Code::QueueFull, detail);
     }
     let id = JobId::new();
@@ -127,7 +125,7 @@ fn deleted_meanwhile(error: JobsError, submission: &Submission) -> ServiceError 
 /// One job.
 ///
 /// # Errors
-/// A refusal where it is not there; else as [`ServiceError`].
+/// A refusal if it is not there; else as [`ServiceError`].
 pub async fn get(context: &Context, tenant: &Tenant, id: JobId) -> Result<JobRow, ServiceError> {
     let mut conn = context.db.connection().await?;
     match jobs::get(&mut conn, tenant, id).await? {
@@ -147,10 +145,10 @@ pub async fn poll(context: &Context, tenant: &Tenant, id: JobId) -> Result<Arc<P
     }
 }
 
-/// Cancels a job; the flag is true where it has ended.
+/// Cancels a job; the flag is true if it has ended.
 ///
 /// # Errors
-/// A refusal where it is not there, or ended otherwise; else as [`ServiceError`].
+/// A refusal if it is not there, or ended otherwise; else as [`ServiceError`].
 pub async fn cancel(context: &Context, tenant: &Tenant, id: JobId) -> Result<bool, ServiceError> {
     get(context, tenant, id).await?;
     match cancel::request(&context.db, id).await {
@@ -158,7 +156,7 @@ pub async fn cancel(context: &Context, tenant: &Tenant, id: JobId) -> Result<boo
         Ok(Cancelling::Requested) => Ok(false),
         Ok(Cancelling::Done(status)) => {
             let status = serde_json::to_value(status).unwrap_or_default();
-            refuse(Code::JobDone, format!("job {id} is {} already", status.as_str().unwrap_or("done")))
+            refuse(Code::JobDone, format!("job {id} is already {}", status.as_str().unwrap_or("done")))
         }
         Err(JobsError::NoSuchJob(_)) => refuse(Code::JobNotFound, format!("there is no job {id}")),
         Err(error) => Err(error.into()),

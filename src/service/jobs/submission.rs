@@ -44,13 +44,13 @@ impl Submission {
     /// Reads a body, on a thread that may block; all that is wrong with it comes in one refusal.
     pub(super) fn read(body: &Map<String, Value>) -> Result<Self, ServiceError> {
         let mut faults = Vec::new();
-        let model = id(body, "model", "the id that POST /v1/models answered", &mut faults);
+        let model = id(body, "model", "the id that POST /v1/models returned", &mut faults);
         let images = match body.get("images") {
             None | Some(Value::Null) => None,
             Some(_) => id(
                 body,
                 "images",
-                "the id that POST /v1/image-sets answered, or null to have pictures made",
+                "the id that POST /v1/image-sets returned, or null to use synthetic images",
                 &mut faults,
             ),
         };
@@ -121,10 +121,12 @@ fn metadata(body: &Map<String, Value>, faults: &mut Vec<FieldProblem>) -> Value 
         let detail = format!("expected an object, got {}", values::told(given));
         Some(fault("/metadata", detail, "for example {\"order\": \"42\"}"))
     } else if given.to_string().len() > METADATA_BYTES {
-        Some(fault("/metadata", "metadata is over 16 KiB", "keep a reference here and the rest elsewhere"))
+        Some(fault("/metadata", "metadata is over 16 KiB", "store a reference here and the data elsewhere"))
     } else {
         let nul = values::find_nul(given);
-        nul.map(|at| fault(format!("/metadata{at}"), "it holds a NUL character (\\u0000)", "leave the character out"))
+        nul.map(|at| {
+            fault(format!("/metadata{at}"), "the text contains a NUL character (\\u0000)", "remove the character")
+        })
     };
     match refusal {
         None => given.clone(),
@@ -149,7 +151,7 @@ fn device(body: &Map<String, Value>, faults: &mut Vec<FieldProblem>) -> Option<W
 fn priority(body: &Map<String, Value>, faults: &mut Vec<FieldProblem>) -> JobPriority {
     let Some(given) = body.get("priority") else { return JobPriority::default() };
     values::read(given).unwrap_or_else(|mistake| {
-        let hint = "\"low\", \"normal\" or \"high\"; \"normal\" if the field is left out";
+        let hint = "\"low\", \"normal\" or \"high\"; the default is \"normal\"";
         faults.push(fault("/priority", mistake.to_string(), hint));
         JobPriority::default()
     })
@@ -161,7 +163,7 @@ fn deadline(body: &Map<String, Value>, faults: &mut Vec<FieldProblem>) -> u64 {
         Some(seconds) => seconds,
         None => {
             let hint = "a whole number of seconds, from 1 to 2592000 (thirty days)";
-            faults.push(fault("/deadline_seconds", format!("{} is no deadline", values::told(given)), hint));
+            faults.push(fault("/deadline_seconds", format!("{} is not a valid deadline", values::told(given)), hint));
             DEADLINE
         }
     }

@@ -1,4 +1,4 @@
-//! What a job's settings may hold: lengths, which are checked before anything is read, and ranges of numbers.
+//! Limits of a job's settings: lengths, which are checked before anything is parsed, and ranges of numbers.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +6,7 @@ use super::problem::FieldProblem;
 use super::recipe::{FinetuneConfig, Precision, Recipe};
 use super::{JobConfig, QualityFloor, Target};
 
-/// Every list and every object with names of the customer's, with the most entries it may have.
+/// Maximum number of entries of every list, and of every object with the customer's names.
 const LENGTHS: [(&str, usize); 5] = [
     ("/exclude_blocks", 10_000),
     ("/inputs", 1000),
@@ -15,7 +15,7 @@ const LENGTHS: [(&str, usize); 5] = [
     ("/finetune/leave_out", 3),
 ];
 
-/// Longest time budget: the longest deadline of a job, thirty days.
+/// Maximum time budget in seconds: the longest deadline of a job, thirty days.
 const LONGEST_BUDGET: u64 = 30 * 24 * 3600;
 
 /// Lists of a job's body that are too long.
@@ -45,29 +45,37 @@ pub(super) fn is_within(pointer: &str, field: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Numbers out of their range, and settings that exclude each other.
+/// Numbers out of range, and settings that exclude each other.
 pub(super) fn ranges(config: &JobConfig) -> Vec<FieldProblem> {
     let mut rules = target(config.target);
     if let Some(QualityFloor { agreement }) = config.quality_floor {
         rules.push((
             agreement > 0.0 && agreement <= 1.0,
             "/quality_floor/agreement",
-            "an agreement lies above 0 and at most at 1 (0.9 is 90 %)",
+            "an agreement must be above 0 and at most 1 (0.9 is 90 %)",
         ));
     }
     let iterations = (1..=100_000).contains(&config.recoverability.iterations);
-    rules.push((iterations, "/recoverability/iterations", "between 1 and 100000 iterations"));
+    rules.push((iterations, "/recoverability/iterations", "the number of iterations must be between 1 and 100000"));
     rules.extend(config.finetune.0.iter().flat_map(finetune));
-    rules.push(((1..=1024).contains(&config.latency.batch), "/latency/batch", "a batch between 1 and 1024"));
-    rules.push(((1..=256).contains(&config.latency.threads), "/latency/threads", "between 1 and 256 threads"));
-    rules.push(((3..=24).contains(&config.latency.rounds), "/latency/rounds", "between 3 and 24 rounds"));
+    rules.push(((1..=1024).contains(&config.latency.batch), "/latency/batch", "the batch must be between 1 and 1024"));
+    rules.push((
+        (1..=256).contains(&config.latency.threads),
+        "/latency/threads",
+        "the number of threads must be between 1 and 256",
+    ));
+    rules.push((
+        (3..=24).contains(&config.latency.rounds),
+        "/latency/rounds",
+        "the number of rounds must be between 3 and 24",
+    ));
     let broken = rules.into_iter().filter(|(holds, _, _)| !holds);
     broken
         .map(|(_, pointer, detail)| FieldProblem { pointer: pointer.into(), detail: detail.into(), hint: None })
         .collect()
 }
 
-/// Whether it holds, where it is about, and what is said if it does not hold.
+/// Whether the rule holds, the JSON pointer of its field, and the message if it does not hold.
 type Rule = (bool, &'static str, &'static str);
 
 fn target(target: Target) -> Vec<Rule> {
@@ -75,10 +83,10 @@ fn target(target: Target) -> Vec<Rule> {
         Target::LatencyReduction(share) => (
             share > 0.0 && share < 1.0,
             "/target/latency_reduction",
-            "a latency reduction lies above 0 and below 1 (0.2 is 20 %)",
+            "a latency reduction must be above 0 and below 1 (0.2 is 20 %)",
         ),
-        Target::LatencyMs(ms) => (ms > 0.0 && ms.is_finite(), "/target/latency_ms", "a latency is above 0 ms"),
-        Target::Blocks(count) => (count >= 1, "/target/blocks", "at least one block has to go"),
+        Target::LatencyMs(ms) => (ms > 0.0 && ms.is_finite(), "/target/latency_ms", "a latency must be above 0 ms"),
+        Target::Blocks(count) => (count >= 1, "/target/blocks", "the number of blocks must be at least 1"),
     }]
 }
 
@@ -90,20 +98,20 @@ fn finetune(finetune: &FinetuneConfig) -> Vec<Rule> {
         (
             finetune.steps.is_none_or(|steps| steps <= 1_000_000),
             "/finetune/steps",
-            "at most 1000000 steps; 0 refits what is refitted without steps",
+            "the number of steps must be at most 1000000; 0 refits without training",
         ),
-        (!finetune.hints || ours, "/finetune/hints", "hints are for the recipe \"practised\"; the paper's has none"),
+        (!finetune.hints || ours, "/finetune/hints", "hints are only available with the recipe \"practised\""),
         (parts.is_empty() || ours, "/finetune/leave_out", "only parts of the recipe \"practised\" can be left out"),
-        (!twice, "/finetune/leave_out", "each part can be left out once"),
+        (!twice, "/finetune/leave_out", "a part is listed twice"),
         (
             finetune.precision != Some(Precision::Bfloat16) || ours,
             "/finetune/precision",
-            "bfloat16 is for the recipe \"practised\"; the paper's computes in float32",
+            "bfloat16 is only available with the recipe \"practised\"; the paper's recipe uses float32",
         ),
         (
             finetune.budget_seconds.is_none_or(|seconds| (1..=LONGEST_BUDGET).contains(&seconds)),
             "/finetune/budget_seconds",
-            "between 1 and 2592000 seconds (thirty days)",
+            "the budget must be between 1 and 2592000 seconds (thirty days)",
         ),
     ]
 }

@@ -1,4 +1,4 @@
-//! What a customer may ask for: parsed once, every default resolved, then trusted.
+//! Settings of a job: parsed once with every default resolved, then trusted.
 
 mod bounds;
 mod parse;
@@ -15,39 +15,39 @@ pub use parse::{FIELDS, GUESSES, parse};
 pub use problem::FieldProblem;
 pub use recipe::{FinetuneConfig, Finetuning, LARGE, Part, Precision, Recipe};
 
-/// A job's wishes, without the model and the images. `Default` is what a customer gets who asks for nothing.
+/// A job's settings, without the model and the images. `Default` has the values of an empty body.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JobConfig {
-    /// From image files to the model's input.
+    /// Preprocessing from image files to the model's input.
     pub preprocess: Preprocess,
     /// When to stop dropping.
     pub target: Target,
-    /// What the inputs beside the images are fed, by name.
+    /// Values of the inputs other than the images, by name.
     pub inputs: Given,
     /// How recoverability is measured.
     pub recoverability: RecoverabilityConfig,
-    /// How blocks are chosen by their scores.
+    /// How blocks are selected by their scores.
     pub selection: SelectionMode,
-    /// How good the recovered student has to be; fewer blocks go where it is not.
+    /// Minimum quality of the recovered student; if it is not reached, fewer blocks are dropped.
     pub quality_floor: Option<QualityFloor>,
-    /// Blocks that must stay, by name.
+    /// Names of blocks that must not be dropped.
     pub exclude_blocks: Vec<String>,
-    /// How the student recovers; `null` leaves it as dropped, and blocks are ranked by that. With 0 steps it is refitted in closed form
-    /// and not trained.
+    /// How the student recovers. With `null` it does not, and blocks are ranked by their plain drop. With 0 steps it is
+    /// refitted in closed form and not trained.
     #[serde(deserialize_with = "recipe::explicit_null")]
     pub finetune: Finetuning,
-    /// What latency means in this job.
+    /// Engine, batch and threads of latency measurements.
     pub latency: LatencyConfig,
     /// Seed of every random choice; the same seed gives the same choices.
     pub seed: u64,
 }
 
-/// Raised whenever a block's score comes out differently: scores that an older program has left are not reused.
+/// Raise this whenever the score of a block changes, so that scores of older versions are not reused.
 const SCORING: u32 = 2;
 
 impl JobConfig {
-    /// All that a block's score depends on beside the network and the images, as text: equal texts, equal scores.
+    /// Everything that a block's score depends on except the network and the images, as text: equal texts mean equal scores.
     pub fn scoring(&self) -> String {
         let Self { preprocess, inputs, recoverability, seed, .. } = self;
         let version = (env!("CARGO_PKG_VERSION"), SCORING);
@@ -101,21 +101,21 @@ pub enum RecoverabilityMethod {
     Adapters,
 }
 
-/// How blocks are chosen by their scores.
+/// How blocks are selected by their scores.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SelectionMode {
     /// Rank once.
     #[default]
     OneShot,
-    /// Score what is left anew after each drop.
+    /// Score the remaining blocks again after each drop.
     Iterative,
 }
 
-/// How good a recovered student has to be.
+/// Minimum quality of a recovered student.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QualityFloor {
-    /// Least share of the images that decide on which student and teacher pick the same top class, above 0 and at most 1.
+    /// Minimum share of the validation images on which student and teacher predict the same class, above 0 and at most 1.
     pub agreement: f64,
 }

@@ -22,7 +22,7 @@ pub const FIELDS: [&str; 10] = [
     "seed",
 ];
 
-/// Most fields of a body that are looked at one by one.
+/// Maximum number of fields of a body that are checked one by one.
 const MOST_FIELDS: usize = 1000;
 
 /// Unknown names for which the nearest known one is looked for: each costs a comparison with all known ones.
@@ -32,7 +32,7 @@ pub const GUESSES: usize = 3;
 /// problems are reported at once.
 pub fn parse(body: &Map<String, Value>, also: &[&str]) -> Result<JobConfig, Vec<FieldProblem>> {
     if body.len() > MOST_FIELDS {
-        let detail = format!("the body has {} fields; a job has {} at most", body.len(), FIELDS.len() + also.len());
+        let detail = format!("the body has {} fields; a job has at most {}", body.len(), FIELDS.len() + also.len());
         return Err(vec![FieldProblem { pointer: String::new(), detail, hint: None }]);
     }
     let mut problems = unknown_fields(body, also);
@@ -63,21 +63,23 @@ fn unknown_fields(body: &Map<String, Value>, also: &[&str]) -> Vec<FieldProblem>
 fn unknown_field(pointer: String, key: &str, known: &[&str], guess: bool) -> FieldProblem {
     let hint = match guess.then(|| nearest(key, known.iter().copied())).flatten() {
         Some(near) => format!("did you mean \"{near}\"?"),
-        None => format!("known here: {}", known.join(", ")),
+        None => format!("known fields: {}", known.join(", ")),
     };
     let detail = Wrong::UnknownField { name: key.to_owned(), known: &[] }.to_string();
     FieldProblem { pointer, detail, hint: Some(hint) }
 }
 
-/// `{"latency_ms": 8, "blocks": 2}` is a contradiction that deserves better words than a parser's.
+/// `{"latency_ms": 8, "blocks": 2}` is contradictory; the error explains more than a parser would.
 fn one_target(body: &Map<String, Value>, problems: &mut Vec<FieldProblem>) -> bool {
     let detail = match body.get("target") {
         None => return true,
         Some(Value::Object(target)) if target.len() == 1 => return true,
-        Some(Value::Object(target)) if target.is_empty() => "a target has one kind, this one has none".to_owned(),
+        Some(Value::Object(target)) if target.is_empty() => {
+            "a target needs exactly one kind, but this one has none".to_owned()
+        }
         Some(Value::Object(target)) => {
             let given: Vec<String> = target.keys().take(3).map(|key| format!("\"{key}\"")).collect();
-            format!("a target has one kind, this one has {}", given.join(" and "))
+            format!("a target needs exactly one kind, but this one has {}", given.join(" and "))
         }
         Some(other) => format!("expected an object, got {}", json::told(other)),
     };

@@ -1,8 +1,8 @@
-//! What is wrong with a field of a job.
+//! An invalid field of a job.
 
 use serde::{Deserialize, Serialize};
 
-/// One thing that is wrong with a job's body.
+/// One error in a job's body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldProblem {
     /// JSON pointer to the field.

@@ -1,8 +1,8 @@
-//! How a student recovers, as a job asks for it.
+//! Settings of a student's recovery.
 
 use serde::{Deserialize, Serialize};
 
-/// Fine-tuning, or none.
+/// Settings of fine-tuning; `None` leaves the student without recovery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Finetuning(pub Option<FinetuneConfig>);
@@ -17,35 +17,36 @@ impl Default for Finetuning {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "FinetuneWishes")]
 pub struct FinetuneConfig {
-    /// Which recipe.
+    /// The recipe; the defaults of other fields depend on it.
     pub recipe: Recipe,
-    /// Optimiser steps; with 0, what the recipe refits in closed form is all that is done. `None` is what the recipe takes at
-    /// the images' size ([`FinetuneConfig::steps_at`]).
+    /// Optimiser steps; 0 refits in closed form and does not train. `None` uses the recipe's default for the images' size
+    /// ([`FinetuneConfig::steps_at`]).
     pub steps: Option<u32>,
     /// Whether the images of a batch are mixed with each other.
     pub mixing: bool,
-    /// Whether the outputs of the blocks on the way are to meet the teacher's at first; not for the paper's recipe.
+    /// Whether the outputs of the remaining blocks are part of the loss at first; not with the paper's recipe.
     pub hints: bool,
-    /// What the steps compute in; `None` is what the device is fast in. Not for the paper's recipe.
+    /// Number format of the steps; `None` selects the device's fastest one. Not with the paper's recipe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
-    /// Parts of ours that are left out, to see what they bring; not for the paper's recipe.
+    /// Parts of our recipe to leave out, to measure their effect; not with the paper's recipe.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub leave_out: Vec<Part>,
-    /// Stops earlier, with the schedule squeezed to fit, when this many seconds are used up.
+    /// Time limit in seconds; the schedule is shortened to fit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_seconds: Option<u64>,
 }
 
-/// A part of the recipe `practised` that can be left out (mixing and hints have fields of their own).
+/// A part of the recipe `practised` that can be left out (mixing and hints have their own fields).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// The refitted start: the weights of the plain drop instead.
+    /// The refitted start; training starts from the weights of the plain drop instead.
     Start,
-    /// Relative Muon: the paper's SGD with momentum and weight decay instead, on the same schedule from twice the rate.
+    /// Relative Muon; the paper's SGD with momentum and weight decay is used instead, on the same schedule at twice the rate.
     Optimiser,
-    /// BatchNormalization made for folded exports, and renewed around a refit: the network as it came instead.
+    /// BatchNormalizations that are added to folded exports and updated around a refit; the network is trained unchanged
+    /// instead.
     BatchNorm,
 }
 
@@ -55,7 +56,7 @@ impl Default for FinetuneConfig {
     }
 }
 
-/// What a customer wrote: the number of steps and the mixing depend on the recipe.
+/// The fields as the customer wrote them; the defaults of some depend on the recipe.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct FinetuneWishes {
@@ -82,18 +83,18 @@ impl From<FinetuneWishes> for FinetuneConfig {
     }
 }
 
-/// Images of more pixels than these are large: a step on them takes many times as long, and the first hundred bring most of
-/// what there is.
+/// Images with more pixels are large: a step takes many times as long, and the first hundred steps bring most of the recovery.
 pub const LARGE: usize = 96 * 96;
 
 impl FinetuneConfig {
-    /// Whether this part of ours is wanted.
+    /// Whether this part of our recipe is used.
     pub fn has(&self, part: Part) -> bool {
         !self.leave_out.contains(&part)
     }
 
-    /// Steps on images of so many pixels: those asked for, or what the recipe takes. Where pictures are `made`, alone or beside a
-    /// handful of images, ours takes twice as many: they say less about the network, and more steps keep paying.
+    /// Steps on images with this number of pixels: the job's setting, or the recipe's default. With synthetic images (`made`),
+    /// alone or in addition to a handful of real ones, our recipe takes twice as many, because more steps keep lowering the
+    /// loss.
     pub fn steps_at(&self, pixels: usize, made: bool) -> u32 {
         let usual = match self.recipe {
             Recipe::Practised if pixels > LARGE => 120,
@@ -115,7 +116,7 @@ pub enum Recipe {
     Paper,
 }
 
-/// `"finetune": null` means none, where an absent field means the default.
+/// `"finetune": null` means no recovery; an absent field means the default.
 pub(super) fn explicit_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Finetuning, D::Error> {
     Option::<FinetuneConfig>::deserialize(deserializer).map(Finetuning)
 }
@@ -127,6 +128,6 @@ pub enum Precision {
     /// IEEE 754 single precision.
     #[default]
     Float32,
-    /// The upper half of it.
+    /// bfloat16, the upper 16 bits of a float32.
     Bfloat16,
 }

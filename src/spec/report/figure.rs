@@ -1,4 +1,4 @@
-//! Figures with their intervals.
+//! Measured figures with their 95 % intervals.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,24 +32,24 @@ impl From<Reduction> for Figure {
     }
 }
 
-/// A mean squared error on the images fitted on and on the ones only measured on.
+/// Mean squared error of the features on the fitted images and on the validation images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
-    /// On the images that were fitted on, up to 32 of them.
+    /// On the fitted images, at most 32 of them.
     pub fit: f64,
-    /// On the images held out; absent where there are too few images to hold any out.
+    /// On the held-out images; absent if there are too few images to hold any out.
     pub held_out: Option<f64>,
-    /// 95 % interval of the one that choices go by, over images; absent with a single image.
+    /// 95 % interval, over images, of the one that selection uses; absent with a single image.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub interval: Option<Interval>,
-    /// The one that choices go by as a share of what the best constant answer has: 0 is the teacher, 1 no better than always saying
-    /// the same. Absent with a single image, and if the teacher itself always says the same.
+    /// The one that selection uses as a share of the best constant answer's: 0 is the teacher, 1 is no better than a constant.
+    /// Absent with a single image, and if the teacher is constant.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub share: Option<f64>,
 }
 
 impl Loss {
-    /// The one that choices go by: held-out where there is one.
+    /// The one that selection uses: the held-out loss if there is one.
     pub fn deciding(&self) -> f64 {
         self.held_out.unwrap_or(self.fit)
     }

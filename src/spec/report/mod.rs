@@ -1,4 +1,4 @@
-//! What a finished job says: one type for `report.json`, the API and the command line. Nothing is rounded here.
+//! The report of a finished job: one type for `report.json`, the API and the command line. Values are not rounded.
 
 mod figure;
 mod recovery;
@@ -20,51 +20,51 @@ pub use recovery::{FinetuneReport, GivenUp, HistoryPoint, RefitReport};
 pub struct Report {
     /// Whether the target was met.
     pub outcome: Outcome,
-    /// Names of the blocks that went, in the order of their scores.
+    /// Names of the dropped blocks, in the order of their scores.
     pub dropped_blocks: Vec<String>,
     /// Every residual addition of the teacher.
     pub blocks: Vec<BlockRow>,
     /// Latency of teacher and student, measured side by side.
     pub latency: LatencyReport,
-    /// How well the student stands in for the teacher.
+    /// Quality of the student compared with the teacher.
     pub quality: QualityReport,
-    /// What fine-tuning did; absent where none was asked for.
+    /// What fine-tuning did; absent if the job asked for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finetune: Option<FinetuneReport>,
-    /// The students on the way: the k blocks with the lowest scores dropped, before fine-tuning.
+    /// One student for each number k of dropped blocks, with the lowest scores, before fine-tuning.
     pub curve: Vec<CurvePoint>,
-    /// Sets whose scores were level with the chosen one's, and which stand nearer to the output or gain clearly less.
+    /// Sets with tied scores that were not chosen: they are nearer to the output, or save clearly less time.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub ties: Vec<CurvePoint>,
-    /// Larger sets whose recovered students did not reach the quality asked for.
+    /// Larger sets whose recovered students did not reach `quality_floor`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub given_up: Vec<GivenUp>,
     /// Parameters, multiply-accumulates and bytes.
     pub size: SizeReport,
-    /// What it took.
+    /// Time and teacher evaluations of the job.
     pub cost: CostReport,
-    /// What the customer should know.
+    /// Warnings, each with a stable code.
     pub warnings: Vec<Warning>,
-    /// What is needed to do it again.
+    /// Everything that is needed to reproduce the job.
     pub reproduce: Reproduce,
 }
 
-/// How a succeeded job ended.
+/// Outcome of a job that succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The measured student meets the target.
     TargetMet,
-    /// No allowed set of blocks meets it; this is the best there is.
+    /// No allowed set of blocks meets it; this student is the fastest that was found.
     TargetUnreachable,
-    /// The student that meets it is not as good as was asked for: fewer blocks went.
+    /// The student that meets it does not reach `quality_floor`: fewer blocks were dropped.
     QualityFloorHit,
 }
 
 /// One residual addition of the teacher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BlockRow {
-    /// What the file alone tells of it.
+    /// Its description from the file alone.
     #[serde(flatten)]
     pub info: BlockInfo,
     /// Feature loss left after recovery without this block (lower is better).
@@ -73,7 +73,8 @@ pub struct BlockRow {
     /// Measured latency reduction of dropping this block alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_reduction: Option<Figure>,
-    /// Recoverability ÷ latency reduction, with `"finetune": null` that of the plain drop; absent where the gain is not measurable.
+    /// Recoverability ÷ latency reduction (with `"finetune": null`, the plain drop's loss ÷ latency reduction); absent if the
+    /// reduction is not measurable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
     /// Whether it goes; absent until that is decided.
@@ -84,7 +85,7 @@ pub struct BlockRow {
 /// Recoverability of one block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recoverability {
-    /// Feature loss with the adapters fitted.
+    /// Feature loss after the fit (adapters or closed form).
     #[serde(flatten)]
     pub loss: Loss,
     /// Feature loss of the plain drop.
@@ -96,15 +97,15 @@ pub struct Recoverability {
 /// Latency of teacher and student.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LatencyReport {
-    /// What ran the networks.
+    /// Engine that ran the networks.
     pub engine: Engine,
-    /// Device and processor.
+    /// Name of the processor or GPU.
     pub device: String,
     /// Images per run.
     pub batch: usize,
-    /// Threads within an operator.
+    /// Threads of the engine.
     pub threads: usize,
-    /// The clock that decided.
+    /// Clock that `reduction` was read from.
     pub basis: Basis,
     /// The uploaded network.
     pub teacher: Timing,
@@ -112,24 +113,24 @@ pub struct LatencyReport {
     pub student: Timing,
     /// (teacher − student) / teacher.
     pub reduction: Figure,
-    /// Paired samples that the reduction rests on, over all rounds.
+    /// Number of paired samples over all rounds.
     pub pairs: usize,
-    /// Occasions on which was measured.
+    /// Number of measuring processes.
     pub rounds: usize,
 }
 
-/// How well the student stands in for the teacher.
+/// Quality of the student compared with the teacher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QualityReport {
-    /// What it was measured on.
+    /// Number of images by use.
     pub images: ImageCounts,
-    /// Where these images come from. Figures on made images say little about the customer's.
+    /// Source of these images. Figures on synthetic images say little about the customer's.
     #[serde(default)]
     pub images_from: Rung,
     /// The delivered student.
     #[serde(flatten)]
     pub after: Quality,
-    /// The student as dropped, before fine-tuning.
+    /// The student before recovery.
     pub before_finetune: Quality,
     /// The refitted student, before any training; absent if nothing was refitted.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -137,53 +138,52 @@ pub struct QualityReport {
     /// Feature loss of the best constant answer, on the same images.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub constant_loss: Option<f64>,
-    /// Every output by itself.
+    /// Quality of each output.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub outputs: Vec<OutputQuality>,
-    /// What shows that the first output is classes; without it there is no agreement.
+    /// The evidence that the first output is classes; without it there is no agreement.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub classes_by: Option<Evidence>,
-    /// Accuracy on the labelled images, where labels were given.
+    /// Accuracy on the labelled images, if labels were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top1: Option<Top1>,
 }
 
-/// Images by their use.
+/// Number of images by use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageCounts {
-    /// Fitted on.
+    /// Images that were fitted.
     pub fit: usize,
-    /// Only measured on; the quality figures come from these where there are any.
+    /// Validation images; if there are any, the quality figures are measured on them.
     pub held_out: usize,
-    /// Of these, made and not given.
+    /// Number of synthetic images among them.
     pub synthetic: usize,
 }
 
-/// A student against its teacher on the held-out images (on the fitted ones where none were held out).
+/// A student compared with its teacher on the held-out images (on the fitted ones if none were held out).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
-    /// Share of images where both pick the same top class; absent if nothing shows that the output is classes.
+    /// Share of images for which both predict the same class; absent without evidence that the output is classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<Figure>,
     /// Mean squared error of the features.
     pub feature_loss: f64,
-    /// The same as a share of what the best constant answer has: 0 is the teacher, 1 no better than always saying the same.
+    /// The same as a share of the best constant answer's: 0 is the teacher, 1 is no better than a constant.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub feature_share: Option<f64>,
 }
 
-/// How well a student's output stands in for its teacher's, on the images that quality is measured on. Errors are mean squared
-/// errors (of labels, the share of elements that differ) as a share of what the best constant answer has: 0 is the teacher, 1 no
-/// better than always saying the same.
+/// Quality of one output of the student on the validation images. Errors are mean squared errors (for labels, the share of
+/// elements that differ) as a share of the best constant answer's: 0 is the teacher, 1 is no better than a constant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutputQuality {
     /// Name of the output.
     pub name: String,
-    /// Mean squared error of the best constant answer, in the output's own unit (of labels, the share of elements that differ);
-    /// absent with a single image.
+    /// Mean squared error of the best constant answer, in the output's own unit (for labels, the share of elements that
+    /// differ); absent with a single image.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub constant: Option<f64>,
-    /// Error of the student as dropped; absent if the teacher always says the same, and with a single image.
+    /// Error of the student before recovery; absent if the teacher is constant, and with a single image.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error_before_finetune: Option<f64>,
     /// Error of the refitted student, before any training; absent if nothing was refitted.
@@ -192,8 +192,8 @@ pub struct OutputQuality {
     /// Error of the delivered student.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<f64>,
-    /// How far the delivered student's answers follow the teacher's over the images, every element about its mean: 1 in step with
-    /// them, 0 not at all or always the same. Absent as `error` is.
+    /// Correlation of the delivered student's output with the teacher's over the images, each element centred: 1 is full
+    /// correlation, 0 is none or a constant. Absent if `error` is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub correlation: Option<f64>,
 }
@@ -203,14 +203,14 @@ pub struct OutputQuality {
 pub struct Top1 {
     /// The uploaded network.
     pub teacher: Figure,
-    /// The student as dropped.
+    /// The student before recovery.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub before_finetune: Option<Figure>,
     /// The delivered student.
     pub student: Figure,
 }
 
-/// A student on the way.
+/// A student of the curve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
     /// Number of blocks dropped.
@@ -223,7 +223,7 @@ pub struct CurvePoint {
     pub latency_ms: f64,
     /// Feature loss on the held-out images before fine-tuning.
     pub feature_loss: f64,
-    /// The same as a share of what the best constant answer has.
+    /// The same as a share of the best constant answer's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub feature_share: Option<f64>,
     /// Agreement on the held-out images before fine-tuning.
@@ -243,7 +243,7 @@ pub struct SizeReport {
 /// Size of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
-    /// Elements of its floating-point weights, as the file stores them: shared ones count once.
+    /// Elements of its floating-point weights, as stored in the file: shared ones count once.
     pub parameters: u64,
     /// Multiply-accumulates for one image.
     pub macs: u64,
@@ -251,37 +251,37 @@ pub struct Size {
     pub bytes: u64,
 }
 
-/// What a job took.
+/// Cost of a job.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CostReport {
     /// Seconds of work, summed over the tasks (tasks on several workers overlap).
     pub wall_seconds: f64,
-    /// Images that the teacher was asked about, in training and measuring quality.
+    /// Number of images that the teacher was evaluated on, for training and quality.
     pub teacher_forwards: u64,
     /// Seconds by phase.
     pub phases: BTreeMap<Phase, f64>,
-    /// Scores that an earlier job on the same network and images had left; their seconds are not in `phases`.
+    /// Number of scores reused from earlier jobs on the same network and images; `phases` does not include their seconds.
     #[serde(default)]
     pub reused_scores: usize,
 }
 
-/// Something the customer should know.
+/// A warning to the customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
-    /// Stable name.
+    /// Stable code for programs, such as `low_agreement`.
     pub code: String,
-    /// A sentence.
+    /// The warning in words, with its fix.
     pub detail: String,
 }
 
-/// What is needed to do it again.
+/// Everything that is needed to reproduce the job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reproduce {
     /// Version of this service.
     pub version: String,
     /// Seed of every random choice.
     pub seed: u64,
-    /// Every wish, with its default resolved.
+    /// All settings, with defaults resolved.
     pub config: JobConfig,
     /// SHA-256 of the uploaded network.
     pub model_sha256: String,
@@ -293,49 +293,49 @@ pub struct Reproduce {
     pub libtorch: String,
     /// Version of ONNX Runtime.
     pub onnxruntime: String,
-    /// Device that computed.
+    /// Device that computed, such as `cpu` or `cuda:0`.
     pub device: String,
 }
 
-/// Where the images come from: the steps of the ladder, best first.
+/// Source of the images, best first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
-    /// The customer's.
+    /// The customer's images.
     #[default]
     Given,
-    /// The customer's, too few to hold any out, without any colour or foreign to the network, with pictures drawn beside them to
-    /// fit on.
+    /// The customer's images, with synthetic ones added for fitting: they are too few to hold any out, have no colour, or are
+    /// foreign to the network.
     GivenAndProcedural,
-    /// Drawn by a program, because the customer gave none.
+    /// Procedural images, because the customer gave none.
     Procedural,
-    /// Drawn by a program and changed until the teacher recognises them, because the customer gave none.
+    /// Procedural images, optimised until the teacher recognises them, because the customer gave none.
     Synthesised,
 }
 
 impl Rung {
-    /// Whether all images were made, none given.
+    /// Whether all images are synthetic.
     pub fn is_made(self) -> bool {
         matches!(self, Self::Procedural | Self::Synthesised)
     }
 }
 
-/// What speaks for classes.
+/// Evidence that an output is classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Evidence {
     /// The network ends in a `Softmax`.
     Softmax,
-    /// Name of the output or of the layer that makes it.
+    /// Name of the output or of the layer that computes it.
     Name,
     /// The file's metadata.
     Metadata,
-    /// The rows of the last linear layer add up to nothing, as cross entropy leaves them.
+    /// The rows of the last linear layer sum to zero, as cross entropy leaves them.
     Head,
-    /// The answers are distributions.
+    /// The outputs are distributions: positive, with sum 1.
     Distribution,
-    /// The network gets the given labels right more often than by chance.
+    /// The network predicts the given labels better than chance.
     Labels,
-    /// The network itself puts out which of them is the largest.
+    /// The network itself outputs the index of the largest one.
     Place,
 }

@@ -1,11 +1,11 @@
-//! What recovery did.
+//! The report on recovery.
 
 use serde::{Deserialize, Serialize};
 
 use super::figure::Figure;
 use crate::spec::config::{Precision, Recipe};
 
-/// A set of blocks whose student did not reach the quality asked for.
+/// A set of blocks whose student did not reach `quality_floor`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GivenUp {
     /// Names of the blocks.
@@ -21,39 +21,38 @@ pub struct FinetuneReport {
     pub recipe: Recipe,
     /// Whether the images of a batch were mixed with each other.
     pub mixing: bool,
-    /// Whether the outputs of the blocks on the way were to meet the teacher's; false too where training with them lowered
-    /// nothing and was done once more without.
+    /// Whether the outputs of the remaining blocks were part of the loss; also false if training with them lowered nothing and
+    /// was repeated without them.
     #[serde(default)]
     pub hints: bool,
-    /// What the steps computed in.
+    /// Number format of the steps.
     #[serde(default)]
     pub precision: Precision,
-    /// Steps asked for.
+    /// Planned number of steps.
     pub steps: u32,
-    /// Steps run, in the run that the figures are about.
+    /// Steps of the run that the figures come from.
     pub steps_run: u32,
-    /// What was refitted in closed form before the first step; absent where the recipe refits nothing.
+    /// Layers refitted in closed form before the first step; absent if the recipe refits nothing.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub refit: Option<RefitReport>,
-    /// Learning rate that was taken, where the recipe chooses one.
+    /// Selected learning rate, if the recipe selects one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub learning_rate: Option<f64>,
-    /// Learning rates that were tried and undone, because they led astray or another one promised a lower loss on the images
-    /// that decide.
+    /// Learning rates that were tried and discarded, because the loss rose or another rate promised a lower validation loss.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub learning_rates_undone: Vec<f64>,
-    /// True where the delivered student was fitted on all images, once the held-out ones had decided how: the quality
-    /// figures are those of the run that had not seen them.
+    /// True if the delivered student was fitted on all images at the end: the quality figures come from the run that did not
+    /// see the held-out ones.
     #[serde(default)]
     pub fitted_on_all_images: bool,
-    /// True where no step beat the start on the images that decide: the student is the start.
+    /// True if no step lowered the validation loss of the start: the student is the start.
     pub recovery_rolled_back: bool,
-    /// True where it was rolled back to the plain drop because only made pictures spoke for it, and they for too little.
+    /// True if the student is the plain drop because only synthetic images could validate, and their loss fell too little.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gain_doubted: bool,
-    /// BatchNormalizations made for an export that had them folded, folded back again on export.
+    /// Number of BatchNormalizations added to a folded export; they are folded back in the student.
     pub batch_norms_made: usize,
-    /// Feature loss along the way, from step 0 on.
+    /// Validation loss during training, from step 0 on.
     pub history: Vec<HistoryPoint>,
 }
 
@@ -62,24 +61,23 @@ pub struct FinetuneReport {
 pub struct RefitReport {
     /// First outputs of the layers that were refitted.
     pub refitted: Vec<String>,
-    /// Refits that did not lower the loss on the images that decide, and were undone.
+    /// Number of refits that did not lower the validation loss and were discarded.
     pub undone: usize,
-    /// First outputs of layers that were not refitted because their kernel also stands elsewhere, where nothing tells what to fit it
-    /// to.
+    /// First outputs of layers that were not refitted because their kernel is also used in a place without a target to fit.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub left_shared: Vec<String>,
-    /// That loss with nothing refitted.
+    /// Validation loss without refits.
     pub loss_before: f64,
-    /// That loss with what was refitted.
+    /// Validation loss with the refits.
     pub loss_after: f64,
 }
 
 /// Feature loss at one step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HistoryPoint {
-    /// Steps done.
+    /// Number of steps done.
     pub step: u32,
-    /// Loss in evaluation mode on the images that decide.
+    /// Validation loss, in evaluation mode.
     pub loss: f64,
     /// Seconds since the start.
     pub seconds: f64,

@@ -31,7 +31,7 @@ pub(super) enum Failure {
     #[error(transparent)]
     Compress(#[from] CompressError),
     /// The result cannot be stored.
-    #[error("the result is no JSON: {0}")]
+    #[error("the result cannot be written as JSON: {0}")]
     Result(#[from] serde_json::Error),
     /// The inputs could not be fetched.
     #[error(transparent)]
@@ -54,7 +54,7 @@ impl Failure {
     /// What a customer and an operator are told about a worker on which this happens: no paths, no messages of libraries.
     pub(super) fn short(&self) -> &'static str {
         match (self.trouble(), self) {
-            (Some(Trouble::OutOfMemory), _) => "memory ran out",
+            (Some(Trouble::OutOfMemory), _) => "the device is out of memory",
             (Some(Trouble::Lost), _) => "the device failed",
             (Some(Trouble::Unusable), _) => "the device or ONNX Runtime could not be opened",
             (None, Self::Panicked(_)) => "the computation panicked",
@@ -172,7 +172,7 @@ fn read<T: DeserializeOwned>(value: serde_json::Value, what: &str) -> Result<T, 
 }
 
 fn missing(what: &str) -> JobsError {
-    JobsError::Io(std::io::Error::other(format!("the job's {what} is not there")))
+    JobsError::Io(std::io::Error::other(format!("the job's {what} is missing")))
 }
 
 /// A task's result as it is stored.

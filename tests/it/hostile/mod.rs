@@ -69,7 +69,7 @@ fn values_that_no_memory_holds_are_refused_with_what_makes_them() {
         let said = error.to_string();
         assert_eq!(error.code().as_str(), "model_too_complex", "{name}: {said}");
         assert!(
-            said.contains("value \"b\", which node \"b\" makes, has") && said.contains("smaller"),
+            said.contains("value \"b\", computed by node \"b\", has") && said.contains("smaller"),
             "{name}: {said}"
         );
     }

@@ -127,7 +127,7 @@ async fn a_full_queue_is_said_and_nothing_half_written_stays() {
     assert_eq!((answer.header("retry-after"), &problem["retryable"]), ("30", &json!(true)));
     let detail = problem["detail"].as_str().expect("a detail");
     assert!(
-        detail.contains("tenant local") && detail.contains("may have 2") && detail.contains("max_queued"),
+        detail.contains("tenant local") && detail.contains("2 queued jobs, its limit") && detail.contains("max_queued"),
         "{detail}"
     );
     assert_eq!(rows(&app).await, before);

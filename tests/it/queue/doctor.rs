@@ -169,5 +169,5 @@ async fn operators_look_over_the_data_of_a_service() {
     assert_eq!(doctor(&data).0, Some(0), "the database is started for it");
     let (code, _, log) = doctor(app.dir.path());
     assert_eq!(code, Some(2), "{log}");
-    assert!(log.contains("holds no database"), "{log}");
+    assert!(log.contains("contains no database"), "{log}");
 }

@@ -26,7 +26,7 @@ async fn a_model_cannot_go_while_a_job_uses_it_and_leaves_nothing_when_it_goes()
     assert_eq!(job(db, id).await.model, model, "the job still says what it was about");
     rescue::tidy(db).await.expect("tidied");
     let gone = store::read(db, &LOCAL, &sha256).await.expect_err("no bytes without an owner");
-    assert!(gone.to_string().contains("not there"), "{gone}");
+    assert!(gone.to_string().contains("is missing"), "{gone}");
     let images = job(db, id).await.images.expect("a set");
     let row = practised::db::image_sets::get(&mut conn, &LOCAL, images).await.expect("read").expect("kept");
     store::read(db, &LOCAL, &row.sha256).await.expect("what has an owner stays");

@@ -169,7 +169,7 @@ async fn a_wrong_query_is_told_in_plain_words() {
         ("order=up", "asc or desc"),
         ("status=gone", "queued, running, succeeded"),
         ("limit=1&limit=2", "limit is given twice"),
-        ("limt=3", "there is no parameter \"limt\"; there are after, limit, order"),
+        ("limt=3", "there is no parameter \"limt\"; known parameters: after, limit, order"),
         ("model=%00", "a model's id"),
     ] {
         let problem = app.get(&format!("/v1/jobs?{query}")).await.problem(400, "invalid_query");

@@ -123,7 +123,7 @@ async fn a_decoder_ends_with_the_request_and_when_its_time_is_up() {
     let answer = tokio::time::timeout(Duration::from_secs(120), waiting).await.expect("in time").expect("runs");
     let problem: serde_json::Value = answer.expect("an answer").json().await.expect("a problem");
     assert_eq!((&problem["code"], &problem["status"]), (&json!("images_too_costly"), &json!(422)), "{problem}");
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("longer than the 60 s")), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("longer than 60 s")), "{problem}");
     app.until("its process is gone", Duration::from_secs(5), async || app.decoders().is_empty()).await;
     assert_eq!(post(&app, image_zip(10, 16)).await.status, 201, "the next one is served");
 }

@@ -79,7 +79,7 @@ async fn memory_that_runs_out_halves_the_batch_and_costs_no_attempt() {
     let ended = app.finished(&id, LONG).await;
     assert_eq!(ended["status"], "succeeded", "{ended}");
     let halved = of_kind(&app, &id, "batch_halved").await;
-    assert!(halved.iter().all(|event| event["detail"]["error"] == "the device's memory ran out"), "{halved:?}");
+    assert!(halved.iter().all(|event| event["detail"]["error"] == "the device is out of memory"), "{halved:?}");
     let log = std::fs::read_to_string(app.dir.path().join("worker.log")).expect("a log");
     assert!(!halved.is_empty() && log.contains("12 images"), "what the allocator said is in the log: {log}");
     assert!(of_kind(&app, &id, "task_failed").await.is_empty());

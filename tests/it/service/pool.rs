@@ -38,14 +38,16 @@ async fn a_worker_whose_device_does_not_open_never_registers_and_says_why() {
     app.terminate();
     app.restart_with(&["--workers", device], &environment);
     let id = app.submit(&quick(&app).await).await;
-    app.until("two tries are over", Duration::from_secs(120), async || app.log().matches("next try in").count() >= 2)
-        .await;
+    app.until("two tries are over", Duration::from_secs(120), async || {
+        app.log().matches("next attempt in").count() >= 2
+    })
+    .await;
     assert!(devices(&app).await.is_empty());
     let problem = app.get("/readyz").await.problem(503, "not_ready");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("log")), "{problem}");
     let log = app.log();
     assert!(
-        log.contains("cannot be used") && log.contains("next try in 500ms") && log.contains("next try in 1s"),
+        log.contains("cannot be used") && log.contains("next attempt in 500ms") && log.contains("next attempt in 1s"),
         "{log}"
     );
     let job = app.job(&id).await;
@@ -137,7 +139,7 @@ async fn a_worker_that_fails_every_task_backs_off_and_says_that_it_is_unhealthy(
     assert!(reason.contains("in a row failed") && !reason.contains('/'), "{reason}");
     let problem = app.get("/readyz").await.problem(503, "not_ready");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("unhealthy")), "{problem}");
-    assert!(app.log().contains("claiming nothing for a while"), "{}", app.log());
+    assert!(app.log().contains("claiming no tasks for a while"), "{}", app.log());
     app.finished(&id, LONG).await;
     app.examine().await;
 }

@@ -151,7 +151,8 @@ async fn sighup_reads_the_log_filter_again_and_ends_nothing() {
         .await;
     std::fs::write(filter.path(), "no=such=filter\n").expect("written");
     signal(&app, Signal::SIGHUP);
-    app.until("it was not taken", Duration::from_secs(10), async || app.log().contains("the log filter stays")).await;
+    app.until("it was not taken", Duration::from_secs(10), async || app.log().contains("the log filter is unchanged"))
+        .await;
     assert_eq!(app.get("/healthz").await.status, 200);
     assert!(app.terminate().success());
     app.restart(&["--workers", "0"]);

@@ -253,7 +253,10 @@ async fn a_device_that_no_worker_has_is_told_and_one_that_cannot_be_is_refused()
     let job = app.quick_job().await;
     let post = async |device: Value| app.post_json("/v1/jobs", &with(&job, json!({ "device": device }))).await;
     let nobody = warnings(&post(json!("cpu")).await);
-    assert!(nobody[0]["detail"].as_str().is_some_and(|detail| detail.contains("there: none")), "{nobody:?}");
+    assert!(
+        nobody[0]["detail"].as_str().is_some_and(|detail| detail.contains("Available devices: none")),
+        "{nobody:?}"
+    );
     let db = app.database().await;
     let mut conn = db.connection().await.expect("a connection");
     for (device, name) in [("cpu", None), ("cuda:1", Some("NVIDIA H100 80GB HBM3"))] {

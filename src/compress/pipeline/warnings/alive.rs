@@ -1,4 +1,4 @@
-//! Whether a student still answers about the images: one that always says the same is worth nothing, however small its loss is.
+//! Checks that a student's outputs depend on the images: a constant is useless, however small its loss is.
 
 use crate::compress::CompressError;
 use crate::compress::pipeline::{Bench, FinetuneSummary};
@@ -8,14 +8,14 @@ use crate::spec::report::{OutputQuality, Warning};
 /// Share of the best constant answer's error from which a student is close to one.
 const NEAR: f64 = 0.5;
 
-/// Correlation with the teacher's from which numbers for classes tell something.
+/// Correlation with the teacher's from which class scores are meaningful.
 const FOLLOWS: f64 = 0.25;
 
-/// Agreement below which a student is no stand-in for its teacher.
+/// Agreement below which a student does not replace its teacher.
 const LOW_AGREEMENT: f64 = 0.8;
 
 /// Refuses a recovered student one of whose outputs is no better than a constant. One that was asked for as dropped is delivered,
-/// with a warning: whoever wants it so trains it elsewhere.
+/// with a warning: the caller can train it elsewhere.
 pub(crate) fn check(bench: &Bench, summary: &FinetuneSummary) -> Result<(), CompressError> {
     let dead = match summary.report {
         Some(_) if !summary.dropped.is_empty() => dead(bench, summary)?,
@@ -42,7 +42,7 @@ fn dead<'s>(bench: &Bench, summary: &'s FinetuneSummary) -> Result<Option<&'s Ou
     Ok(if alive { summary.outputs.iter().skip(1).find(is_dead) } else { Some(dead) })
 }
 
-/// Whether a student agrees with its teacher on more images than one that always says the teacher's favourite class.
+/// Whether a student agrees with its teacher on more images than a constant prediction of the teacher's most frequent class.
 fn tells_classes(bench: &Bench, summary: &FinetuneSummary) -> Result<bool, CompressError> {
     let Some(agreement) = summary.after.agreement else { return Ok(false) };
     let classes = top_classes(&bench.setting()?.deciding().output)?.unwrap_or_default();
@@ -50,7 +50,7 @@ fn tells_classes(bench: &Bench, summary: &FinetuneSummary) -> Result<bool, Compr
     Ok(agreement.value * classes.len() as f64 > favourite.unwrap_or(0) as f64)
 }
 
-/// What is to be said of a student whose answers are far from its teacher's.
+/// Warnings about a student whose outputs are far from its teacher's.
 pub(crate) fn warnings(summary: &FinetuneSummary) -> Vec<Warning> {
     let constant = summary.outputs.iter().filter(|output| output.constant == Some(0.0)).map(constant_output);
     if summary.dropped.is_empty() {
@@ -63,8 +63,8 @@ pub(crate) fn warnings(summary: &FinetuneSummary) -> Vec<Warning> {
 /// Of an output that says the same of all images, no error tells anything.
 fn constant_output(output: &OutputQuality) -> Warning {
     let detail = format!(
-        "output \"{}\" of the network is the same for all images: nothing can be learned or measured of it; check the preprocessing, and \
-         send images that differ in what the network looks for",
+        "output \"{}\" of the network is the same for all images, so it cannot be learned or measured; check the \
+         preprocessing, and send more varied images",
         output.name
     );
     Warning { code: "constant_output".into(), detail }
@@ -77,16 +77,16 @@ fn far_from_teacher(output: &OutputQuality) -> Option<Warning> {
         true => (
             "near_constant",
             format!(
-                "output \"{name}\" of the student is not far from always saying the same: its error is {share:.2} of what the best \
-                 constant answer has (0 is the teacher, 1 a constant); drop fewer blocks, send more images, or check their \
+                "output \"{name}\" of the student is close to a constant: its error is {share:.2} times that of the best \
+                 constant answer (0 is the teacher, 1 a constant); drop fewer blocks, send more images, or check their \
                  preprocessing"
             ),
         ),
         false => (
             "no_better_than_constant",
             format!(
-                "output \"{name}\" of the student is no better than always saying the same: its error is {share:.2} times that of \
-                 the best constant answer; drop fewer blocks, or train it further"
+                "output \"{name}\" of the student is no better than a constant: its error is {share:.2} times that of the best \
+                 constant answer; drop fewer blocks, or train the student further"
             ),
         ),
     };
@@ -96,14 +96,14 @@ fn far_from_teacher(output: &OutputQuality) -> Option<Warning> {
 fn low_agreement(summary: &FinetuneSummary) -> Option<Warning> {
     let agreement = summary.after.agreement.filter(|agreement| agreement.value < LOW_AGREEMENT)?;
     let fix = match summary.report {
-        Some(_) => "drop fewer blocks, or send more images like those that the network is for",
+        Some(_) => "drop fewer blocks, or send more images of the kind that the network is used on",
         None => {
-            "nothing was refitted or trained, as \"finetune\": null asks for: {\"steps\": 0} refits without training, and the default \
-             trains"
+            "nothing was refitted or trained, because \"finetune\" is null; {\"steps\": 0} refits without training, and the \
+             default trains"
         }
     };
     let detail = format!(
-        "student and teacher pick the same class for {:.1} % of the images that quality is measured on; {fix}",
+        "student and teacher predict the same class for {:.1} % of the validation images; {fix}",
         100.0 * agreement.value
     );
     Some(Warning { code: "low_agreement".into(), detail })

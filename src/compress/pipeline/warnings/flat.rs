@@ -29,9 +29,9 @@ pub(crate) fn nearly_constant(
     let value = of_set.f_max()?.f_double_value(&[])?;
     if share < SET || value < SET {
         let detail = format!(
-            "the network sees nearly constant inputs: their standard deviation is {value:.2e}, {:.1} % of the range from black to \
-             white; check divide_by, mean and std; if the files have more than 8 bits per sample, set divide_by to their largest \
-             value, such as 4095 or 65535",
+            "the preprocessed images are nearly constant: their standard deviation is {value:.2e}, {:.1} % of the range from \
+             black to white; check divide_by, mean and std; if the files have more than 8 bits per sample, set divide_by to \
+             their largest value, such as 4095 or 65535",
             100.0 * share
         );
         return Ok(Some(Warning { code: "nearly_constant_input".into(), detail }));
@@ -55,7 +55,7 @@ fn single(flat: &[i64], names: &[String]) -> Option<Warning> {
     let (first, more) = (named.first()?, flat.len() - named.len());
     let list = if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") };
     let detail = match flat.len() {
-        1 => format!("the image {first} is nearly constant: nothing can be learnt from it"),
+        1 => format!("the image {first} is nearly constant, so it carries no information"),
         count => format!("{count} of the {} images are nearly constant: {list}", names.len()),
     };
     Some(Warning { code: "nearly_constant_images".into(), detail })

@@ -65,7 +65,8 @@ fn other_inputs(bench: &Bench) -> Option<Warning> {
         return None;
     }
     let detail = format!(
-        "the network has inputs next to the images; they were fed the same everywhere: {}; recovery, quality and latency hold for such inputs",
+        "the network has other inputs than the images; they had fixed values: {}; recovery, quality and latency hold for these \
+         values only",
         fed.join(", ")
     );
     warning("other_inputs", detail)
@@ -77,7 +78,7 @@ fn no_gain(measured: &Measured) -> Option<Warning> {
     if names.is_empty() {
         return None;
     }
-    let detail = format!("dropping these blocks brings no measurable latency, so they were kept: {}", names.join(", "));
+    let detail = format!("dropping these blocks saves no measurable time, so they were kept: {}", names.join(", "));
     warning("no_measurable_gain", detail)
 }
 
@@ -85,7 +86,7 @@ fn nothing_dropped(selection: &Selection, summary: &FinetuneSummary) -> Option<W
     if !selection.chosen.dropped.is_empty() || !summary.given_up.is_empty() {
         return None;
     }
-    warning("nothing_dropped", "no block brings a measurable gain: the student is the teacher".into())
+    warning("nothing_dropped", "dropping any block saves no measurable time: the student is the teacher".into())
 }
 
 fn short_of_target(bench: &Bench, outcome: Outcome, reduction: &Reduction) -> Option<Warning> {
@@ -99,7 +100,7 @@ fn short_of_target(bench: &Bench, outcome: Outcome, reduction: &Reduction) -> Op
         ),
         (Outcome::TargetUnreachable, _) => warning(
             "target_unreachable",
-            "no allowed set of blocks meets the target; this is the fastest student there is".into(),
+            "no allowed set of blocks meets the target; this student is the fastest that was found".into(),
         ),
         _ => None,
     }
@@ -109,14 +110,17 @@ fn reduction_is_noise(selection: &Selection, reduction: &Reduction) -> Option<Wa
     if reduction.gain().is_some() || selection.chosen.dropped.is_empty() {
         return None;
     }
-    warning("no_reduction", "the interval of the latency reduction contains 0: count it as none".into())
+    warning(
+        "no_reduction",
+        "the interval of the latency reduction contains 0, so the reduction is not significant".into(),
+    )
 }
 
 fn floor_hit(bench: &Bench, summary: &FinetuneSummary) -> Option<Warning> {
     let floor = bench.config.quality_floor?.agreement;
     if summary.after.agreement.is_none() {
-        let detail = "nothing shows that the network's output is classes, so there is no agreement and quality_floor could not be \
-                      checked; upload labels with the images, or name the output `logits`";
+        let detail = "the model was not recognised as a classifier, so quality_floor could not be checked; upload labels with \
+            the images, or name the output `logits`";
         return warning("quality_floor_not_measured", detail.into());
     }
     let best = summary.given_up.last()?;
@@ -127,7 +131,7 @@ fn floor_hit(bench: &Bench, summary: &FinetuneSummary) -> Option<Warning> {
     );
     let kept = match summary.dropped.is_empty() {
         true => "the student is the teacher".to_owned(),
-        false => format!("only {} went", summary.dropped.join(", ")),
+        false => format!("only {} was dropped", summary.dropped.join(", ")),
     };
     warning("quality_floor_hit", format!("{detail}; {kept}"))
 }
@@ -135,15 +139,15 @@ fn floor_hit(bench: &Bench, summary: &FinetuneSummary) -> Option<Warning> {
 fn rolled_back(summary: &FinetuneSummary) -> Option<Warning> {
     let report = summary.report.as_ref().filter(|report| report.recovery_rolled_back)?;
     if report.gain_doubted {
-        let detail = "only made pictures could decide, and the loss on them fell by too little to say that it would on images: \
-                      the student is as dropped, neither refitted nor trained";
+        let detail = "only synthetic images were available for validation, and the loss on them fell too little to expect the \
+            same on real images; the student was neither refitted nor trained";
         return warning("recovery_rolled_back", detail.into());
     }
     let detail = format!(
-        "no training lowered the loss on the images that decide: the student is {}",
+        "training did not lower the validation loss: the student is delivered {}",
         match report.refit.as_ref().is_some_and(|refit| !refit.refitted.is_empty()) {
-            true => "as refitted, without a step of training",
-            false => "as dropped",
+            true => "as refitted, without training",
+            false => "without recovery",
         }
     );
     warning("recovery_rolled_back", detail)
@@ -155,8 +159,8 @@ fn constant_features(bench: &Bench) -> Result<Option<Warning>, CompressError> {
     if constant_loss(&setting.deciding().features)? != Some(0.0) {
         return Ok(None);
     }
-    let detail = "the network's features are the same for all images: what is measured on them says nothing; check the \
-                  preprocessing, and that the model is the trained one";
+    let detail = "the network's features are the same for all images, so losses measured on them have no meaning; check the \
+        preprocessing, and that the model is trained";
     Ok(warning("constant_features", detail.into()))
 }
 
@@ -169,8 +173,8 @@ fn one_class(bench: &Bench) -> Result<Option<Warning>, CompressError> {
     let Some(classes) = top_classes(&setting.deciding().output)? else { return Ok(None) };
     let Some(only) = only_class(&classes) else { return Ok(None) };
     let detail = format!(
-        "the network puts all of the {} images that decide into one class ({only}): the agreement on them says nothing about \
-         images of other classes; send some of those too",
+        "the network predicts the same class ({only}) for all {} validation images, so the agreement does not cover other \
+         classes; send images of other classes too",
         classes.len()
     );
     Ok(warning("one_class", detail))
@@ -184,28 +188,30 @@ fn only_class(classes: &[i64]) -> Option<i64> {
 fn made_images(bench: &Bench) -> Option<Warning> {
     let made = match bench.rung {
         Rung::Given | Rung::GivenAndProcedural => return None,
-        Rung::Procedural => "drawn by a program",
-        Rung::Synthesised => "drawn by a program and changed until the network recognised them",
+        Rung::Procedural => "procedural images",
+        Rung::Synthesised => "synthetic images that the network recognises",
     };
     let detail = format!(
-        "no images were given: the student was recovered and measured on pictures {made}. How well it stands in for the \
-         teacher on your images is not known; measure it with `practised evaluate`, or send a few images"
+        "no images were given, so the student was recovered and measured on {made}. Its quality on your images is unknown; \
+         measure it with `practised evaluate`, or send a few images"
     );
     warning("made_images", detail)
 }
 
 fn foreign_images(bench: &Bench) -> Option<Warning> {
     let (code, what) = match bench.shortcoming? {
-        Shortcoming::Colourless => ("colourless_images", "the network takes colour and the images have none"),
+        Shortcoming::Colourless => {
+            ("colourless_images", "the network takes colour images, but the images have no colour")
+        }
         Shortcoming::NotToldApart => (
             "foreign_images",
-            "the network is unsure of the images or takes many of them for the same: it was trained on others, or their \
-             preprocessing is not the one that it was trained with",
+            "the network is uncertain about the images, or predicts the same for many of them: it was trained on other images, \
+             or with another preprocessing",
         ),
     };
     let detail = format!(
-        "{what}; pictures were made to fit on beside them. The quality figures, from the given images, say little about other \
-         images; send some like those that the network is for"
+        "{what}; synthetic images were added for fitting. The quality figures are measured on the given images and may not \
+         hold for others; send images of the kind that the network is used on"
     );
     warning(code, detail)
 }
@@ -223,7 +229,7 @@ fn repeated_images(bench: &Bench) -> Option<Warning> {
     if repeated == 0 {
         return None;
     }
-    let detail = format!("{repeated} of the {all} images come out like another one and were left aside");
+    let detail = format!("{repeated} of the {all} images are duplicates after preprocessing and were not used");
     warning("repeated_images", detail)
 }
 
@@ -233,13 +239,13 @@ fn few_images(bench: &Bench) -> Option<Warning> {
         0 => warning(
             "no_held_out_images",
             format!(
-                "with {fit} images none were held out: the quality figures are from images that were fitted on and say little \
-                 about others; fits were made beside drawn pictures and decided by mixtures"
+                "{fit} images are too few for validation images: the quality figures are measured on images that were fitted \
+                 and may not hold for others; procedural images were added for fitting, and mixtures were used for validation"
             ),
         ),
         n if n < FEW_IMAGES => warning(
             "few_held_out_images",
-            format!("the quality figures rest on {n} held-out images; see their intervals"),
+            format!("the quality figures are measured on only {n} validation images; see their intervals"),
         ),
         _ => None,
     }
@@ -248,8 +254,8 @@ fn few_images(bench: &Bench) -> Option<Warning> {
 fn fitted_on_all(bench: &Bench, summary: &FinetuneSummary) -> Option<Warning> {
     summary.report.as_ref().filter(|report| report.fitted_on_all_images)?;
     let detail = format!(
-        "the quality figures are those of the run that had not seen the {} held-out images; the delivered student was then \
-         fitted on all of them",
+        "the quality figures come from a run that did not see the {} validation images; the delivered student was then fitted \
+         on all images",
         bench.samples.held_out.len()
     );
     warning("fitted_on_all_images", detail)
@@ -260,8 +266,8 @@ fn labels_unused(bench: &Bench) -> Result<Option<Warning>, CompressError> {
     if bench.classes()?.is_some() || bench.labels.iter().all(Option::is_none) {
         return Ok(None);
     }
-    let detail = "the images have labels, but nothing shows that the network's output is classes: it gets the labels right no more often \
-                  than by chance, so no accuracy is reported; check the labels' numbers and the preprocessing";
+    let detail = "the images have labels, but the network predicts them no better than chance and was not recognised as a \
+        classifier, so no accuracy is reported; check the class numbers and the preprocessing";
     Ok(warning("labels_unused", detail.into()))
 }
 
@@ -271,7 +277,7 @@ fn left_shared(summary: &FinetuneSummary) -> Option<Warning> {
         return None;
     }
     let detail = format!(
-        "these layers share their kernel with others that it could not be fitted to as well, so they were not refitted: {}",
+        "these layers share their kernel with layers that could not be refitted, so they were not refitted either: {}",
         left.join(", ")
     );
     warning("shared_not_refitted", detail)
@@ -285,7 +291,7 @@ fn larger(dropped: &[String], size: &SizeReport) -> Option<Warning> {
         return None;
     }
     let detail = format!(
-        "the student is larger than the network: {} parameters and {} bytes, not {} and {}",
+        "the student is larger than the teacher: {} parameters and {} bytes instead of {} and {}",
         student.parameters, student.bytes, teacher.parameters, teacher.bytes
     );
     warning("larger_student", detail)

@@ -29,7 +29,7 @@ impl Adam {
         [self.first.shallow_clone(), self.second.shallow_clone(), Tensor::from(i64::from(self.step))]
     }
 
-    /// Remembers what another one did. False where that was one for another tensor.
+    /// Restores a state. False if it belongs to another tensor.
     pub fn restore(&mut self, state: &mut Tensors) -> Result<bool, CompressError> {
         let step = Tensor::from(0i64);
         let restored = state.restore_all([&self.first, &self.second, &step])?;

@@ -1,4 +1,4 @@
-//! Relative Muon (method §6, point 4): each kernel moves along the nearest orthogonal matrix of its momentum, by a share
+//! Relative Muon (docs/method.md §6.4): each kernel moves along the nearest orthogonal matrix of its momentum, by a share
 //! of its own norm. All directions of a kernel recover at one pace, where SGD spends its steps on the few that matter most,
 //! and one learning rate fits kernels of any scale. Scales and shifts move by Adam.
 //!
@@ -43,7 +43,7 @@ impl Muon {
         Self { states: parameters.iter().map(state).collect(), parameters }
     }
 
-    /// What it remembers.
+    /// Its state.
     pub fn state(&self) -> Vec<Tensor> {
         let of = |state: &State| match state {
             State::Kernel(momentum) => vec![momentum.shallow_clone()],
@@ -52,7 +52,7 @@ impl Muon {
         self.states.iter().flat_map(of).collect()
     }
 
-    /// Remembers what another one did. False where that was one for other tensors.
+    /// Restores a state. False if it belongs to other tensors.
     pub fn restore(&mut self, kept: &mut Tensors) -> Result<bool, CompressError> {
         for state in &mut self.states {
             let restored = match state {

@@ -32,7 +32,7 @@ impl Sgd {
         self.velocity.iter().flat_map(of).collect()
     }
 
-    /// Remembers what another one did. False where that was one for other tensors.
+    /// Restores a state. False if it belongs to other tensors.
     pub fn restore(&mut self, kept: &mut Tensors) -> Result<bool, CompressError> {
         for (velocity, parameter) in self.velocity.iter_mut().zip(&self.parameters) {
             let moved = Tensor::from(0i64);

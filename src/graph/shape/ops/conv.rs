@@ -125,7 +125,7 @@ fn bias_fits(c: &Context, index: usize, channels: &Dim) {
     }
 }
 
-/// `kernel_shape`, which has to agree with the weight where it is given.
+/// `kernel_shape`, which has to agree with the weight if it is given.
 fn kernel(c: &Context, w: &Shape) -> Result<Vec<usize>, Trouble> {
     let from_weight: Option<Vec<usize>> = w[2..].iter().map(Dim::known).collect();
     let Some(given) = c.node.attrs.ints("kernel_shape") else {

@@ -96,7 +96,7 @@ pub(super) fn unsqueeze(c: &Context) -> Outputs {
     let Ok(axes) = c.ints_from("axes", 1) else { return c.one(None) };
     let axes = axes.ok_or_else(|| "has no axes".to_owned())?;
     let rank = x.len() + axes.len();
-    // Ahead of a look at each axis beside all others.
+    // Checked before each axis is compared with all others.
     if rank > MOST_DIMS {
         return Err(too_many_dims());
     }
@@ -158,5 +158,5 @@ fn image<'a>(c: &'a Context) -> Result<Option<&'a Shape>, Trouble> {
 
 fn block(c: &Context) -> Result<i64, Trouble> {
     let block = c.int("blocksize", 0);
-    if (1..=1 << 15).contains(&block) { Ok(block) } else { Err(format!("blocksize {block} makes no sense").into()) }
+    if (1..=1 << 15).contains(&block) { Ok(block) } else { Err(format!("blocksize {block} is invalid").into()) }
 }
