@@ -18,8 +18,8 @@
 //! | measuring | [`conformance`]: operators against ONNX's own tests; [`latency`]: time, in a child process | the method |
 //! | networks | [`network`]: an uploaded file with its inputs, outputs, blocks and tap | the method |
 //! | the method | [`compress`]: recoverability, selection, recovery, export | tokio, SQL, HTTP |
-//! | storage | [`db`]: all SQL | the method |
-//! | queue | [`jobs`]: claim, lease, retry, rescue; the private PostgreSQL | the method, HTTP |
+//! | storage | [`db`]: all SQL; [`blobs`]: bytes in and out of it; [`private_postgres`]: a PostgreSQL of the service's own | the method |
+//! | queue | [`queue`]: claim, lease, retry, rescue | the method, HTTP |
 //! | service | [`service`]: models, image sets, jobs and keys | HTTP |
 //! | processes | [`http`]: requests and responses; [`worker`]: one process per device | each other |
 //! | commands | [`cli`]: arguments, wiring, output | |
@@ -32,10 +32,10 @@
 //!    [`network::analyse`]. The bytes and a row are stored by [`db`].
 //! 2. `POST /v1/image-sets`: `http::image_sets` → [`service::decoding`], a child process that decodes hostile bytes with
 //!    [`images`].
-//! 3. `POST /v1/jobs`: `http::jobs` → [`service::jobs`] checks the body against [`spec::config`] → [`jobs::submit`] inserts
+//! 3. `POST /v1/jobs`: `http::jobs` → [`service::jobs`] checks the body against [`spec::config`] → [`queue::submit`] inserts
 //!    the job and its tasks in one transaction.
-//! 4. [`worker`] claims one task at a time ([`jobs::claim`]) and runs a step of [`compress::pipeline`]: measure, score,
-//!    select, finetune, export. Each result is one transaction ([`jobs::complete`]), guarded by the lease.
+//! 4. [`worker`] claims one task at a time ([`queue::claim`]) and runs a step of [`compress::pipeline`]: measure, score,
+//!    select, finetune, export. Each result is one transaction ([`queue::complete`]), guarded by the lease.
 //! 5. `GET /v1/jobs/{id}/report` and `/artifacts` read what [`db`] holds.
 //!
 //! `practised compress` runs step 4 in one process, without the database ([`cli`]).
@@ -65,9 +65,11 @@ pub mod network;
 
 pub mod compress;
 
+pub mod blobs;
 pub mod db;
 
-pub mod jobs;
+pub mod private_postgres;
+pub mod queue;
 
 pub mod service;
 

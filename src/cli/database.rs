@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::serve::default_data_dir;
 use super::usage;
 use crate::db::Db;
-use crate::jobs::private_postgres;
+use crate::private_postgres;
 
 /// Options for the location of the database and the output format.
 #[derive(Debug, Clone, clap::Args)]

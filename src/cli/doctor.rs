@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::database::{self, Place};
 use super::table::Table;
 use crate::db::Db;
-use crate::jobs::doctor::{self, Diagnosis};
+use crate::queue::doctor::{self, Diagnosis};
 use crate::telemetry;
 
 /// Rows of a finding in the text output; JSON has all.

@@ -1,7 +1,7 @@
 //! Everything that is SQL. One file per table, static statements, rows as structs.
 //!
 //! A change of state is one statement guarded by the state it expects; the caller checks how many rows it touched. Nothing
-//! here decides what should happen: that is `jobs` and `service`. Functions take a connection, so that callers choose what
+//! here decides what should happen: that is `queue` and `service`. Functions take a connection, so that callers choose what
 //! is one transaction.
 //!
 //! Lock order: a job's row first, then its tasks. Only a claim touches tasks without their job, and it never waits.

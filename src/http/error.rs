@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::listener::{LEAST_RATE, LateBody};
 use crate::db::DbError;
-use crate::jobs::JobsError;
 use crate::problem::{Code, Problem};
+use crate::queue::QueueError;
 use crate::service::ServiceError;
 
 /// Retry-After in seconds if the database does not answer.
@@ -58,10 +58,10 @@ impl From<ServiceError> for HttpError {
     }
 }
 
-impl From<JobsError> for HttpError {
-    fn from(error: JobsError) -> Self {
+impl From<QueueError> for HttpError {
+    fn from(error: QueueError) -> Self {
         match error {
-            JobsError::Db(error) => error.into(),
+            QueueError::Db(error) => error.into(),
             error => internal(&error),
         }
     }

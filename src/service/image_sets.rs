@@ -12,11 +12,11 @@ use super::decoding::{self, FoundImage, FoundRefusal};
 use super::idempotency::{Answer, Idempotency, Once, Posted};
 use super::spool::{Spool, Spooled};
 use super::{Context, ServiceError, refuse};
+use crate::blobs;
 use crate::db::image_sets::{self, ImageRow, ImageSetRow, RefusalRow};
 use crate::db::{CommitPoint, Connection};
 use crate::hash::sha256_hex;
 use crate::ids::{ImageSetId, Tenant};
-use crate::jobs::store;
 use crate::problem::Code;
 
 /// What a customer sent.
@@ -93,9 +93,9 @@ async fn insert(
     refused: &[RefusalRow],
 ) -> Result<ImageSetRow, ServiceError> {
     let Upload { archive, labels } = upload;
-    store::put_file(conn, tenant, archive.path(), &archive.sha256, archive.size).await?;
+    blobs::put_file(conn, tenant, archive.path(), &archive.sha256, archive.size).await?;
     let labels = match labels {
-        Some(csv) => Some(store::put_bytes(conn, tenant, csv).await?),
+        Some(csv) => Some(blobs::put_bytes(conn, tenant, csv).await?),
         None => None,
     };
     let id = ImageSetId::new();

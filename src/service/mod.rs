@@ -14,11 +14,12 @@ pub mod spools;
 
 use std::sync::Arc;
 
+use crate::blobs::BlobError;
 use crate::db::{Db, DbError};
 use crate::ids::Tenant;
 use crate::images;
-use crate::jobs::JobsError;
 use crate::problem::{Code, Problem};
+use crate::queue::QueueError;
 use decoding::Decoders;
 use spools::OwnSpool;
 
@@ -63,13 +64,23 @@ pub enum ServiceError {
     Db(#[from] DbError),
     /// The queue did not take a change.
     #[error(transparent)]
-    Jobs(#[from] JobsError),
+    Jobs(#[from] QueueError),
     /// A file of ours could not be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// A thread that decoded an upload panicked.
     #[error("decoding failed: {0}")]
     Decoding(#[from] tokio::task::JoinError),
+}
+
+impl From<BlobError> for ServiceError {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Db(error) => Self::Db(error),
+            BlobError::Io(error) => Self::Io(error),
+            error @ BlobError::Damaged { .. } => Self::Jobs(error.into()),
+        }
+    }
 }
 
 impl From<Problem> for ServiceError {

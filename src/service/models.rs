@@ -3,11 +3,11 @@
 use super::idempotency::{Answer, Idempotency, Once, Posted};
 use super::spool::Spooled;
 use super::{Context, ServiceError, bundle, faults, refuse};
+use crate::blobs;
 use crate::db::models::{self, ModelRow};
 use crate::db::{CommitPoint, Connection};
 use crate::hash::sha256_hex;
 use crate::ids::{ModelId, Tenant};
-use crate::jobs::store;
 use crate::json;
 use crate::network::analyse::analyse;
 use crate::problem::Code;
@@ -96,7 +96,7 @@ async fn insert(
     name: Option<&str>,
     analysis: &serde_json::Value,
 ) -> Result<(ModelRow, bool), ServiceError> {
-    store::put_file(tx, tenant, upload.path(), &upload.sha256, upload.size).await?;
+    blobs::put_file(tx, tenant, upload.path(), &upload.sha256, upload.size).await?;
     let (id, size) = (ModelId::new(), upload.size as i64);
     if let Some(row) = models::insert(tx, tenant, id, &upload.sha256, name, size, analysis).await? {
         return Ok((row, true));

@@ -8,7 +8,7 @@ use super::door;
 use crate::db::{Db, DbError, workers};
 use crate::exec::Device;
 use crate::ids::WorkerId;
-use crate::jobs::UNHEALTHY_AFTER;
+use crate::queue::UNHEALTHY_AFTER;
 
 /// Pause after the first failed task; doubled for each further one in a row. A worker that fails fast would otherwise be the first to
 /// claim, always.

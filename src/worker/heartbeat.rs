@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::watch::{Reason, Watch};
 use crate::db::Db;
 use crate::ids::JobId;
-use crate::jobs::claimed::Claim;
-use crate::jobs::lease::{self, Standing};
-use crate::jobs::{HEARTBEAT, JobsError, LEASE, POLL};
+use crate::queue::claimed::Claim;
+use crate::queue::lease::{self, Standing};
+use crate::queue::{HEARTBEAT, LEASE, POLL, QueueError};
 
 /// How often progress and events are carried to the database.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -84,7 +84,7 @@ async fn hear(told: &mut broadcast::Receiver<JobId>, ours: JobId) -> bool {
     }
 }
 
-fn judge(standing: Result<Standing, JobsError>, renewed: Instant, watch: &Watch) {
+fn judge(standing: Result<Standing, QueueError>, renewed: Instant, watch: &Watch) {
     match standing {
         Ok(Standing::Held) => {}
         Ok(Standing::CancelRequested) => watch.stop(Reason::Cancelled),

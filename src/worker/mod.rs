@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Db, DbError, workers};
 use crate::exec::Device;
 use crate::ids::WorkerId;
-use crate::jobs::claim::claim;
-use crate::jobs::listen::{WakeUps, listen};
-use crate::jobs::{HEARTBEAT, POLL, rescue};
 use crate::latency::Probe;
+use crate::queue::claim::claim;
+use crate::queue::listen::{WakeUps, listen};
+use crate::queue::{HEARTBEAT, POLL, rescue};
 
 use self::health::Health;
 use self::task::After;

@@ -14,7 +14,7 @@ use crate::children::{self, Child};
 use crate::db::{Db, tasks};
 use crate::exec;
 use crate::ids::WorkerId;
-use crate::jobs::rescue;
+use crate::queue::rescue;
 use crate::shutdown;
 
 /// How long a worker may take to give its task back and end.

@@ -14,11 +14,11 @@ use crate::compress::pipeline::Bench;
 use crate::db::{Db, DbError};
 use crate::exec::memory::Trouble;
 use crate::ids::JobId;
-use crate::jobs::claimed::Claim;
-use crate::jobs::complete::{Completion, Done, complete};
-use crate::jobs::{JobsError, LEASE, POLL, cancel, fail, lease};
 use crate::network::Origin;
 use crate::problem::{Code, Problem};
+use crate::queue::claimed::Claim;
+use crate::queue::complete::{Completion, Done, complete};
+use crate::queue::{LEASE, POLL, QueueError, cancel, fail, lease};
 use crate::service::faults;
 
 /// A job's bench, kept for the next task of the same job: opening it decodes network and images.
@@ -67,7 +67,7 @@ pub(super) async fn run(worker: &Worker, claim: &Claim, kept: Option<Box<KeptBen
             tracing::info!(%job, task = kind, block = claim.block, attempt = claim.attempt, seconds = started.elapsed().as_secs_f64(), "{how}");
             sign
         }
-        Err(JobsError::LeaseLost) => {
+        Err(QueueError::LeaseLost) => {
             tracing::warn!(%job, task = kind, "the lease was lost; the result is dropped");
             Sign::None
         }
@@ -88,7 +88,7 @@ async fn compute(worker: &Worker, claim: &Claim, kept: Option<Box<KeptBench>>, w
             None => Source::Stored(Box::new(Opening::fetch(&worker.db, claim.job).await?)),
         };
         watch.begin_at(lease::checkpoint(&worker.db, claim).await?);
-        Ok::<_, JobsError>((source, Work::fetch(&worker.db, claim).await?))
+        Ok::<_, QueueError>((source, Work::fetch(&worker.db, claim).await?))
     };
     let (source, work) = match inputs.await {
         Ok(inputs) => inputs,
@@ -122,10 +122,10 @@ async fn end(
     claim: &Claim,
     watch: &Watch,
     result: Result<Done, Failure>,
-) -> Result<(&'static str, Sign), JobsError> {
+) -> Result<(&'static str, Sign), QueueError> {
     let db = &worker.db;
     match (watch.stopped(), result) {
-        (Some(Reason::Lost), _) => Err(JobsError::LeaseLost),
+        (Some(Reason::Lost), _) => Err(QueueError::LeaseLost),
         (Some(Reason::Cancelled), _) => {
             patiently(|| cancel::acknowledge(db, claim)).await.map(|()| ("cancelled", Sign::None))
         }
@@ -153,7 +153,7 @@ fn told(failure: &Failure, claim: &Claim) -> (Problem, bool) {
 }
 
 /// A failure that says nothing about the task gives it back; any other is the task's, until another worker has tried it too.
-async fn failed(db: &Db, claim: &Claim, failure: Failure) -> Result<(&'static str, Sign), JobsError> {
+async fn failed(db: &Db, claim: &Claim, failure: Failure) -> Result<(&'static str, Sign), QueueError> {
     let sign = Sign::Bad(failure.short());
     if failure.trouble() == Some(Trouble::Unusable) {
         tracing::error!(job = %claim.job, task = claim.kind.as_str(), "the task was given back, because this worker cannot \
@@ -161,12 +161,12 @@ async fn failed(db: &Db, claim: &Claim, failure: Failure) -> Result<(&'static st
         let declined = patiently(|| lease::decline(db, claim, failure.short())).await?;
         return released(declined).map(|how| (how, sign));
     }
-    if let Failure::Inputs(JobsError::Db(DbError::Unavailable(reason))) = &failure {
+    if let Failure::Inputs(QueueError::Db(DbError::Unavailable(reason))) = &failure {
         tracing::warn!(job = %claim.job, task = claim.kind.as_str(), "the task was given back, because the database does not \
             answer: {reason}");
         return released(patiently(|| lease::release(db, claim)).await?).map(|how| (how, Sign::None));
     }
-    if let Failure::Inputs(error @ JobsError::NewerJob(_)) = &failure {
+    if let Failure::Inputs(error @ QueueError::NewerJob(_)) = &failure {
         tracing::warn!(job = %claim.job, task = claim.kind.as_str(), "given back: {error}; upgrade this worker");
         let reason = "the worker's version is too old for a setting of the job";
         return released(patiently(|| lease::leave_to_newer(db, claim, reason)).await?).map(|how| (how, Sign::None));
@@ -183,19 +183,19 @@ async fn failed(db: &Db, claim: &Claim, failure: Failure) -> Result<(&'static st
     }
 }
 
-fn released(released: bool) -> Result<&'static str, JobsError> {
-    if released { Ok("released") } else { Err(JobsError::LeaseLost) }
+fn released(released: bool) -> Result<&'static str, QueueError> {
+    if released { Ok("released") } else { Err(QueueError::LeaseLost) }
 }
 
 /// Tries again while the database does not answer, as long as the lease may still be ours.
-async fn patiently<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, JobsError>
+async fn patiently<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, QueueError>
 where
-    F: Future<Output = Result<T, JobsError>>,
+    F: Future<Output = Result<T, QueueError>>,
 {
     let since = Instant::now();
     loop {
         match attempt().await {
-            Err(JobsError::Db(DbError::Unavailable(reason))) if since.elapsed() < LEASE => {
+            Err(QueueError::Db(DbError::Unavailable(reason))) if since.elapsed() < LEASE => {
                 tracing::warn!("waiting for the database: {reason}");
                 tokio::time::sleep(POLL).await;
             }

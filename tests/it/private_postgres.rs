@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use practised::db::Db;
-use practised::jobs::private_postgres::{self, PrivatePostgresError};
+use practised::private_postgres::{self, PrivatePostgresError};
 
 use crate::support::reachable_folder;
 

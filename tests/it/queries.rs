@@ -49,7 +49,7 @@ async fn jobs_are_listed_by_status_and_model() {
     let base = Database::start().await;
     let first = base.job(json!({ "finetune": null }), &["a"]).await;
     let second = base.job(json!({ "finetune": null }), &["a"]).await;
-    practised::jobs::cancel::request(&base.db, first).await.expect("cancelled");
+    practised::queue::cancel::request(&base.db, first).await.expect("cancelled");
     let mut conn = base.db.connection().await.expect("a connection");
     let all = page(None, 10, Order::Ascending);
     let ids = |rows: Vec<jobs::JobRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
@@ -130,7 +130,7 @@ async fn the_rest_of_the_statements_run() {
     assert!(!admin::try_lock(&mut other, "a name").await.expect("asked"), "another holds it");
     let report = artifacts::report(&mut tx, job).await.expect("read");
     assert_eq!(report, None);
-    let sha256 = practised::jobs::store::put_bytes(&mut tx, &LOCAL, b"file").await.expect("stored");
+    let sha256 = practised::blobs::put_bytes(&mut tx, &LOCAL, b"file").await.expect("stored");
     let file = ArtifactRow { name: "a.txt".to_owned(), media_type: "text/plain".to_owned(), sha256, size: 4 };
     artifacts::insert(&mut tx, job, &file).await.expect("inserted");
     assert_eq!(artifacts::list(&mut tx, job).await.expect("listed"), [file]);

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use practised::db::{Db, JobPriority, Order, Page, jobs, models};
 use practised::ids::WorkerId;
-use practised::jobs::claim::claim;
-use practised::jobs::private_postgres;
+use practised::private_postgres;
+use practised::queue::claim::claim;
 
 use crate::support::cluster;
 use crate::support::database::LOCAL;

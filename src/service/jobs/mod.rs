@@ -15,9 +15,9 @@ use crate::db::jobs::{self, JobRow, NewJob};
 use crate::db::polls::PollRow;
 use crate::db::{CommitPoint, Connection, DbError, workers};
 use crate::ids::{JobId, Tenant};
-use crate::jobs::cancel::{self, Cancelling};
-use crate::jobs::{AGEING, JobsError, caps, submit as queue};
 use crate::problem::Code;
+use crate::queue::cancel::{self, Cancelling};
+use crate::queue::{AGEING, QueueError, caps, submit as queue};
 
 pub use device::Notice;
 use device::Wanted;
@@ -108,12 +108,12 @@ async fn insert(
 }
 
 /// An input that was there when it was checked, and is not any more.
-fn deleted_meanwhile(error: JobsError, submission: &Submission) -> ServiceError {
+fn deleted_meanwhile(error: QueueError, submission: &Submission) -> ServiceError {
     let refused = match &error {
-        JobsError::Db(DbError::Constraint { name, .. }) if name == "job_uses_model_fkey" => {
+        QueueError::Db(DbError::Constraint { name, .. }) if name == "job_uses_model_fkey" => {
             refuse(Code::ModelNotFound, format!("there is no model {}", submission.model))
         }
-        JobsError::Db(DbError::Constraint { name, .. }) if name == "job_uses_images_fkey" => {
+        QueueError::Db(DbError::Constraint { name, .. }) if name == "job_uses_images_fkey" => {
             let id = submission.images.map(|id| id.to_string()).unwrap_or_default();
             refuse(Code::ImageSetNotFound, format!("there is no image set {id}"))
         }
@@ -158,7 +158,7 @@ pub async fn cancel(context: &Context, tenant: &Tenant, id: JobId) -> Result<boo
             let status = serde_json::to_value(status).unwrap_or_default();
             refuse(Code::JobDone, format!("job {id} is already {}", status.as_str().unwrap_or("done")))
         }
-        Err(JobsError::NoSuchJob(_)) => refuse(Code::JobNotFound, format!("there is no job {id}")),
+        Err(QueueError::NoSuchJob(_)) => refuse(Code::JobNotFound, format!("there is no job {id}")),
         Err(error) => Err(error.into()),
     }
 }

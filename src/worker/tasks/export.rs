@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::finetune::{BEFORE, REFIT, STUDENT};
 use super::{Failure, select};
+use crate::blobs;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::{self, Bench, Costs, Exported, Finetuned, Selection};
 use crate::db::tasks::TaskRow;
 use crate::db::{Db, JobOutcome, TaskKind, tasks};
-use crate::jobs::claimed::Claim;
-use crate::jobs::complete::{Done, File, Finished};
-use crate::jobs::{self, JobsError, store};
+use crate::queue::claimed::Claim;
+use crate::queue::complete::{Done, File, Finished};
+use crate::queue::{self, QueueError};
 use crate::spec::phase::Phase;
 use crate::spec::report::Outcome;
 
@@ -23,7 +24,7 @@ pub(in crate::worker) struct Input {
 }
 
 impl Input {
-    pub(super) async fn fetch(db: &Db, claim: &Claim, before: &[TaskRow]) -> Result<Self, JobsError> {
+    pub(super) async fn fetch(db: &Db, claim: &Claim, before: &[TaskRow]) -> Result<Self, QueueError> {
         let finetuned = match super::results(before, TaskKind::Finetune)?.pop() {
             Some(summary) => Some(Finetuned {
                 summary,
@@ -38,18 +39,18 @@ impl Input {
     }
 }
 
-async fn needed(db: &Db, claim: &Claim, name: &str) -> Result<Vec<u8>, JobsError> {
+async fn needed(db: &Db, claim: &Claim, name: &str) -> Result<Vec<u8>, QueueError> {
     blob(db, claim, name).await?.ok_or_else(|| super::missing(name))
 }
 
 /// Bytes that fine-tuning has left; `None` if it left none under this name.
-async fn blob(db: &Db, claim: &Claim, name: &str) -> Result<Option<Vec<u8>>, JobsError> {
+async fn blob(db: &Db, claim: &Claim, name: &str) -> Result<Option<Vec<u8>>, QueueError> {
     let mut conn = db.connection().await?;
     let sha256 = tasks::blob(&mut conn, claim.job, TaskKind::Finetune, name).await?;
-    let owner = jobs::tenant(&mut conn, claim.job).await?;
+    let owner = queue::tenant(&mut conn, claim.job).await?;
     drop(conn);
     match sha256 {
-        Some(sha256) => Ok(Some(store::read(db, &owner, &sha256).await?)),
+        Some(sha256) => Ok(Some(blobs::read(db, &owner, &sha256).await?)),
         None => Ok(None),
     }
 }

@@ -5,8 +5,8 @@ use crate::compress::observer::Observer;
 use crate::compress::pipeline::{self, Bench, Selection};
 use crate::db::TaskKind;
 use crate::db::tasks::TaskRow;
-use crate::jobs::JobsError;
-use crate::jobs::complete::Done;
+use crate::queue::QueueError;
+use crate::queue::complete::Done;
 
 /// Blob: the student as ONNX.
 pub(super) const STUDENT: &str = "student";
@@ -23,7 +23,7 @@ pub(in crate::worker) struct Input {
 }
 
 impl Input {
-    pub(super) fn from(before: &[TaskRow]) -> Result<Self, JobsError> {
+    pub(super) fn from(before: &[TaskRow]) -> Result<Self, QueueError> {
         Ok(Self { selection: super::result(before, TaskKind::Select)? })
     }
 }

@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::{self, Bench};
-use crate::jobs::complete::Done;
+use crate::queue::complete::Done;
 
 pub(super) fn run(bench: &Bench, obs: &dyn Observer) -> Result<Done, Failure> {
     super::done(&pipeline::measure(bench, obs)?)

@@ -9,6 +9,7 @@ mod select;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::blobs;
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::Bench;
@@ -18,10 +19,10 @@ use crate::exec::Device;
 use crate::exec::memory::{self, Trouble};
 use crate::ids::JobId;
 use crate::images::{ImageSet, Limits};
-use crate::jobs::claimed::Claim;
-use crate::jobs::complete::Done;
-use crate::jobs::{self, JobsError, store};
 use crate::latency::Probe;
+use crate::queue::claimed::Claim;
+use crate::queue::complete::Done;
+use crate::queue::{self, QueueError};
 use crate::spec::config::JobConfig;
 
 /// Why a task brought nothing.
@@ -35,7 +36,7 @@ pub(super) enum Failure {
     Result(#[from] serde_json::Error),
     /// The inputs could not be fetched.
     #[error(transparent)]
-    Inputs(#[from] JobsError),
+    Inputs(#[from] QueueError),
     /// The computing thread panicked.
     #[error("{0}")]
     Panicked(#[from] tokio::task::JoinError),
@@ -74,7 +75,7 @@ pub(super) enum Work {
 
 impl Work {
     /// Fetches what the tasks before left for this one.
-    pub(super) async fn fetch(db: &Db, claim: &Claim) -> Result<Self, JobsError> {
+    pub(super) async fn fetch(db: &Db, claim: &Claim) -> Result<Self, QueueError> {
         let mut conn = db.connection().await?;
         let before = tasks::of_job(&mut conn, claim.job).await?;
         drop(conn);
@@ -124,10 +125,10 @@ pub(super) struct Opening {
 
 impl Opening {
     /// Fetches them.
-    pub(super) async fn fetch(db: &Db, job: JobId) -> Result<Self, JobsError> {
+    pub(super) async fn fetch(db: &Db, job: JobId) -> Result<Self, QueueError> {
         let mut conn = db.connection().await?;
-        let job = rows::find(&mut conn, job).await?.ok_or(JobsError::NoSuchJob(job))?;
-        let config = jobs::config(&job)?;
+        let job = rows::find(&mut conn, job).await?.ok_or(QueueError::NoSuchJob(job))?;
+        let config = queue::config(&job)?;
         let model = models::get(&mut conn, &job.tenant, job.model).await?.ok_or_else(|| missing("model"))?;
         let images = match job.images {
             Some(id) => Some(image_sets::get(&mut conn, &job.tenant, id).await?.ok_or_else(|| missing("image set"))?),
@@ -136,15 +137,15 @@ impl Opening {
         drop(conn);
         let images = match images {
             Some(row) => Some(StoredImages {
-                archive: store::read(db, &job.tenant, &row.sha256).await?,
+                archive: blobs::read(db, &job.tenant, &row.sha256).await?,
                 labels: match &row.labels_sha256 {
-                    Some(sha256) => Some(store::read(db, &job.tenant, sha256).await?),
+                    Some(sha256) => Some(blobs::read(db, &job.tenant, sha256).await?),
                     None => None,
                 },
             }),
             None => None,
         };
-        let model = store::read(db, &job.tenant, &model.sha256).await?;
+        let model = blobs::read(db, &job.tenant, &model.sha256).await?;
         Ok(Self { model, images, config })
     }
 
@@ -156,23 +157,23 @@ impl Opening {
 }
 
 /// The results of the tasks of one kind.
-fn results<T: DeserializeOwned>(before: &[TaskRow], kind: TaskKind) -> Result<Vec<T>, JobsError> {
+fn results<T: DeserializeOwned>(before: &[TaskRow], kind: TaskKind) -> Result<Vec<T>, QueueError> {
     let of_kind = before.iter().filter(|task| task.kind == kind);
     of_kind.filter_map(|task| task.result.clone()).map(|result| read(result, kind.as_str())).collect()
 }
 
 /// The result of the only task of a kind.
-fn result<T: DeserializeOwned>(before: &[TaskRow], kind: TaskKind) -> Result<T, JobsError> {
+fn result<T: DeserializeOwned>(before: &[TaskRow], kind: TaskKind) -> Result<T, QueueError> {
     results(before, kind)?.pop().ok_or_else(|| missing(kind.as_str()))
 }
 
-fn read<T: DeserializeOwned>(value: serde_json::Value, what: &str) -> Result<T, JobsError> {
+fn read<T: DeserializeOwned>(value: serde_json::Value, what: &str) -> Result<T, QueueError> {
     serde_json::from_value(value)
-        .map_err(|error| JobsError::Io(std::io::Error::other(format!("stored {what}: {error}"))))
+        .map_err(|error| QueueError::Io(std::io::Error::other(format!("stored {what}: {error}"))))
 }
 
-fn missing(what: &str) -> JobsError {
-    JobsError::Io(std::io::Error::other(format!("the job's {what} is missing")))
+fn missing(what: &str) -> QueueError {
+    QueueError::Io(std::io::Error::other(format!("the job's {what} is missing")))
 }
 
 /// A task's result as it is stored.

@@ -5,8 +5,8 @@ use crate::compress::observer::Observer;
 use crate::compress::pipeline::{self, Bench};
 use crate::db::TaskKind;
 use crate::db::tasks::TaskRow;
-use crate::jobs::JobsError;
-use crate::jobs::complete::Done;
+use crate::queue::QueueError;
+use crate::queue::complete::Done;
 use crate::spec::task::{BlockScore, Measured};
 
 /// What was found out before.
@@ -16,7 +16,7 @@ pub(in crate::worker) struct Input {
 }
 
 impl Input {
-    pub(super) fn from(before: &[TaskRow]) -> Result<Self, JobsError> {
+    pub(super) fn from(before: &[TaskRow]) -> Result<Self, QueueError> {
         let measured = super::result(before, TaskKind::Measure)?;
         Ok(Self { measured, scores: super::results(before, TaskKind::Score)? })
     }

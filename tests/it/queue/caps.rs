@@ -3,10 +3,10 @@
 use futures::future::join_all;
 use practised::db::tenants::{self, Caps};
 use practised::ids::{Tenant, WorkerId};
-use practised::jobs::claim::claim;
-use practised::jobs::claimed::Claim;
-use practised::jobs::complete::complete;
-use practised::jobs::lease;
+use practised::queue::claim::claim;
+use practised::queue::claimed::Claim;
+use practised::queue::complete::complete;
+use practised::queue::lease;
 use serde_json::{Value, json};
 
 use super::{brings, let_leases_run_out, nothing_to_take, take};

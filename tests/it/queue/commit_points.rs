@@ -7,10 +7,10 @@ use std::process::{Command, Output};
 use nix::sys::signal::Signal;
 use practised::db::{CommitPoint, Db, JobStatus, TaskKind};
 use practised::ids::{JobId, WorkerId};
-use practised::jobs::claim::claim;
-use practised::jobs::complete::complete;
-use practised::jobs::fail::fail;
-use practised::jobs::{cancel, lease, rescue};
+use practised::queue::claim::claim;
+use practised::queue::complete::complete;
+use practised::queue::fail::fail;
+use practised::queue::{cancel, lease, rescue};
 use serde_json::json;
 
 use super::{brings, doctor, job, our_fault, take};

@@ -7,8 +7,8 @@ use futures::future::join_all;
 use practised::db::polls::MOST_AHEAD;
 use practised::db::{Db, JobStatus, Order, Page, jobs, metrics};
 use practised::ids::{JobId, ModelId};
-use practised::jobs::claim::claim;
-use practised::jobs::{AGEING, cancel, rescue};
+use practised::queue::claim::claim;
+use practised::queue::{AGEING, cancel, rescue};
 use serde_json::json;
 
 use super::{brings, let_leases_run_out, our_fault, position, take};
@@ -238,18 +238,18 @@ async fn the_metrics_are_what_the_tables_say_before_and_after_they_are_added_up(
     let (model, images) = (base.model(b"a model").await, base.image_set(b"images").await);
     let whole = base.job_on(model, Some(images), json!({ "finetune": null }), &["a", "b"]).await;
     let released = take(db, worker).await;
-    practised::jobs::lease::release(db, &released).await.expect("released");
+    practised::queue::lease::release(db, &released).await.expect("released");
     take(db, worker).await;
     let_leases_run_out(db, worker).await;
     let worker = base.worker().await;
     while !super::job(db, whole).await.status.is_done() {
         let claim = take(db, worker).await;
-        practised::jobs::complete::complete(db, &claim, &brings(claim.kind)).await.expect("stored");
+        practised::queue::complete::complete(db, &claim, &brings(claim.kind)).await.expect("stored");
         metrics_are_right(db).await;
     }
     base.job_on(model, Some(images), json!({ "finetune": null }), &["a", "b"]).await;
     let failing = take(db, worker).await;
-    practised::jobs::fail::fail(db, &failing, &our_fault(), true).await.expect("put back");
+    practised::queue::fail::fail(db, &failing, &our_fault(), true).await.expect("put back");
     let cancelled = base.job_for(&LOCAL, &["a"]).await;
     cancel::request(db, cancelled).await.expect("cancelled");
     metrics_are_right(db).await;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use practised::db::{Db, TaskKind};
 use practised::ids::WorkerId;
-use practised::jobs::claim::claim;
-use practised::jobs::claimed::Claim;
-use practised::jobs::complete::complete;
-use practised::jobs::fail::{Verdict, fail};
-use practised::jobs::{MAX_ATTEMPTS, MAX_CRASHES, lease, rescue};
+use practised::queue::claim::claim;
+use practised::queue::claimed::Claim;
+use practised::queue::complete::complete;
+use practised::queue::fail::{Verdict, fail};
+use practised::queue::{MAX_ATTEMPTS, MAX_CRASHES, lease, rescue};
 use serde_json::json;
 
 use super::{brings, job, let_leases_run_out, let_waits_end, nothing_to_take, our_fault, take};

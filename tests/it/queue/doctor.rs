@@ -2,10 +2,10 @@
 
 use practised::db::invariants::INVARIANTS;
 use practised::db::{Db, JobStatus};
-use practised::jobs::complete::complete;
-use practised::jobs::doctor::examine;
-use practised::jobs::fail::fail;
-use practised::jobs::{cancel, rescue};
+use practised::queue::complete::complete;
+use practised::queue::doctor::examine;
+use practised::queue::fail::fail;
+use practised::queue::{cancel, rescue};
 use serde_json::{Value, json};
 
 use super::{brings, job, our_fault, take};
@@ -14,7 +14,7 @@ use crate::support::database::{Database, LOCAL};
 /// Runs whatever there is to run.
 async fn work_off(base: &Database) {
     let worker = base.worker().await;
-    while let Some(claim) = practised::jobs::claim::claim(&base.db, worker).await.expect("claims") {
+    while let Some(claim) = practised::queue::claim::claim(&base.db, worker).await.expect("claims") {
         complete(&base.db, &claim, &brings(claim.kind)).await.expect("stored");
     }
 }
@@ -136,7 +136,7 @@ async fn every_kind_of_damage_is_found_by_its_name() {
 async fn a_blob_that_nobody_names_is_deleted_or_found() {
     let base = Database::start().await;
     let mut tx = base.db.begin().await.expect("begins");
-    practised::jobs::store::put_bytes(&mut tx, &LOCAL, b"nobody's").await.expect("stored");
+    practised::blobs::put_bytes(&mut tx, &LOCAL, b"nobody's").await.expect("stored");
     tx.commit().await.expect("committed");
     let found = practised::db::invariants::breaches(&base.db).await.expect("looked");
     assert_eq!(found.iter().map(|(invariant, _)| invariant.name).collect::<Vec<_>>(), ["blob_has_an_owner"]);

@@ -3,10 +3,10 @@
 use practised::db::jobs::NewJob;
 use practised::db::{Db, workers};
 use practised::ids::{JobId, WorkerId};
-use practised::jobs::claim::claim;
-use practised::jobs::claimed::Claim;
-use practised::jobs::fail::{Verdict, fail};
-use practised::jobs::{MAX_CRASHES, UNHEALTHY_AFTER, lease};
+use practised::queue::claim::claim;
+use practised::queue::claimed::Claim;
+use practised::queue::fail::{Verdict, fail};
+use practised::queue::{MAX_CRASHES, UNHEALTHY_AFTER, lease};
 use serde_json::json;
 
 use super::{let_leases_run_out, let_waits_end, nothing_to_take, our_fault, take};

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use practised::db::{JobStatus, TaskKind, events, jobs};
 use practised::ids::JobId;
-use practised::jobs::cancel::{self, Cancelling};
-use practised::jobs::complete::{Completion, complete};
-use practised::jobs::fail::{Verdict, fail};
-use practised::jobs::lease::{self, Standing};
-use practised::jobs::{JobsError, rescue};
+use practised::queue::cancel::{self, Cancelling};
+use practised::queue::complete::{Completion, complete};
+use practised::queue::fail::{Verdict, fail};
+use practised::queue::lease::{self, Standing};
+use practised::queue::{QueueError, rescue};
 use practised::spec::phase::Phase;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
@@ -27,7 +27,7 @@ async fn a_queued_job_is_cancelled_at_once() {
     assert!(nothing_to_take(db, worker).await);
     assert_eq!(event_kinds(db, id).await, ["queued", "cancel_requested", "cancelled"]);
     let missing = cancel::request(db, JobId::new()).await;
-    assert!(matches!(missing, Err(JobsError::NoSuchJob(_))), "{missing:?}");
+    assert!(matches!(missing, Err(QueueError::NoSuchJob(_))), "{missing:?}");
     base.stop().await;
 }
 
@@ -70,10 +70,10 @@ async fn a_cancelled_job_does_not_wait_for_a_worker_that_does_not_answer() {
     let deaf = take(db, worker).await;
     cancel::request(db, id).await.expect("asked");
     assert_eq!(rescue::sweep(db).await.expect("swept"), 0, "it has a few seconds");
-    tokio::time::sleep(practised::jobs::CANCEL_PATIENCE + Duration::from_millis(100)).await;
+    tokio::time::sleep(practised::queue::CANCEL_PATIENCE + Duration::from_millis(100)).await;
     assert_eq!(rescue::sweep(db).await.expect("swept"), 1);
     assert_eq!(job(db, id).await.status, JobStatus::Cancelled);
-    assert!(matches!(complete(db, &deaf, &brings(deaf.kind)).await, Err(JobsError::LeaseLost)));
+    assert!(matches!(complete(db, &deaf, &brings(deaf.kind)).await, Err(QueueError::LeaseLost)));
     base.stop().await;
 }
 

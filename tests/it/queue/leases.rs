@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use practised::blobs;
 use practised::db::jobs::NewJob;
 use practised::db::{JobOutcome, JobStatus, TaskKind, artifacts, claims, tasks};
-use practised::jobs::claim::{RULES, begin, claim};
-use practised::jobs::claimed::Claim;
-use practised::jobs::complete::{Completion, complete};
-use practised::jobs::fail::{Verdict, fail};
-use practised::jobs::lease::{self, Standing};
-use practised::jobs::{JobsError, cancel, store};
 use practised::problem::{Code, Problem};
+use practised::queue::claim::{RULES, begin, claim};
+use practised::queue::claimed::Claim;
+use practised::queue::complete::{Completion, complete};
+use practised::queue::fail::{Verdict, fail};
+use practised::queue::lease::{self, Standing};
+use practised::queue::{QueueError, cancel};
 use practised::spec::phase::Phase;
 use serde_json::json;
 
@@ -50,7 +51,7 @@ async fn a_job_passes_through_its_tasks_to_the_report() {
     let report = artifacts::report(&mut conn, id).await.expect("read").expect("there");
     assert_eq!(report, r#"{"zebra": 1, "ant": 2.50}"#, "the report keeps its order and its digits");
     let student = artifacts::get(&mut conn, id, "student.onnx").await.expect("read").expect("there");
-    assert_eq!(store::read(db, &LOCAL, &student.sha256).await.expect("stored"), b"student");
+    assert_eq!(blobs::read(db, &LOCAL, &student.sha256).await.expect("stored"), b"student");
     drop(conn);
     base.stop().await;
 }
@@ -131,9 +132,9 @@ async fn a_worker_that_comes_back_from_the_dead_changes_nothing() {
     assert!(!lease::tell_progress(db, &zombie, Phase::Verify, 1, 1).await.expect("asked"));
     assert!(!lease::tell_event(db, &zombie, "boo", &json!({})).await.expect("asked"));
     assert!(!lease::release(db, &zombie).await.expect("asked"));
-    assert!(matches!(complete(db, &zombie, &brings(zombie.kind)).await, Err(JobsError::LeaseLost)));
-    assert!(matches!(fail(db, &zombie, &our_fault(), false).await, Err(JobsError::LeaseLost)));
-    assert!(matches!(cancel::acknowledge(db, &zombie).await, Err(JobsError::LeaseLost)));
+    assert!(matches!(complete(db, &zombie, &brings(zombie.kind)).await, Err(QueueError::LeaseLost)));
+    assert!(matches!(fail(db, &zombie, &our_fault(), false).await, Err(QueueError::LeaseLost)));
+    assert!(matches!(cancel::acknowledge(db, &zombie).await, Err(QueueError::LeaseLost)));
     assert_eq!((format!("{:?}", job(db, id).await), event_kinds(db, id).await), before);
 
     assert_eq!(lease::renew(db, &heir).await.expect("asked"), Standing::Held);

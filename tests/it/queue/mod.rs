@@ -14,11 +14,11 @@ mod turns;
 
 use practised::db::{Db, JobOutcome, TaskKind, events, jobs};
 use practised::ids::{JobId, WorkerId};
-use practised::jobs::claim::claim;
-use practised::jobs::claimed::Claim;
-use practised::jobs::complete::{Done, File, Finished};
-use practised::jobs::{AGEING, rescue};
 use practised::problem::{Code, Problem};
+use practised::queue::claim::claim;
+use practised::queue::claimed::Claim;
+use practised::queue::complete::{Done, File, Finished};
+use practised::queue::{AGEING, rescue};
 use practised::spec::config::RecoverabilityMethod;
 use practised::spec::report::{Loss, Recoverability};
 use practised::spec::task::BlockScore;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use practised::blobs;
 use practised::db::jobs::NewJob;
 use practised::db::{TaskKind, models, tasks};
-use practised::jobs::complete::complete;
-use practised::jobs::{cancel, rescue, store};
+use practised::queue::complete::complete;
+use practised::queue::{cancel, rescue};
 use serde_json::{Value, json};
 
 use super::{brings, event_kinds, job, take};
@@ -25,11 +26,11 @@ async fn a_model_cannot_go_while_a_job_uses_it_and_leaves_nothing_when_it_goes()
     assert!(models::delete(&mut conn, &LOCAL, model).await.expect("deleted"));
     assert_eq!(job(db, id).await.model, model, "the job still says what it was about");
     rescue::tidy(db).await.expect("tidied");
-    let gone = store::read(db, &LOCAL, &sha256).await.expect_err("no bytes without an owner");
+    let gone = blobs::read(db, &LOCAL, &sha256).await.expect_err("no bytes without an owner");
     assert!(gone.to_string().contains("is missing"), "{gone}");
     let images = job(db, id).await.images.expect("a set");
     let row = practised::db::image_sets::get(&mut conn, &LOCAL, images).await.expect("read").expect("kept");
-    store::read(db, &LOCAL, &row.sha256).await.expect("what has an owner stays");
+    blobs::read(db, &LOCAL, &row.sha256).await.expect("what has an owner stays");
     drop(conn);
     base.stop().await;
 }
@@ -38,7 +39,7 @@ async fn a_model_cannot_go_while_a_job_uses_it_and_leaves_nothing_when_it_goes()
 async fn a_waiting_worker_is_woken_by_a_submission_and_by_a_cancellation() {
     let base = Database::start().await;
     let stop = tokio_util::sync::CancellationToken::new();
-    let wake_ups = practised::jobs::listen::listen(base.db.clone(), stop.clone());
+    let wake_ups = practised::queue::listen::listen(base.db.clone(), stop.clone());
     let mut cancelled = wake_ups.cancelled.subscribe();
     // The first wake-up says that it listens.
     tokio::time::timeout(Duration::from_secs(5), wake_ups.tasks.notified()).await.expect("listening");
@@ -59,10 +60,10 @@ async fn bytes_come_back_as_they_went_and_are_kept_once() {
     let path = base.dir.path().join("bytes");
     std::fs::write(&path, &bytes).expect("written");
     let mut tx = db.begin().await.expect("begins");
-    let sha256 = store::put_bytes(&mut tx, &LOCAL, &bytes).await.expect("stored");
-    store::put_file(&mut tx, &LOCAL, &path, &sha256, bytes.len() as u64).await.expect("there already");
+    let sha256 = blobs::put_bytes(&mut tx, &LOCAL, &bytes).await.expect("stored");
+    blobs::put_file(&mut tx, &LOCAL, &path, &sha256, bytes.len() as u64).await.expect("there already");
     tx.commit().await.expect("committed");
-    assert_eq!(store::read(db, &LOCAL, &sha256).await.expect("read"), bytes);
+    assert_eq!(blobs::read(db, &LOCAL, &sha256).await.expect("read"), bytes);
     let mut conn = db.connection().await.expect("a connection");
     assert_eq!(practised::db::blobs::size(&mut conn, &LOCAL, &sha256).await.expect("read"), Some(bytes.len() as i64));
     assert_eq!(
@@ -94,7 +95,7 @@ async fn results_and_bytes_wait_for_the_tasks_that_follow() {
     assert_eq!(results, [&found[..], &[None]].concat());
     assert!(rows[0].seconds.is_some_and(|seconds| seconds > 0.0), "{rows:?}");
     let student = tasks::blob(&mut conn, id, TaskKind::Finetune, "student").await.expect("read").expect("there");
-    assert_eq!(store::read(db, &LOCAL, &student).await.expect("stored").len(), 3 << 20);
+    assert_eq!(blobs::read(db, &LOCAL, &student).await.expect("stored").len(), 3 << 20);
     drop(conn);
     base.stop().await;
 }
@@ -118,8 +119,8 @@ async fn scores_are_kept_for_the_next_job_on_the_same_model_and_images() {
     let measure = take(db, worker).await;
     let score = take(db, worker).await;
     complete(db, &score, &brings(score.kind)).await.expect("stored");
-    practised::jobs::cancel::request(db, first).await.expect("asked");
-    practised::jobs::cancel::acknowledge(db, &measure).await.expect("cancelled");
+    practised::queue::cancel::request(db, first).await.expect("asked");
+    practised::queue::cancel::acknowledge(db, &measure).await.expect("cancelled");
 
     let second = base.job_on(model, Some(images), wishes(1), &["a", "b"]).await;
     let scored = score.block.expect("a block");
@@ -127,7 +128,7 @@ async fn scores_are_kept_for_the_next_job_on_the_same_model_and_images() {
     let kinds = event_kinds(db, second).await;
     assert_eq!(kinds, ["queued", "scores_reused"]);
     let mut claimed = Vec::new();
-    while let Some(claim) = practised::jobs::claim::claim(db, worker).await.expect("claims") {
+    while let Some(claim) = practised::queue::claim::claim(db, worker).await.expect("claims") {
         claimed.extend(claim.block.clone());
         complete(db, &claim, &brings(claim.kind)).await.expect("stored");
     }
@@ -160,7 +161,7 @@ async fn scores_are_not_reused_by_another_tenant_with_the_same_bytes() {
     let (db, worker, wishes) = (&base.db, base.worker().await, json!({ "finetune": null }));
     let (model, images) = (base.model(b"a model").await, base.image_set(b"images").await);
     base.job_on(model, Some(images), wishes.clone(), &["a"]).await;
-    while let Some(claim) = practised::jobs::claim::claim(db, worker).await.expect("claims") {
+    while let Some(claim) = practised::queue::claim::claim(db, worker).await.expect("claims") {
         complete(db, &claim, &brings(claim.kind)).await.expect("stored");
     }
     let acme = base.tenant("acme").await;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use practised::db::{JobPriority, TaskKind};
 use practised::ids::JobId;
-use practised::jobs::AGEING;
-use practised::jobs::claim::claim;
-use practised::jobs::claimed::Claim;
-use practised::jobs::complete::complete;
+use practised::queue::AGEING;
+use practised::queue::claim::claim;
+use practised::queue::claimed::Claim;
+use practised::queue::complete::complete;
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -167,7 +167,7 @@ async fn a_claim_waits_for_nobody_and_locks_what_it_takes_alone() {
     sqlx::query("select from task where job = $1 for update").bind(first).execute(&mut *busy).await.expect("locked");
     let worker = base.worker().await;
     let mut claiming = base.db.begin().await.expect("begins");
-    let rules = practised::jobs::claim::RULES;
+    let rules = practised::queue::claim::RULES;
     let claim = practised::db::claims::claim(&mut claiming, worker, rules);
     let claim =
         timeout(Duration::from_secs(10), claim).await.expect("waits for nobody").expect("claims").expect("a task");

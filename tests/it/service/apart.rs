@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use practised::db::{Db, workers};
 use practised::ids::WorkerId;
-use practised::jobs::{claim, rescue};
+use practised::queue::{claim, rescue};
 use serde_json::{Value, json};
 
 use crate::support::networks::TinyResNet;

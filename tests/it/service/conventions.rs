@@ -217,7 +217,7 @@ async fn a_database_that_cannot_be_reached_is_told_with_its_place_cause_and_fix(
 #[tokio::test]
 async fn a_worker_says_what_it_waits_for_and_a_missing_database_is_told() {
     let app = TestApp::without_workers().await;
-    let url = practised::jobs::private_postgres::running(&app.data()).await.expect("the database runs");
+    let url = practised::private_postgres::running(&app.data()).await.expect("the database runs");
     let missing = run(&["migrate"], &url.replace("practised", "nothing"));
     let said = String::from_utf8_lossy(&missing.stderr).into_owned();
     if url.matches("practised").count() == 1 {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use practised::jobs::MAX_CRASHES;
+use practised::queue::MAX_CRASHES;
 
 use crate::support::service::TestApp;
 

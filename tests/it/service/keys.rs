@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use practised::blobs::put_bytes;
 use practised::db::artifacts::{self, ArtifactRow};
 use practised::hash::sha256_hex;
-use practised::jobs::store::put_bytes;
 use serde_json::{Value, json};
 
 use crate::support::networks::TinyResNet;
@@ -283,7 +283,7 @@ async fn what_a_device_computes_is_shown_to_admins() {
     let worker = practised::ids::WorkerId::new();
     let mut conn = db.connection().await.expect("a connection");
     practised::db::workers::register(&mut conn, worker, "host", 1, "cpu", None, "0").await.expect("registered");
-    practised::jobs::claim::claim(&db, worker).await.expect("claims").expect("a task");
+    practised::queue::claim::claim(&db, worker).await.expect("claims").expect("a task");
     app.show(Some(&admin));
     let device = app.get("/v1/devices").await.json()["data"][0].clone();
     assert_eq!((&device["state"], &device["job"], &device["task"]), (&json!("busy"), &json!(job), &json!("measure")));

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use practised::blobs::put_bytes;
 use practised::db::artifacts::{self, ArtifactRow};
 use practised::ids::Tenant;
-use practised::jobs::store::put_bytes;
 use tokio::net::TcpStream;
 
 use super::listener::in_use;

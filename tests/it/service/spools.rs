@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use practised::jobs::private_postgres;
+use practised::private_postgres;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use practised::db::Db;
-use practised::jobs::private_postgres;
+use practised::private_postgres;
 use tempfile::TempDir;
 
 use super::reachable_folder;

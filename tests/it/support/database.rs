@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
+use practised::blobs;
 use practised::db::jobs::NewJob;
 use practised::db::{Db, JobPriority, Scope, image_sets, models};
 use practised::ids::{ImageSetId, JobId, ModelId, Tenant, WorkerId};
-use practised::jobs::private_postgres::{self, PrivatePostgres};
-use practised::jobs::{store, submit};
+use practised::private_postgres::{self, PrivatePostgres};
+use practised::queue::submit;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -50,7 +51,7 @@ impl Database {
 
     pub async fn model_of(&self, tenant: &Tenant, bytes: &[u8]) -> ModelId {
         let mut tx = self.db.begin().await.expect("begins");
-        let sha256 = store::put_bytes(&mut tx, tenant, bytes).await.expect("stored");
+        let sha256 = blobs::put_bytes(&mut tx, tenant, bytes).await.expect("stored");
         let id = ModelId::new();
         let row = models::insert(&mut tx, tenant, id, &sha256, Some("tiny.onnx"), bytes.len() as i64, &json!({})).await;
         row.expect("inserted").expect("new");
@@ -64,7 +65,7 @@ impl Database {
 
     pub async fn image_set_of(&self, tenant: &Tenant, bytes: &[u8]) -> ImageSetId {
         let mut tx = self.db.begin().await.expect("begins");
-        let sha256 = store::put_bytes(&mut tx, tenant, bytes).await.expect("stored");
+        let sha256 = blobs::put_bytes(&mut tx, tenant, bytes).await.expect("stored");
         let id = ImageSetId::new();
         image_sets::insert(&mut tx, tenant, id, &sha256, None, bytes.len() as i64).await.expect("inserted");
         tx.commit().await.expect("committed");

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use practised::jobs::MAX_ATTEMPTS;
+use practised::queue::MAX_ATTEMPTS;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

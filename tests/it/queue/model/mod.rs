@@ -1,4 +1,4 @@
-//! The lease protocol as a model: every committed transaction of `practised::jobs` is one step of a state machine, small
+//! The lease protocol as a model: every committed transaction of `practised::queue` is one step of a state machine, small
 //! enough that every order of steps can be looked at.
 //!
 //! * [`state`], [`action`] and [`step`]: what the database and the workers' memories hold, what can happen, what comes of it.

@@ -3,13 +3,13 @@
 use practised::db::claims::{self, Rules};
 use practised::db::{JobStatus, tasks, workers};
 use practised::ids::{JobId, TaskId, WorkerId};
-use practised::jobs::cancel::{self, Cancelling};
-use practised::jobs::claim::{RULES, begin};
-use practised::jobs::claimed::Claim;
-use practised::jobs::complete::{Completion, complete};
-use practised::jobs::fail::{Verdict, fail};
-use practised::jobs::lease::{self, Standing};
-use practised::jobs::{JobsError, rescue};
+use practised::queue::cancel::{self, Cancelling};
+use practised::queue::claim::{RULES, begin};
+use practised::queue::claimed::Claim;
+use practised::queue::complete::{Completion, complete};
+use practised::queue::fail::{Verdict, fail};
+use practised::queue::lease::{self, Standing};
+use practised::queue::{QueueError, rescue};
 use serde_json::json;
 
 use super::super::{brings, event_kinds, our_fault};
@@ -187,10 +187,10 @@ async fn worker(base: &Database, slot: WorkerId) -> WorkerId {
 }
 
 /// `None` where the lease was lost.
-fn or_lost<T>(result: Result<T, JobsError>) -> Option<T> {
+fn or_lost<T>(result: Result<T, QueueError>) -> Option<T> {
     match result {
         Ok(it) => Some(it),
-        Err(JobsError::LeaseLost) => None,
+        Err(QueueError::LeaseLost) => None,
         Err(error) => panic!("{error}"),
     }
 }

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::claimed::Claim;
 use super::flow::{self, Next};
-use super::{JobsError, cancel, listen, lock_unfinished, scores, store, tenant};
+use super::{QueueError, cancel, listen, lock_unfinished, scores, tenant};
+use crate::blobs;
 use crate::db::artifacts::{self, ArtifactRow};
 use crate::db::jobs::{Ending, JobRow};
 use crate::db::{CommitPoint, Connection, Db, JobOutcome, JobStatus, TaskKind, admin, commit, events, jobs, tasks};
@@ -56,8 +57,8 @@ pub enum Completion {
 /// Stores what a task brings.
 ///
 /// # Errors
-/// [`JobsError::LeaseLost`] where the lease moved on: then nothing was changed. Else as [`JobsError`].
-pub async fn complete(db: &Db, claim: &Claim, done: &Done) -> Result<Completion, JobsError> {
+/// [`QueueError::LeaseLost`] where the lease moved on: then nothing was changed. Else as [`QueueError`].
+pub async fn complete(db: &Db, claim: &Claim, done: &Done) -> Result<Completion, QueueError> {
     let mut tx = db.begin().await?;
     // Bytes first: copying them may take a while, and nobody waits for a blob as for the job's row.
     let owner = tenant(&mut tx, claim.job).await?;
@@ -69,7 +70,7 @@ pub async fn complete(db: &Db, claim: &Claim, done: &Done) -> Result<Completion,
         return Ok(Completion::Cancelled);
     }
     if !tasks::complete(&mut tx, claim.task, claim.lease, &done.result).await? {
-        return Err(JobsError::LeaseLost);
+        return Err(QueueError::LeaseLost);
     }
     if let Some(block) = &claim.block {
         scores::keep(&mut tx, &job, block, &done.result).await?;
@@ -88,13 +89,13 @@ struct Stored {
     artifacts: Vec<ArtifactRow>,
 }
 
-async fn put_all(conn: &mut Connection, owner: &Tenant, done: &Done) -> Result<Stored, JobsError> {
+async fn put_all(conn: &mut Connection, owner: &Tenant, done: &Done) -> Result<Stored, QueueError> {
     let mut stored = Stored { between: Vec::new(), artifacts: Vec::new() };
     for (name, bytes) in &done.blobs {
-        stored.between.push((name, store::put_bytes(conn, owner, bytes).await?));
+        stored.between.push((name, blobs::put_bytes(conn, owner, bytes).await?));
     }
     for File { name, media_type, bytes } in done.last.iter().flat_map(|last| &last.artifacts) {
-        let sha256 = store::put_bytes(conn, owner, bytes).await?;
+        let sha256 = blobs::put_bytes(conn, owner, bytes).await?;
         let (name, media_type, size) = (name.clone(), media_type.clone(), bytes.len() as i64);
         stored.artifacts.push(ArtifactRow { name, media_type, sha256, size });
     }
@@ -107,7 +108,7 @@ async fn go_on(
     job: &JobRow,
     last: Option<&Finished>,
     artifacts: &[ArtifactRow],
-) -> Result<(), JobsError> {
+) -> Result<(), QueueError> {
     let all = tasks::of_job(conn, claim.job).await?;
     match flow::next(claim.kind, &all, super::config(job)?.finetune.0.is_some()) {
         Next::Wait => tell_position(conn, claim, &all).await,
@@ -116,13 +117,13 @@ async fn go_on(
     }
 }
 
-async fn tell_position(conn: &mut Connection, claim: &Claim, all: &[tasks::TaskRow]) -> Result<(), JobsError> {
+async fn tell_position(conn: &mut Connection, claim: &Claim, all: &[tasks::TaskRow]) -> Result<(), QueueError> {
     let (phase, done, total) = flow::position(all);
     jobs::set_phase(conn, claim.job, phase, done, total).await?;
     Ok(())
 }
 
-async fn make(conn: &mut Connection, claim: &Claim, kind: TaskKind) -> Result<(), JobsError> {
+async fn make(conn: &mut Connection, claim: &Claim, kind: TaskKind) -> Result<(), QueueError> {
     tasks::insert(conn, claim.job, kind, &[None]).await?;
     let all = tasks::of_job(conn, claim.job).await?;
     tell_position(conn, claim, &all).await?;
@@ -135,8 +136,8 @@ async fn finish(
     claim: &Claim,
     last: Option<&Finished>,
     files: &[ArtifactRow],
-) -> Result<(), JobsError> {
-    let last = last.ok_or_else(|| JobsError::Io(std::io::Error::other("the last task brought no report")))?;
+) -> Result<(), QueueError> {
+    let last = last.ok_or_else(|| QueueError::Io(std::io::Error::other("the last task brought no report")))?;
     artifacts::insert_report(conn, claim.job, &last.report).await?;
     for artifact in files {
         artifacts::insert(conn, claim.job, artifact).await?;
@@ -144,5 +145,5 @@ async fn finish(
     events::append(conn, claim.job, "succeeded", &json!({ "outcome": last.outcome })).await?;
     let ending = Ending { status: JobStatus::Succeeded, outcome: Some(last.outcome), error: None };
     // The lock is held and the job was not done: this cannot miss, and if it did nothing must be committed.
-    if jobs::finish(conn, claim.job, &ending).await? { Ok(()) } else { Err(JobsError::LeaseLost) }
+    if jobs::finish(conn, claim.job, &ending).await? { Ok(()) } else { Err(QueueError::LeaseLost) }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::claimed::Claim;
-use super::{JobsError, LEASE, NEWER_WAIT, lock, store, tenant};
-use crate::db::{CommitPoint, Db, TaskKind, blobs, commit, events, jobs, tasks};
+use super::{LEASE, NEWER_WAIT, QueueError, lock, tenant};
+use crate::blobs;
+use crate::db::{CommitPoint, Db, TaskKind, blobs as rows, commit, events, jobs, tasks};
 use crate::spec::phase::Phase;
 
 /// What a look at the lease tells.
@@ -33,8 +34,8 @@ impl Standing {
 /// Extends the lease by [`LEASE`] from now.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn renew(db: &Db, claim: &Claim) -> Result<Standing, JobsError> {
+/// As [`QueueError`].
+pub async fn renew(db: &Db, claim: &Claim) -> Result<Standing, QueueError> {
     let mut conn = db.connection().await?;
     Ok(Standing::from_row(tasks::renew(&mut conn, claim.task, claim.lease, LEASE.as_secs_f64()).await?))
 }
@@ -42,8 +43,8 @@ pub async fn renew(db: &Db, claim: &Claim) -> Result<Standing, JobsError> {
 /// Looks without extending.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn look(db: &Db, claim: &Claim) -> Result<Standing, JobsError> {
+/// As [`QueueError`].
+pub async fn look(db: &Db, claim: &Claim) -> Result<Standing, QueueError> {
     let mut conn = db.connection().await?;
     Ok(Standing::from_row(tasks::look(&mut conn, claim.task, claim.lease).await?))
 }
@@ -52,8 +53,8 @@ pub async fn look(db: &Db, claim: &Claim) -> Result<Standing, JobsError> {
 /// the lease is lost, or where the job shows a later phase.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn tell_progress(db: &Db, claim: &Claim, phase: Phase, done: u64, total: u64) -> Result<bool, JobsError> {
+/// As [`QueueError`].
+pub async fn tell_progress(db: &Db, claim: &Claim, phase: Phase, done: u64, total: u64) -> Result<bool, QueueError> {
     if claim.kind == TaskKind::Score {
         return Ok(true);
     }
@@ -65,8 +66,8 @@ pub async fn tell_progress(db: &Db, claim: &Claim, phase: Phase, done: u64, tota
 /// Appends what the computation has to say. False where the lease is lost.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn tell_event(db: &Db, claim: &Claim, kind: &str, detail: &Value) -> Result<bool, JobsError> {
+/// As [`QueueError`].
+pub async fn tell_event(db: &Db, claim: &Claim, kind: &str, detail: &Value) -> Result<bool, QueueError> {
     let mut conn = db.connection().await?;
     Ok(events::append_fenced(&mut conn, claim.task, claim.lease, kind, detail).await?)
 }
@@ -78,15 +79,15 @@ pub const CHECKPOINT: &str = "checkpoint";
 /// is durable progress, after which neither a crash nor a failure of this attempt costs anything. False where the lease is lost.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn keep_checkpoint(db: &Db, claim: &Claim, bytes: &[u8], onward: bool) -> Result<bool, JobsError> {
+/// As [`QueueError`].
+pub async fn keep_checkpoint(db: &Db, claim: &Claim, bytes: &[u8], onward: bool) -> Result<bool, QueueError> {
     let mut tx = db.begin().await?;
     let owner = tenant(&mut tx, claim.job).await?;
-    let sha256 = store::put_bytes(&mut tx, &owner, bytes).await?;
+    let sha256 = blobs::put_bytes(&mut tx, &owner, bytes).await?;
     let replaced = tasks::replace_blob(&mut tx, claim.task, claim.lease, (CHECKPOINT, &sha256), onward).await?;
     let Some(before) = replaced else { return Ok(false) };
     if let Some(before) = before.filter(|before| *before != sha256) {
-        blobs::delete_if_unowned(&mut tx, &owner, &before).await?;
+        rows::delete_if_unowned(&mut tx, &owner, &before).await?;
     }
     commit(tx, CommitPoint::Checkpoint).await?;
     Ok(true)
@@ -95,14 +96,14 @@ pub async fn keep_checkpoint(db: &Db, claim: &Claim, bytes: &[u8], onward: bool)
 /// Where an earlier attempt at the task stood.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn checkpoint(db: &Db, claim: &Claim) -> Result<Option<Vec<u8>>, JobsError> {
+/// As [`QueueError`].
+pub async fn checkpoint(db: &Db, claim: &Claim) -> Result<Option<Vec<u8>>, QueueError> {
     let mut conn = db.connection().await?;
     let sha256 = tasks::blob_of(&mut conn, claim.task, CHECKPOINT).await?;
     let owner = tenant(&mut conn, claim.job).await?;
     drop(conn);
     Ok(match sha256 {
-        Some(sha256) => Some(store::read(db, &owner, &sha256).await?),
+        Some(sha256) => Some(blobs::read(db, &owner, &sha256).await?),
         None => None,
     })
 }
@@ -111,8 +112,8 @@ pub async fn checkpoint(db: &Db, claim: &Claim) -> Result<Option<Vec<u8>>, JobsE
 /// is lost.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn release(db: &Db, claim: &Claim) -> Result<bool, JobsError> {
+/// As [`QueueError`].
+pub async fn release(db: &Db, claim: &Claim) -> Result<bool, QueueError> {
     give_back(db, claim, None, Duration::ZERO).await
 }
 
@@ -120,8 +121,8 @@ pub async fn release(db: &Db, claim: &Claim) -> Result<bool, JobsError> {
 /// there is one. `reason` is shown to the customer. False where the lease is lost.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn decline(db: &Db, claim: &Claim, reason: &str) -> Result<bool, JobsError> {
+/// As [`QueueError`].
+pub async fn decline(db: &Db, claim: &Claim, reason: &str) -> Result<bool, QueueError> {
     give_back(db, claim, Some(reason), Duration::ZERO).await
 }
 
@@ -129,12 +130,12 @@ pub async fn decline(db: &Db, claim: &Claim, reason: &str) -> Result<bool, JobsE
 /// comes first if there is one. `reason` is shown to the customer. False where the lease is lost.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn leave_to_newer(db: &Db, claim: &Claim, reason: &str) -> Result<bool, JobsError> {
+/// As [`QueueError`].
+pub async fn leave_to_newer(db: &Db, claim: &Claim, reason: &str) -> Result<bool, QueueError> {
     give_back(db, claim, Some(reason), NEWER_WAIT).await
 }
 
-async fn give_back(db: &Db, claim: &Claim, reason: Option<&str>, wait: Duration) -> Result<bool, JobsError> {
+async fn give_back(db: &Db, claim: &Claim, reason: Option<&str>, wait: Duration) -> Result<bool, QueueError> {
     let mut tx = db.begin().await?;
     lock(&mut tx, claim.job).await?;
     if !tasks::release(&mut tx, claim.task, claim.lease, reason.is_some(), wait.as_secs_f64()).await? {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{JobsError, rescue};
+use super::{QueueError, rescue};
 use crate::db::Db;
 use crate::db::invariants::{self, Breach, INVARIANTS};
 
@@ -31,8 +31,8 @@ pub struct Finding {
 /// Sweeps, tidies, and looks.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn examine(db: &Db) -> Result<Diagnosis, JobsError> {
+/// As [`QueueError`].
+pub async fn examine(db: &Db) -> Result<Diagnosis, QueueError> {
     let ended_jobs = rescue::sweep(db).await?;
     rescue::tidy(db).await?;
     let broken = invariants::breaches(db).await?.into_iter();

@@ -7,11 +7,11 @@ use crate::db::scores::{self, ScoreKey, ScoreRow};
 use crate::db::{Connection, image_sets};
 use crate::spec::task::BlockScore;
 
-use super::JobsError;
+use super::QueueError;
 use crate::hash::sha256_hex;
 
 /// What the scores of a job belong to; `None` where its wishes are of another version and cannot be read.
-async fn key(conn: &mut Connection, job: &JobRow) -> Result<Option<ScoreKey>, JobsError> {
+async fn key(conn: &mut Connection, job: &JobRow) -> Result<Option<ScoreKey>, QueueError> {
     let Ok(config) = super::config(job) else { return Ok(None) };
     let images_sha256 = match job.images {
         None => String::new(),
@@ -26,8 +26,8 @@ async fn key(conn: &mut Connection, job: &JobRow) -> Result<Option<ScoreKey>, Jo
 /// The scores of these blocks that earlier jobs have left for one like this.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn known(conn: &mut Connection, job: &JobRow, blocks: &[&str]) -> Result<Vec<ScoreRow>, JobsError> {
+/// As [`QueueError`].
+pub async fn known(conn: &mut Connection, job: &JobRow, blocks: &[&str]) -> Result<Vec<ScoreRow>, QueueError> {
     let Some(key) = key(conn, job).await? else { return Ok(Vec::new()) };
     let known = scores::find(conn, &key, blocks).await?.into_iter();
     Ok(known.filter_map(reused).collect())
@@ -42,13 +42,13 @@ fn reused(row: ScoreRow) -> Option<ScoreRow> {
 /// Keeps a score that this job has computed.
 ///
 /// # Errors
-/// As [`JobsError`].
+/// As [`QueueError`].
 pub async fn keep(
     conn: &mut Connection,
     job: &JobRow,
     block: &str,
     result: &serde_json::Value,
-) -> Result<(), JobsError> {
+) -> Result<(), QueueError> {
     match key(conn, job).await? {
         Some(key) => Ok(scores::insert(conn, &key, block, result, job.id).await?),
         None => Ok(()),

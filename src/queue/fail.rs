@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::claimed::Claim;
-use super::{JobsError, MAX_ATTEMPTS, cancel, lock_unfinished, to_json};
+use super::{MAX_ATTEMPTS, QueueError, cancel, lock_unfinished, to_json};
 use crate::db::jobs::Ending;
 use crate::db::{CommitPoint, Connection, Db, JobStatus, TaskState, commit, events, jobs, tasks};
 use crate::ids::JobId;
@@ -25,8 +25,8 @@ pub enum Verdict {
 /// Handles a failed task. `may_pass` tells whether trying again could help. A failure after durable progress costs no attempt.
 ///
 /// # Errors
-/// [`JobsError::LeaseLost`] if the lease was lost; else as [`JobsError`].
-pub async fn fail(db: &Db, claim: &Claim, problem: &Problem, may_pass: bool) -> Result<Verdict, JobsError> {
+/// [`QueueError::LeaseLost`] if the lease was lost; else as [`QueueError`].
+pub async fn fail(db: &Db, claim: &Claim, problem: &Problem, may_pass: bool) -> Result<Verdict, QueueError> {
     let mut tx = db.begin().await?;
     let job = lock_unfinished(&mut tx, claim).await?;
     if job.cancel_requested_at.is_some() {
@@ -37,12 +37,12 @@ pub async fn fail(db: &Db, claim: &Claim, problem: &Problem, may_pass: bool) -> 
     let mut detail = claim.detail();
     detail["error"] = problem.detail.clone().into();
     let Some(progressed) = tasks::has_progressed(&mut tx, claim.task, claim.lease).await? else {
-        return Err(JobsError::LeaseLost);
+        return Err(QueueError::LeaseLost);
     };
     if may_pass && (progressed || claim.attempt < MAX_ATTEMPTS) {
         let wait = wait_before(if progressed { 2 } else { claim.attempt + 1 }).as_secs_f64();
         if !tasks::retry(&mut tx, claim.task, claim.lease, wait).await? {
-            return Err(JobsError::LeaseLost);
+            return Err(QueueError::LeaseLost);
         }
         detail["again_in_seconds"] = wait.into();
         events::append(&mut tx, claim.job, "task_failed", &detail).await?;
@@ -50,7 +50,7 @@ pub async fn fail(db: &Db, claim: &Claim, problem: &Problem, may_pass: bool) -> 
         return Ok(Verdict::Retried);
     }
     if !tasks::end(&mut tx, claim.task, claim.lease, TaskState::Failed).await? {
-        return Err(JobsError::LeaseLost);
+        return Err(QueueError::LeaseLost);
     }
     events::append(&mut tx, claim.job, "task_failed", &detail).await?;
     end_job(&mut tx, claim.job, JobStatus::Failed, &last_word(claim, problem, may_pass)).await?;
@@ -80,19 +80,19 @@ fn last_word(claim: &Claim, problem: &Problem, may_pass: bool) -> Problem {
 /// Ends a job without a result: its other tasks, its final event, its status. The caller holds the job's lock.
 ///
 /// # Errors
-/// As [`JobsError`]; [`JobsError::LeaseLost`] if the job was already done.
+/// As [`QueueError`]; [`QueueError::LeaseLost`] if the job was already done.
 pub(super) async fn end_job(
     conn: &mut Connection,
     job: JobId,
     status: JobStatus,
     problem: &Problem,
-) -> Result<(), JobsError> {
+) -> Result<(), QueueError> {
     tasks::cancel_all(conn, job).await?;
     let error = to_json(&Problem { instance: Some(format!("/v1/jobs/{job}")), ..problem.clone() });
     let kind = if status == JobStatus::Expired { "expired" } else { "failed" };
     events::append(conn, job, kind, &json!({ "code": problem.code, "error": problem.detail })).await?;
     let ended = jobs::finish(conn, job, &Ending { status, outcome: None, error: Some(&error) }).await?;
-    if ended { Ok(()) } else { Err(JobsError::LeaseLost) }
+    if ended { Ok(()) } else { Err(QueueError::LeaseLost) }
 }
 
 #[cfg(test)]

@@ -15,16 +15,15 @@ pub mod fail;
 pub mod flow;
 pub mod lease;
 pub mod listen;
-pub mod private_postgres;
 pub mod rescue;
 pub mod scores;
-pub mod store;
 pub mod submit;
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::blobs::BlobError;
 pub use crate::db::claims::{MAX_ATTEMPTS, MAX_CRASHES};
 use crate::db::jobs::JobRow;
 use crate::db::{Connection, DbError};
@@ -64,7 +63,7 @@ pub const CANCEL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why a change of the queue did not happen.
 #[derive(Debug, thiserror::Error)]
-pub enum JobsError {
+pub enum QueueError {
     /// The database refused or did not answer.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -77,41 +76,46 @@ pub enum JobsError {
     /// A newer version has accepted the job, and asks for something that this one does not know.
     #[error("this version cannot read the job's settings: {0}")]
     NewerJob(serde_json::Error),
-    /// Stored bytes are not what the row says.
-    #[error("blob {sha256} is damaged: {detail}")]
-    DamagedBlob {
-        /// Its hash as stored.
-        sha256: String,
-        /// What is wrong.
-        detail: String,
-    },
+    /// Stored bytes are damaged.
+    #[error(transparent)]
+    Blob(BlobError),
     /// A file of ours could not be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
+impl From<BlobError> for QueueError {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Db(error) => Self::Db(error),
+            BlobError::Io(error) => Self::Io(error),
+            error @ BlobError::Damaged { .. } => Self::Blob(error),
+        }
+    }
+}
+
 /// The settings of a job.
 ///
 /// # Errors
-/// [`JobsError::NewerJob`] if they hold something that this version does not know.
-pub fn config(job: &JobRow) -> Result<JobConfig, JobsError> {
-    JobConfig::deserialize(&job.config).map_err(JobsError::NewerJob)
+/// [`QueueError::NewerJob`] if they hold something that this version does not know.
+pub fn config(job: &JobRow) -> Result<JobConfig, QueueError> {
+    JobConfig::deserialize(&job.config).map_err(QueueError::NewerJob)
 }
 
 /// Locks a job's row until the transaction ends; whatever changes a job or its tasks does so first.
-async fn lock(conn: &mut Connection, id: JobId) -> Result<JobRow, JobsError> {
-    crate::db::jobs::lock(conn, id).await?.ok_or(JobsError::NoSuchJob(id))
+async fn lock(conn: &mut Connection, id: JobId) -> Result<JobRow, QueueError> {
+    crate::db::jobs::lock(conn, id).await?.ok_or(QueueError::NoSuchJob(id))
 }
 
 /// The same for the holder of a lease, which is lost where the job is done.
-async fn lock_unfinished(conn: &mut Connection, claim: &Claim) -> Result<JobRow, JobsError> {
+async fn lock_unfinished(conn: &mut Connection, claim: &Claim) -> Result<JobRow, QueueError> {
     let job = lock(conn, claim.job).await?;
-    if job.status.is_done() { Err(JobsError::LeaseLost) } else { Ok(job) }
+    if job.status.is_done() { Err(QueueError::LeaseLost) } else { Ok(job) }
 }
 
 /// The tenant of a job, whose bytes are kept apart from those of others.
-pub async fn tenant(conn: &mut Connection, job: JobId) -> Result<crate::ids::Tenant, JobsError> {
-    crate::db::jobs::tenant(conn, job).await?.ok_or(JobsError::NoSuchJob(job))
+pub async fn tenant(conn: &mut Connection, job: JobId) -> Result<crate::ids::Tenant, QueueError> {
+    crate::db::jobs::tenant(conn, job).await?.ok_or(QueueError::NoSuchJob(job))
 }
 
 /// What is stored as an error of a job: a problem as JSON.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{JobsError, listen, scores};
+use super::{QueueError, listen, scores};
 use crate::db::jobs::NewJob;
 use crate::db::{Connection, TaskKind, admin, events, jobs, tasks};
 use crate::spec::phase::Phase;
@@ -11,13 +11,13 @@ use crate::spec::phase::Phase;
 /// the caller commits.
 ///
 /// # Errors
-/// As [`JobsError`]; the constraints `job_uses_model_fkey` and `job_uses_images_fkey` if an input was deleted meanwhile.
-pub async fn submit(conn: &mut Connection, job: &NewJob<'_>, blocks: &[&str]) -> Result<(), JobsError> {
+/// As [`QueueError`]; the constraints `job_uses_model_fkey` and `job_uses_images_fkey` if an input was deleted meanwhile.
+pub async fn submit(conn: &mut Connection, job: &NewJob<'_>, blocks: &[&str]) -> Result<(), QueueError> {
     jobs::insert(conn, job).await?;
     tasks::insert(conn, job.id, TaskKind::Measure, &[None]).await?;
     jobs::set_phase(conn, job.id, Phase::Measure, 0, 1).await?;
     events::append(conn, job.id, "queued", &json!({ "blocks": blocks })).await?;
-    let row = jobs::find(conn, job.id).await?.ok_or(JobsError::NoSuchJob(job.id))?;
+    let row = jobs::find(conn, job.id).await?.ok_or(QueueError::NoSuchJob(job.id))?;
     let known = scores::known(conn, &row, blocks).await?;
     let is_known = |block: &&str| known.iter().any(|score| score.block == *block);
     let (reused, new): (Vec<&str>, Vec<&str>) = blocks.iter().partition(|block| is_known(block));

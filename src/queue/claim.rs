@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::claimed::Claim;
-use super::{AGEING, CRASH_WAIT, JobsError, LEASE, MAX_ATTEMPTS, MAX_CRASHES, PRECEDENCE, cancel, caps, lock};
+use super::{AGEING, CRASH_WAIT, LEASE, MAX_ATTEMPTS, MAX_CRASHES, PRECEDENCE, QueueError, cancel, caps, lock};
 use crate::db::claims::{self, Rules};
 use crate::db::{CommitPoint, Db, commit, events, jobs, tasks};
 use crate::ids::WorkerId;
@@ -26,8 +26,8 @@ const TRIES: usize = 3;
 /// `queued` until the task's next claim.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn claim(db: &Db, worker: WorkerId) -> Result<Option<Claim>, JobsError> {
+/// As [`QueueError`].
+pub async fn claim(db: &Db, worker: WorkerId) -> Result<Option<Claim>, QueueError> {
     for _ in 0..TRIES {
         let mut conn = db.connection().await?;
         let Some(row) = claims::claim(&mut conn, worker, RULES).await? else { return Ok(None) };
@@ -45,15 +45,15 @@ pub async fn claim(db: &Db, worker: WorkerId) -> Result<Option<Claim>, JobsError
 /// would have more running tasks than it may: then the task is given back. Public so that a test can stop between the two.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, JobsError> {
+/// As [`QueueError`].
+pub async fn begin(db: &Db, claim: &Claim, rescued: bool) -> Result<bool, QueueError> {
     let mut tx = db.begin().await?;
     let job = lock(&mut tx, claim.job).await?;
     if job.status.is_done() || job.cancel_requested_at.is_some() {
         drop(tx);
         // Where the job's end took the lease away already, there is nothing left to say.
         return match cancel::acknowledge(db, claim).await {
-            Ok(()) | Err(JobsError::LeaseLost) => Ok(false),
+            Ok(()) | Err(QueueError::LeaseLost) => Ok(false),
             Err(error) => Err(error),
         };
     }

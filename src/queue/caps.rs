@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::JobsError;
+use super::QueueError;
 use crate::db::{Connection, DbError, admin, tenants};
 use crate::ids::Tenant;
 
@@ -17,8 +17,8 @@ const LOOKS: u32 = 50;
 /// which takes no lock and can be one of many at the same moment. Also false if the lock was not available.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub(super) async fn may_begin(conn: &mut Connection, tenant: &Tenant) -> Result<bool, JobsError> {
+/// As [`QueueError`].
+pub(super) async fn may_begin(conn: &mut Connection, tenant: &Tenant) -> Result<bool, QueueError> {
     let Some(cap) = tenants::caps(conn, tenant).await?.max_running else { return Ok(true) };
     Ok(turn(conn, "running", tenant).await? && tenants::running(conn, tenant).await? <= i64::from(cap))
 }
@@ -26,8 +26,8 @@ pub(super) async fn may_begin(conn: &mut Connection, tenant: &Tenant) -> Result<
 /// The limit on queued jobs, if one more would exceed it. Otherwise the caller holds the lock until its transaction ends.
 ///
 /// # Errors
-/// As [`JobsError`]; [`DbError::Unavailable`] if the lock was not available.
-pub async fn queue_is_full(conn: &mut Connection, tenant: &Tenant) -> Result<Option<i32>, JobsError> {
+/// As [`QueueError`]; [`DbError::Unavailable`] if the lock was not available.
+pub async fn queue_is_full(conn: &mut Connection, tenant: &Tenant) -> Result<Option<i32>, QueueError> {
     let Some(cap) = tenants::caps(conn, tenant).await?.max_queued else { return Ok(None) };
     if !turn(conn, "queued", tenant).await? {
         return Err(DbError::Unavailable(format!("another submission of tenant {tenant} does not finish")).into());
@@ -36,7 +36,7 @@ pub async fn queue_is_full(conn: &mut Connection, tenant: &Tenant) -> Result<Opt
 }
 
 /// Waits for its turn, which lasts until the transaction ends. A statement that follows sees what those before have committed.
-async fn turn(conn: &mut Connection, what: &str, tenant: &Tenant) -> Result<bool, JobsError> {
+async fn turn(conn: &mut Connection, what: &str, tenant: &Tenant) -> Result<bool, QueueError> {
     let name = format!("{what} of {tenant}");
     for _ in 0..LOOKS {
         if admin::try_lock(conn, &name).await? {

@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::claim::RULES;
-use super::{CANCEL_PATIENCE, JobsError, cancel, fail, listen};
+use super::{CANCEL_PATIENCE, QueueError, cancel, fail, listen};
 use crate::db::claims::Rules;
 use crate::db::tasks::TaskRow;
 use crate::db::{
@@ -17,16 +17,16 @@ use crate::problem::{Code, Problem};
 /// Ends overdue jobs and tasks; returns the number of jobs.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn sweep(db: &Db) -> Result<u64, JobsError> {
+/// As [`QueueError`].
+pub async fn sweep(db: &Db) -> Result<u64, QueueError> {
     sweep_by(db, RULES).await
 }
 
 /// The same by other rules, as a test may claim by.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn sweep_by(db: &Db, rules: Rules) -> Result<u64, JobsError> {
+/// As [`QueueError`].
+pub async fn sweep_by(db: &Db, rules: Rules) -> Result<u64, QueueError> {
     let mut conn = db.connection().await?;
     let exhausted = tasks::exhausted(&mut conn, rules.max_crashes).await?;
     let overdue = jobs::overdue(&mut conn, CANCEL_PATIENCE.as_secs_f64()).await?;
@@ -41,7 +41,7 @@ pub async fn sweep_by(db: &Db, rules: Rules) -> Result<u64, JobsError> {
     Ok(ended)
 }
 
-async fn fail_crashed(db: &Db, task: &TaskRow) -> Result<bool, JobsError> {
+async fn fail_crashed(db: &Db, task: &TaskRow) -> Result<bool, QueueError> {
     let mut tx = db.begin().await?;
     let Some(job) = jobs::lock(&mut tx, task.job).await? else { return Ok(false) };
     if job.status.is_done() || !tasks::fail_expired(&mut tx, task.id, task.lease).await? {
@@ -73,7 +73,7 @@ fn crashed(task: &TaskRow) -> Problem {
     Problem::new(Code::TaskCrashed, detail)
 }
 
-async fn end_overdue(db: &Db, id: JobId) -> Result<bool, JobsError> {
+async fn end_overdue(db: &Db, id: JobId) -> Result<bool, QueueError> {
     let mut tx = db.begin().await?;
     let Some(job) = jobs::lock(&mut tx, id).await? else { return Ok(false) };
     if job.status.is_done() {
@@ -98,8 +98,8 @@ async fn end_overdue(db: &Db, id: JobId) -> Result<bool, JobsError> {
 /// A worker's process is known to be dead: its leases run out now instead of in [`super::LEASE`].
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn worker_died(db: &Db, worker: WorkerId) -> Result<u64, JobsError> {
+/// As [`QueueError`].
+pub async fn worker_died(db: &Db, worker: WorkerId) -> Result<u64, QueueError> {
     let mut tx = db.begin().await?;
     let expired = tasks::expire_of_worker(&mut tx, worker).await?;
     workers::stopped(&mut tx, worker).await?;
@@ -114,8 +114,8 @@ pub async fn worker_died(db: &Db, worker: WorkerId) -> Result<u64, JobsError> {
 /// of models that are gone. Adds up the changes of the tallies behind the metrics.
 ///
 /// # Errors
-/// As [`JobsError`].
-pub async fn tidy(db: &Db) -> Result<(), JobsError> {
+/// As [`QueueError`].
+pub async fn tidy(db: &Db) -> Result<(), QueueError> {
     let mut conn = db.connection().await?;
     tasks::delete_blobs_of_done_jobs(&mut conn).await?;
     blobs::delete_orphans(&mut conn).await?;

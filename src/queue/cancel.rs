@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::claimed::Claim;
-use super::{JobsError, listen, lock, lock_unfinished};
+use super::{QueueError, listen, lock, lock_unfinished};
 use crate::db::jobs::{Ending, JobRow};
 use crate::db::{CommitPoint, Connection, Db, JobStatus, TaskState, admin, commit, events, jobs, tasks};
 use crate::ids::JobId;
@@ -22,8 +22,8 @@ pub enum Cancelling {
 /// Asks for a job's end. Asking again changes nothing.
 ///
 /// # Errors
-/// [`JobsError::NoSuchJob`], else as [`JobsError`].
-pub async fn request(db: &Db, id: JobId) -> Result<Cancelling, JobsError> {
+/// [`QueueError::NoSuchJob`], else as [`QueueError`].
+pub async fn request(db: &Db, id: JobId) -> Result<Cancelling, QueueError> {
     let mut tx = db.begin().await?;
     let job = lock(&mut tx, id).await?;
     if job.status.is_done() {
@@ -42,19 +42,19 @@ pub async fn request(db: &Db, id: JobId) -> Result<Cancelling, JobsError> {
 /// A worker has stopped because of the request: its task ends, and the job with the last one.
 ///
 /// # Errors
-/// [`JobsError::LeaseLost`] if the lease was lost; else as [`JobsError`].
-pub async fn acknowledge(db: &Db, claim: &Claim) -> Result<(), JobsError> {
+/// [`QueueError::LeaseLost`] if the lease was lost; else as [`QueueError`].
+pub async fn acknowledge(db: &Db, claim: &Claim) -> Result<(), QueueError> {
     let mut tx = db.begin().await?;
     let job = lock_unfinished(&mut tx, claim).await?;
     if !tasks::end(&mut tx, claim.task, claim.lease, TaskState::Cancelled).await? {
-        return Err(JobsError::LeaseLost);
+        return Err(QueueError::LeaseLost);
     }
     end_where_nobody_works(&mut tx, &job).await?;
     Ok(commit(tx, CommitPoint::CancelAcknowledge).await?)
 }
 
 /// Ends a job that is to be cancelled unless a worker still holds one of its tasks.
-async fn end_where_nobody_works(conn: &mut Connection, job: &JobRow) -> Result<bool, JobsError> {
+async fn end_where_nobody_works(conn: &mut Connection, job: &JobRow) -> Result<bool, QueueError> {
     if tasks::any_held(conn, job.id).await? {
         return Ok(false);
     }
@@ -63,9 +63,9 @@ async fn end_where_nobody_works(conn: &mut Connection, job: &JobRow) -> Result<b
 }
 
 /// Ends a job as cancelled, whichever worker holds its tasks. The caller holds the job's lock.
-pub(super) async fn end(conn: &mut Connection, job: JobId) -> Result<(), JobsError> {
+pub(super) async fn end(conn: &mut Connection, job: JobId) -> Result<(), QueueError> {
     tasks::cancel_all(conn, job).await?;
     events::append(conn, job, "cancelled", &json!({})).await?;
     let ending = Ending { status: JobStatus::Cancelled, outcome: None, error: None };
-    if jobs::finish(conn, job, &ending).await? { Ok(()) } else { Err(JobsError::LeaseLost) }
+    if jobs::finish(conn, job, &ending).await? { Ok(()) } else { Err(QueueError::LeaseLost) }
 }
