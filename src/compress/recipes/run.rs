@@ -12,6 +12,7 @@ use crate::compress::CompressError;
 use crate::compress::random::stream;
 use crate::compress::samples::Batches;
 use crate::compress::samples::cutmix::cutmix;
+use crate::compress::samples::stock::Stock;
 use crate::compress::samples::views::Cut;
 use crate::compress::setting::Setting;
 use crate::compress::student::fused::Fused;
@@ -77,6 +78,8 @@ pub(super) struct Run {
     pub(super) hinted: bool,
     /// Names of the weights that move.
     moving: Vec<String>,
+    /// The images, where the steps are computed.
+    stock: Stock,
 }
 
 impl Standing {
@@ -118,6 +121,7 @@ impl Run {
             average: None,
             hurdles: 0,
             hinted: !hints.is_empty(),
+            stock: start.stock.shallow_copy(),
             moving: names,
             student,
         })
@@ -171,7 +175,7 @@ impl Run {
         config: &FinetuneConfig,
         progress: f64,
     ) -> Result<u64, CompressError> {
-        let mut views = setting.samples.views(self.batches.next_batch(), Cut::Ours, &mut self.views)?;
+        let mut views = self.stock.views(self.batches.next_batch(), Cut::Ours, &mut self.views)?;
         if config.mixing && (progress < SETTLING || !setting.samples.many()) {
             views = cutmix(&views, &mut self.views)?;
         }
