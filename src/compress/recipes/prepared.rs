@@ -59,6 +59,11 @@ impl Prepared {
         Ok(Self { refitted, student, made, first, gate, precision, crops, loss, stock })
     }
 
+    /// True if steps are in bfloat16 on a GPU.
+    pub(super) fn narrow(&self) -> bool {
+        self.precision == Precision::Bfloat16 && self.student.params.device().is_cuda()
+    }
+
     /// True where there are weights from the first trained node on.
     pub(super) fn learns(&self) -> bool {
         !weights::weights_from(&self.student.graph, &self.student.taps, self.first).is_empty()

@@ -110,7 +110,7 @@ impl Run {
             rate,
             crops: start.crops,
             pair: Pair::plan(setting, fused.student(), start.first, &hints, start.precision)?,
-            optimiser: Optimiser::new(config, student.params.trainable(&moving)?),
+            optimiser: Optimiser::new(config, student.params.trainable(&moving)?, start.narrow())?,
             fused,
             batches: Batches::repeating(&setting.samples.fit, setting.samples.views_per_step(steps), batches),
             views: stream(setting.seed, "practised/views"),
@@ -128,14 +128,14 @@ impl Run {
     }
 
     /// Where it stands; what moves is added to `tensors`.
-    pub(super) fn standing(&self, tensors: &mut Vec<Tensor>) -> Standing {
+    pub(super) fn standing(&self, tensors: &mut Vec<Tensor>) -> Result<Standing, CompressError> {
         let before = tensors.len();
         let averaged = self.average.as_ref().map(Average::so_far);
         for params in [Some(&self.student.params), Some(&self.best.params), averaged.map(|(params, _)| params)] {
             tensors.extend(params.into_iter().flat_map(|params| self.moved(params)).map(Tensor::shallow_clone));
         }
-        tensors.extend(self.optimiser.state());
-        Standing {
+        tensors.extend(self.optimiser.state()?);
+        Ok(Standing {
             rate: self.rate,
             step: self.step,
             looked: self.looked,
@@ -146,7 +146,7 @@ impl Run {
             views: self.views.clone(),
             averaged: averaged.map(|(_, added)| added),
             tensors: tensors.len() - before,
-        }
+        })
     }
 
     /// Goes on from where another one, made alike, stood. False where it cannot, and then it is of no more use.
@@ -175,6 +175,24 @@ impl Run {
         config: &FinetuneConfig,
         progress: f64,
     ) -> Result<u64, CompressError> {
+        let views = self.next_views(setting, config, progress)?;
+        let student = self.fused.with(&self.student.params)?;
+        let gradients = |of: &[Tensor]| self.pair.gradients(&student.params, &views, hints::weight(progress), of);
+        self.optimiser.step(gradients, rate(self.rate, self.step, progress))?;
+        self.step += 1;
+        if let Some(average) = &mut self.average {
+            average.add(&self.student.params)?;
+        }
+        Ok(views.size()[0] as u64)
+    }
+
+    /// Fresh views, (n, C, H, W), where the step is computed.
+    pub(super) fn next_views(
+        &mut self,
+        setting: &Setting,
+        config: &FinetuneConfig,
+        progress: f64,
+    ) -> Result<Tensor, CompressError> {
         let mut views = self.stock.views(self.batches.next_batch(), Cut::Ours, &mut self.views)?;
         if config.mixing && (progress < SETTLING || !setting.samples.many()) {
             views = cutmix(&views, &mut self.views)?;
@@ -182,14 +200,7 @@ impl Run {
         if self.crops && progress < SETTLING {
             views = crops::crop(&views, &mut self.views)?;
         }
-        let student = self.fused.with(&self.student.params)?;
-        let gradients = || self.pair.backward(&student.params, &views, hints::weight(progress));
-        self.optimiser.step(gradients, rate(self.rate, self.step, progress))?;
-        self.step += 1;
-        if let Some(average) = &mut self.average {
-            average.add(&self.student.params)?;
-        }
-        Ok(views.size()[0] as u64)
+        Ok(views)
     }
 
     /// Measures the student on the images that decide and keeps it if it is the best; false once its loss is no number.

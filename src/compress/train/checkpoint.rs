@@ -136,6 +136,12 @@ fn read(bytes: &[u8]) -> Option<(Course, Kept)> {
     (version == VERSION).then_some((course, Kept { recovery, tensors }))
 }
 
+impl FromIterator<Tensor> for Tensors {
+    fn from_iter<I: IntoIterator<Item = Tensor>>(tensors: I) -> Self {
+        Self(tensors.into_iter().collect())
+    }
+}
+
 impl Tensors {
     /// Puts the next one in the place of this one's values. False where it is none of that size.
     pub fn restore(&mut self, into: &Tensor) -> Result<bool, CompressError> {
