@@ -99,7 +99,10 @@ impl Run {
         rate: f64,
     ) -> Result<Self, CompressError> {
         let mut student = start.student.copy()?;
-        let fused = Fused::new(&student, start.first)?;
+        let mut fused = Fused::new(&student, start.first)?;
+        if start.narrow() {
+            fused.round_biases();
+        }
         let mut names = weights::weights_from(&student.graph, &student.taps, start.first);
         // Behind such a bias the shift does the same, and both would move.
         names.retain(|name| !fused.biases().any(|bias| bias == name));

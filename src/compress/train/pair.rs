@@ -11,7 +11,7 @@ use crate::compress::quality::loss::feature_loss;
 use crate::compress::setting::Setting;
 use crate::compress::student::fused::Fused;
 use crate::compress::student::{Student, boundary};
-use crate::exec::{self, Executor, Params, RunOptions, memory};
+use crate::exec::{self, Executor, Params, RunOptions, cuda, memory};
 use crate::spec::config::Precision;
 
 /// Teacher and student run one after the other. Ahead of the first difference the student *is* the teacher, so it starts
@@ -49,8 +49,8 @@ impl Pair {
         let (weights, narrowing) = match precision {
             Precision::Float32 => (teacher.params.shallow_copy(), None),
             Precision::Bfloat16 => {
-                let student = Narrowing::of(&student.graph);
-                (Narrowing::of(&teacher.graph).narrow(&teacher.params)?, Some(student))
+                let student = Narrowing::of(&student.graph, first);
+                (Narrowing::of(&teacher.graph, 0).narrow(&teacher.params)?, Some(student))
             }
         };
         Ok(Self {
@@ -92,6 +92,7 @@ impl Pair {
         hints: f64,
         of: &[Tensor],
     ) -> Result<Vec<Tensor>, CompressError> {
+        let _search = cuda::Search::begin(student.device());
         let parts = memory::parts() as i64;
         let threads = if student.device().is_cuda() || parts > 1 { 1 } else { exec::threads() as i64 };
         if threads * parts == 1 || views.size()[0] == 1 {

@@ -1,6 +1,8 @@
 //! What training computes in. Processors with instructions for bfloat16 take half the time in it: 8 bits of exponent as in
 //! f32, 8 bits of precision. Weights stay f32, and so does whatever is measured.
 
+use tch::Tensor;
+
 use super::pair::Pair;
 use crate::compress::CompressError;
 use crate::compress::error::taken;
@@ -8,7 +10,7 @@ use crate::compress::quality::loss::feature_loss;
 use crate::compress::setting::Setting;
 use crate::compress::student::fused::Fused;
 use crate::compress::student::{Student, weights};
-use crate::exec::{Device, memory};
+use crate::exec::{Device, cuda, memory};
 use crate::spec::config::Precision;
 
 /// Largest mean squared difference of a teacher's features in bfloat16 from those in f32, as a share of the loss that is to
@@ -37,8 +39,10 @@ fn fast(device: Device) -> bool {
     match device {
         #[cfg(target_arch = "x86_64")]
         Device::Cpu => std::arch::is_x86_feature_detected!("avx512bf16"),
-        // CUDA has not been measured.
-        _ => false,
+        #[cfg(not(target_arch = "x86_64"))]
+        Device::Cpu => false,
+        // Ampere (8.0) is the first with tensor cores for bfloat16; those before compute it by float32.
+        Device::Cuda(index) => cuda::capability(index).is_some_and(|(major, _)| major >= 8),
     }
 }
 
@@ -50,7 +54,7 @@ fn works(setting: &Setting, student: &Student, first: usize, allowed: f64) -> Re
     let mut student = student.copy()?;
     let names = weights::weights_from(&student.graph, &student.taps, first);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    student.params.trainable(&names)?;
+    let moving = student.params.trainable(&names)?;
     let mut fused = Fused::new(&student, first)?;
     let student = fused.with(&student.params)?;
     let pair = |precision| Pair::plan(setting, student, first, &[], precision);
@@ -59,7 +63,8 @@ fn works(setting: &Setting, student: &Student, first: usize, allowed: f64) -> Re
     // An operator that torch does not have in bfloat16, or a constant that stays f32, is no error: it is the answer.
     let Some(rounded) = taken(narrow.features(&images))? else { return Ok(false) };
     let Some(loss) = taken(narrow.loss(&student.params, &images, 0.0))? else { return Ok(false) };
-    if taken(loss.f_backward().map_err(CompressError::from))?.is_none() {
+    let gradients = Tensor::f_run_backward(&[loss], &moving, false, false).map_err(CompressError::from);
+    if taken(gradients)?.is_none() {
         return Ok(false);
     }
     Ok(feature_loss(&rounded, &exact)?.f_double_value(&[])? <= allowed)
