@@ -16,6 +16,7 @@
 //! * [`pictures`]: images for a job that has none
 //! * [`evaluate`](mod@evaluate): two files by themselves
 //! * [`baseline`]: filter pruning, to compare with
+//! * [`steps`]: how long the steps of a recovery take
 
 pub mod adapters;
 pub mod baseline;
@@ -32,6 +33,7 @@ pub mod recoverability;
 pub mod refit;
 pub mod samples;
 pub mod setting;
+pub mod steps;
 pub mod stream;
 pub mod student;
 pub mod train;

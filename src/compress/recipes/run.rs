@@ -206,6 +206,19 @@ impl Run {
         Ok(views)
     }
 
+    /// The loss on these views; for the clock.
+    pub(super) fn loss(&mut self, views: &Tensor, progress: f64) -> Result<Tensor, CompressError> {
+        let student = self.fused.with(&self.student.params)?;
+        self.pair.loss(&student.params, views, hints::weight(progress))
+    }
+
+    /// Its gradients; for the clock.
+    pub(super) fn gradients(&mut self, views: &Tensor, progress: f64) -> Result<Vec<Tensor>, CompressError> {
+        let of: Vec<Tensor> = self.moved(&self.student.params).map(Tensor::shallow_clone).collect();
+        let student = self.fused.with(&self.student.params)?;
+        self.pair.gradients(&student.params, views, hints::weight(progress), &of)
+    }
+
     /// Measures the student on the images that decide and keeps it if it is the best; false once its loss is no number.
     pub(super) fn look(&mut self, start: &Prepared, began: Instant) -> Result<bool, CompressError> {
         self.looked = self.step;
