@@ -50,6 +50,7 @@ class Run:
     quick: bool
     folder: Path
     out: Path
+    limit: float
     environment: dict
     networks: list
     seen: dict = field(default_factory=dict)
@@ -72,6 +73,7 @@ def main():
             quick=args.quick,
             folder=Path(scratch),
             out=args.out,
+            limit=args.limit,
             environment=libraries.environment(args.threads),
             networks=[subject for subject in subjects.SUBJECTS if not args.network or subject.name in args.network],
         )
@@ -96,6 +98,7 @@ def parsed():
     parser.add_argument("--only", action="append", choices=SECTIONS, help="this section; may be given several times")
     parser.add_argument("--network", action="append", choices=[subject.name for subject in subjects.SUBJECTS], help="this network only")
     parser.add_argument("--quick", action="store_true", help="few steps and small batches, to see that it runs")
+    parser.add_argument("--limit", type=float, default=900, metavar="SECONDS", help="a job is stopped after so long (default: 900)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores on a GPU, 1 on the CPU)")
     parser.add_argument("--out", default=Path("gpu-check.json"), type=Path)
     args = parser.parse_args()

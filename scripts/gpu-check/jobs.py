@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import threading
 import time
 
 import subjects
@@ -49,14 +50,14 @@ def training_of(report):
 
 def together(run):
     """Three jobs one after the other, and the same three side by side."""
-    subject = run.networks[min(1, len(run.networks) - 1)]
+    subject = run.networks[0]
     subjects.write(subject, run.folder)
     began = time.monotonic()
-    problems = [told for told in (wait(*start(run, run.binary, subject, at)) for at in range(TOGETHER)) if told]
+    problems = [told for told in (Job(run, run.binary, subject, at).wait() for at in range(TOGETHER)) if told]
     apart = time.monotonic() - began
     began = time.monotonic()
-    running = [start(run, run.binary, subject, TOGETHER + at) for at in range(TOGETHER)]
-    problems += [told for told in (wait(*job) for job in running) if told]
+    running = [Job(run, run.binary, subject, TOGETHER + at) for at in range(TOGETHER)]
+    problems += [told for told in (job.wait() for job in running) if told]
     beside = time.monotonic() - began
     run.keep("together", {"network": subject.name, "one_after_the_other": apart, "side_by_side": beside})
     rows = [[f"{TOGETHER} × {subject.name}", f"{apart:.1f}", f"{beside:.1f}", f"{apart / beside:.2f}"]]
@@ -64,28 +65,39 @@ def together(run):
 
 
 def alone(run, binary, subject):
-    began = time.monotonic()
-    process, out, log = start(run, binary, subject, 0)
-    problem = wait(process, out, log)
-    seconds = time.monotonic() - began
-    return seconds, None if problem else json.loads((out / "report.json").read_text()), problem
+    job = Job(run, binary, subject, 0)
+    problem = job.wait()
+    return job.seconds, None if problem else json.loads((job.out / "report.json").read_text()), problem
 
 
-def start(run, binary, subject, seed):
-    model, images = subjects.write(subject, run.folder)
-    out = run.folder / f"out-{subject.name}-{time.monotonic_ns()}"
-    job = run.folder / f"{out.name}.json"
-    body = {"preprocess": subjects.PREPROCESS, "target": {"blocks": subject.blocks}, "seed": seed}
-    job.write_text(json.dumps(body | ({"finetune": {"steps": 10}} if run.quick else {})))
-    log = open(run.folder / f"{out.name}.log", "w+")
-    command = [str(word) for word in [binary, "compress", model, "--images", images, "--job", job, "--device", run.device, "--out", out]]
-    return subprocess.Popen(command, env=run.environment, stdout=log, stderr=log), out, log
+class Job:
+    """A job in a process of its own, begun at once."""
 
+    def __init__(self, run, binary, subject, seed):
+        model, images = subjects.write(subject, run.folder)
+        self.out = run.folder / f"out-{subject.name}-{time.monotonic_ns()}"
+        body = {"preprocess": subjects.PREPROCESS, "target": {"blocks": subject.blocks}, "seed": seed}
+        file = run.folder / f"{self.out.name}.json"
+        file.write_text(json.dumps(body | ({"finetune": {"steps": 10}} if run.quick else {})))
+        command = [binary, "compress", model, "--images", images, "--job", file, "--device", run.device, "--out", self.out]
+        self.limit, self.told, self.began = run.limit, [], time.monotonic()
+        self.process = subprocess.Popen(
+            [str(word) for word in command], env=run.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        self.reader = threading.Thread(target=self.listen, daemon=True)
+        self.reader.start()
 
-def wait(process, out, log):
-    """Nothing, or why the job failed."""
-    process.wait()
-    log.seek(0)
-    told = log.read()[-600:]
-    log.close()
-    return None if process.returncode == 0 else f"exit code {process.returncode}: {told}"
+    def listen(self):
+        for line in self.process.stderr:
+            self.told.append(f"{time.monotonic() - self.began:.1f} s: {line.strip()}")
+
+    def wait(self):
+        """Nothing, or why the job failed, with what it said and when."""
+        try:
+            code = self.process.wait(self.limit)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = f"stopped after {self.limit} s"
+        self.seconds = time.monotonic() - self.began
+        self.reader.join(5)
+        return None if code == 0 else f"exit code {code}: {'; '.join(self.told[-12:])}"

@@ -3,7 +3,6 @@
 Phases are told apart as `practised steps` does it: loops that each run one phase more, without waiting for the device within one.
 """
 
-import copy
 import time
 from contextlib import nullcontext
 
@@ -28,7 +27,7 @@ class Loop:
         self.device = torch.device(device)
         form = torch.channels_last if tf32 or self.narrow or device == "cpu" else torch.contiguous_format
         teacher = subjects.module(subject)
-        student, ahead = subjects.without(subject, copy.deepcopy(teacher))
+        student, ahead = subjects.without(subject, subjects.module(subject))
         self.subject, self.views = subject, views
         self.teacher = teacher.to(self.device, memory_format=form).eval().requires_grad_(False)
         self.student = student.to(self.device, memory_format=form).eval()

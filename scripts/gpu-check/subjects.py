@@ -1,5 +1,7 @@
 """The networks that are timed, as PyTorch modules and as ONNX files, and images for them."""
 
+import copy
+import functools
 import io
 import zipfile
 from dataclasses import dataclass
@@ -53,7 +55,10 @@ PREPROCESS = {"divide_by": 255, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.2
 
 def module(subject):
     """The network with random weights whose BatchNormalizations have statistics of noise, ready for inference."""
-    return exporting.built(subject)
+    return copy.deepcopy(built(subject))
+
+
+built = functools.cache(exporting.built)
 
 
 def write(subject, folder):
