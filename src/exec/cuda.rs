@@ -3,14 +3,10 @@
 //! `libtorch_cuda.so` registers itself with `libtorch_cpu.so` when it is loaded, so one binary serves hosts with and
 //! without a GPU. Torch looks for CUDA once, at the first question about it, so the library has to be loaded before.
 
-use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-
-/// As in Linux's dlfcn.h: open what is loaded already, and nothing else.
-const RTLD_NOLOAD: c_int = 4;
 
 /// Loads `libtorch_cuda.so` from beside `libtorch_cpu.so`, once; must come before any other torch call about CUDA.
 ///
@@ -36,28 +32,6 @@ fn on_the_bus(visible: Option<&str>, index: usize) -> Option<usize> {
     match visible {
         Some(list) => list.split(',').nth(index)?.trim().parse().ok(),
         None => Some(index),
-    }
-}
-
-/// The compute capability of the `index`-th GPU that this process sees, such as (9, 0), from the driver; none if CUDA is not
-/// [loaded](load) or the driver does not answer.
-pub fn capability(index: usize) -> Option<(i32, i32)> {
-    // `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` and `_MINOR` of cuda.h.
-    Some((attribute(index, 75)?, attribute(index, 76)?))
-}
-
-/// An attribute of a device, by the driver's `cuDeviceGetAttribute`.
-fn attribute(index: usize, attribute: c_int) -> Option<c_int> {
-    type Get = unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int;
-    type Device = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
-    // SAFETY: the driver's library is in this process already and stays there; the signatures are those of cuda.h, where a
-    // device is an int and 0 is success. The driver was initialised when torch found its GPUs.
-    unsafe {
-        let driver = Library::open(Some("libcuda.so.1"), RTLD_NOW | RTLD_NOLOAD).ok()?;
-        let (mut device, mut value) = (0, 0);
-        let found = driver.get::<Device>(b"cuDeviceGet").ok()?(&mut device, c_int::try_from(index).ok()?);
-        let read = driver.get::<Get>(b"cuDeviceGetAttribute").ok()?(&mut value, attribute, device);
-        (found == 0 && read == 0).then_some(value)
     }
 }
 

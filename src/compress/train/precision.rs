@@ -10,7 +10,7 @@ use crate::compress::quality::loss::feature_loss;
 use crate::compress::setting::Setting;
 use crate::compress::student::fused::Fused;
 use crate::compress::student::{Student, weights};
-use crate::exec::{Device, cuda, memory};
+use crate::exec::{Device, memory};
 use crate::spec::config::Precision;
 
 /// Largest mean squared difference of a teacher's features in bfloat16 from those in f32, as a share of the loss that is to
@@ -39,10 +39,9 @@ fn fast(device: Device) -> bool {
     match device {
         #[cfg(target_arch = "x86_64")]
         Device::Cpu => std::arch::is_x86_feature_detected!("avx512bf16"),
-        #[cfg(not(target_arch = "x86_64"))]
-        Device::Cpu => false,
-        // Ampere (8.0) is the first with tensor cores for bfloat16; those before compute it by float32.
-        Device::Cuda(index) => cuda::capability(index).is_some_and(|(major, _)| major >= 8),
+        // An H100 multiplies bfloat16 ten times as fast, but on steps of few views what it waits for is the host, which has more to
+        // launch in bfloat16: steps take as long or longer (docs/performance.md).
+        _ => false,
     }
 }
 

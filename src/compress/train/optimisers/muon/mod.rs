@@ -2,8 +2,8 @@
 //! of its own norm. All directions of a kernel recover at one pace, where SGD spends its steps on the few that matter most,
 //! and one learning rate fits kernels of any scale. Scales and shifts move by Adam.
 //!
-//! Kernels whose matrices have the same shape lie side by side in one tensor and move together, and so do all scales and shifts:
-//! on a GPU a step then launches some dozens of operations, not some dozens for each kernel.
+//! All kernels lie side by side in one tensor, those whose matrices have the same shape next to each other, and move together; so do
+//! all scales and shifts. On a GPU a step then launches some dozens of operations, not some dozens for each kernel.
 //!
 //! Source: Jordan et al., *Muon: an optimizer for hidden layers in neural networks* (2024), for the orthogonalisation.
 
@@ -24,7 +24,8 @@ const ADAM_SHARE: f64 = 0.5;
 /// The optimiser and the tensors it moves.
 pub struct Muon {
     parameters: Vec<Tensor>,
-    kernels: Vec<Kernels>,
+    /// `None` if there are vectors only.
+    kernels: Option<Kernels>,
     /// `None` if there are kernels only.
     vectors: Option<Vectors>,
 }
@@ -61,7 +62,7 @@ impl Muon {
 
     fn state_of_each(&self) -> Result<Vec<Vec<Tensor>>, CompressError> {
         let mut states = Vec::new();
-        for kernels in &self.kernels {
+        if let Some(kernels) = &self.kernels {
             states.extend(kernels.state()?);
         }
         if let Some(vectors) = &self.vectors {
@@ -162,9 +163,7 @@ mod tests {
             let mut optimiser = Muon {
                 kernels: Kernels::gather(&mut all.iter().map(Tensor::shallow_clone).collect::<Vec<_>>(), channels_last)
                     .expect("gathers")
-                    .into_iter()
-                    .map(Kernels::in_float32)
-                    .collect(),
+                    .map(Kernels::in_float32),
                 vectors: Vectors::gather(&mut all.iter().map(Tensor::shallow_clone).collect::<Vec<_>>())
                     .expect("gathers"),
                 parameters: all,
