@@ -13,7 +13,7 @@ Sections, in this order, each printed as soon as it is there:
   jobs         whole jobs of `practised compress`, with how busy the GPU was in all and in training
   together     three jobs side by side and one after the other
 
-`--device cpu` runs all of it without a GPU. All figures are kept in --out as JSON, also of a run that was interrupted.
+Without a GPU it says so and ends with code 2; `--device cpu` runs all of it there. All figures are kept in --out as JSON, also of a run that was interrupted.
 """
 
 import argparse
@@ -30,11 +30,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts/zoo"))
 
-import checks
-import jobs
-import libraries
-import steps
-import subjects
+try:
+    import checks
+    import jobs
+    import libraries
+    import steps
+    import subjects
+except ImportError as error:
+    print(f"gpu-check: {error}; pip install -r scripts/gpu-check/requirements.txt", file=sys.stderr)
+    sys.exit(2)
 from table import table
 
 SECTIONS = {"conformance": checks.conformance, "steps": steps.steps, "jobs": jobs.jobs, "together": jobs.together}
@@ -63,6 +67,9 @@ class Run:
 def main():
     args = parsed()
     warnings.filterwarnings("ignore")
+    if missing := unmet(args):
+        print(f"gpu-check: {missing}", file=sys.stderr)
+        return 2
     began = time.monotonic()
     failed = False
     with tempfile.TemporaryDirectory(prefix="practised-gpu-check-") as scratch:
@@ -105,6 +112,16 @@ def parsed():
     if args.threads is None:
         args.threads = 1 if args.device == "cpu" else os.cpu_count()
     return args
+
+
+def unmet(args):
+    """What is not there that the checks need, and what to do about it; nothing if all is."""
+    for binary in filter(None, [args.binary, args.baseline]):
+        if not binary.is_file():
+            return f"there is no {binary}; build it with `cargo build --release`, or name one with --binary or --baseline"
+    if trouble := libraries.no_gpu(args.device):
+        return f"{args.device} cannot be used: {trouble}; `--device cpu` runs the same checks without a GPU"
+    return None
 
 
 def machine(device):

@@ -30,6 +30,19 @@ def onnxruntime():
     return found[0] if found else None
 
 
+def no_gpu(device):
+    """Why PyTorch cannot compute there; nothing if it can, as always on the CPU."""
+    import torch
+
+    if device == "cpu":
+        return None
+    if not torch.cuda.is_available():
+        return f"PyTorch {torch.__version__} sees no GPU"
+    if torch.device(device).type != "cuda" or (torch.device(device).index or 0) >= torch.cuda.device_count():
+        return f"PyTorch's GPUs are cuda:0 to cuda:{torch.cuda.device_count() - 1}"
+    return None
+
+
 def gpu_name(device):
     """The GPU's name; nothing on the CPU."""
     import torch
