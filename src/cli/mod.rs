@@ -1,21 +1,19 @@
-//! The command line: one file per subcommand, each an argument struct and `run`.
+//! The command line: one file per subcommand, each an argument struct and `run`; [`scripts`] has those for our own scripts.
 
 pub mod check;
 pub mod compress;
-pub mod conformance;
 mod connections;
 mod database;
 pub mod decode;
 pub mod doctor;
-pub mod drop;
 pub mod evaluate;
 pub mod failure;
 pub mod files;
-pub mod filters;
 pub mod keys;
 pub mod latency;
 pub mod migrate;
 pub mod progress;
+mod scripts;
 pub mod serve;
 mod table;
 pub mod worker;
@@ -25,6 +23,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
+use self::scripts::{conformance, drop, filters, steps};
 use crate::exec;
 
 /// Makes a trained residual CNN faster: drops whole blocks, then recovers on a few unlabelled images.
@@ -64,6 +63,9 @@ enum Command {
     /// For `make zoo`: write a network without the given blocks.
     #[command(hide = true)]
     Drop(drop::Args),
+    /// For `scripts/gpu-check`: time the steps of a recovery by phase.
+    #[command(hide = true)]
+    Steps(steps::Args),
     /// Run by the service itself: measures latency and nothing else.
     #[command(hide = true)]
     LatencyChild(latency::ChildArgs),
@@ -91,6 +93,7 @@ impl Cli {
             Command::Filters(args) => filters::run(args),
             Command::Conformance(args) => conformance::run(args),
             Command::Drop(args) => drop::run(args),
+            Command::Steps(args) => steps::run(args),
             Command::LatencyChild(args) => latency::run_child(args),
             Command::DecodeChild(args) => decode::run_child(args),
         }
@@ -100,7 +103,15 @@ impl Cli {
 impl Command {
     /// Whether this process runs networks in torch. Measuring latency is left as it is on a customer's device.
     fn computes(&self) -> bool {
-        matches!(self, Self::Worker(_) | Self::Compress(_) | Self::Evaluate(_) | Self::Filters(_))
+        matches!(
+            self,
+            Self::Worker(_)
+                | Self::Compress(_)
+                | Self::Evaluate(_)
+                | Self::Filters(_)
+                | Self::Conformance(_)
+                | Self::Steps(_)
+        )
     }
 }
 

@@ -17,6 +17,10 @@
 //! * [`pictures`]: synthetic images
 //! * [`evaluate`](mod@evaluate): compares two files
 //! * [`baseline`]: filter pruning, for comparison
+//! * [`pictures`]: images for a job that has none
+//! * [`evaluate`](mod@evaluate): two files by themselves
+//! * [`baseline`]: filter pruning, to compare with
+//! * [`steps`]: how long the steps of a recovery take
 
 pub mod adapters;
 pub mod baseline;
@@ -33,6 +37,7 @@ pub mod recoverability;
 pub mod refit;
 pub mod samples;
 pub mod setting;
+pub mod steps;
 pub mod stream;
 pub mod student;
 pub mod train;

@@ -12,6 +12,7 @@ use super::quality::difference::relative_difference;
 use super::random::stream;
 use super::refit::{Frontier, start};
 use super::samples::Batches;
+use super::samples::stock::Stock;
 use super::samples::views::Cut;
 use super::setting::Setting;
 use super::student::forward::Forward;
@@ -114,10 +115,11 @@ fn fit(
         stream(setting.seed, &format!("{purpose}/batches")),
     );
     let mut random = stream(setting.seed, &format!("{purpose}/views"));
+    let stock = Stock::on(setting.teacher.params.device(), setting.samples)?;
     let mut asked = 0;
     for iteration in 0..iterations {
         observer.check()?;
-        let views = setting.samples.views(batches.next_batch(), Cut::Paper, &mut random)?;
+        let views = stock.views(batches.next_batch(), Cut::Paper, &mut random)?;
         let loss = pair.loss(&adapted.params, &views, 0.0)?;
         sgd.step(&loss, learning_rate(f64::from(iteration) / f64::from(iterations)))?;
         asked += views.size()[0] as u64;

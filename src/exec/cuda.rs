@@ -35,6 +35,26 @@ fn on_the_bus(visible: Option<&str>, index: usize) -> Option<usize> {
     }
 }
 
+/// While this lives, cuDNN tries its algorithms on every shape that it has not met, and takes the fastest from then on. For
+/// training, whose shapes come again; elsewhere the search takes longer than it saves.
+pub struct Search(());
+
+impl Search {
+    /// On a GPU; `None` on the CPU.
+    pub fn begin(device: tch::Device) -> Option<Self> {
+        device.is_cuda().then(|| {
+            tch::Cuda::cudnn_set_benchmark(true);
+            Self(())
+        })
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        tch::Cuda::cudnn_set_benchmark(false);
+    }
+}
+
 /// The driver's version, from its own file; nothing is loaded.
 pub fn driver() -> Option<String> {
     version_in(&std::fs::read_to_string("/proc/driver/nvidia/version").ok()?)

@@ -74,10 +74,10 @@ impl Training {
     /// Gradients of one step with so many threads.
     fn gradients(&mut self, pair: &Pair, threads: usize) -> Vec<Tensor> {
         set_threads(threads);
-        self.parameters.iter_mut().for_each(Tensor::zero_grad);
         let student = self.fused.with(&self.student.params).expect("computes");
-        pair.backward(&student.params, &self.scene.samples.images.narrow(0, 0, 9), 0.0).expect("computes");
-        self.parameters.iter().map(Tensor::grad).filter(Tensor::defined).map(|gradient| gradient.copy()).collect()
+        let views = self.scene.samples.images.narrow(0, 0, 9);
+        let gradients = pair.gradients(&student.params, &views, 0.0, &self.parameters).expect("computes");
+        gradients.into_iter().filter(Tensor::defined).collect()
     }
 }
 

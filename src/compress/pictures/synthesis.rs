@@ -147,10 +147,9 @@ impl<'a> Synthesis<'a> {
             if sure && self.statistics.is_empty() {
                 break;
             }
-            shares.zero_grad();
-            loss.f_backward()?;
+            let gradient = Tensor::f_run_backward(&[loss], &[&shares], false, false)?.swap_remove(0);
             let rate = RATE * 0.5 * (1.0 + (std::f64::consts::PI * f64::from(step) / f64::from(STEPS)).cos());
-            adam.step(&mut shares, rate)?;
+            adam.step(&mut shares, &gradient, rate)?;
             let _ = tch::no_grad(|| shares.f_clamp_(0.0, 1.0))?;
         }
         Ok((shares.f_detach()? * &self.span + &self.black).f_to_device(pictures.device())?)

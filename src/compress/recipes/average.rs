@@ -18,13 +18,16 @@ impl Average {
         Ok(Self { params: params.deep_copy()?, added: 1 })
     }
 
-    /// Adds weights of the same names and shapes.
+    /// Adds weights of the same names and shapes; those that ask for no gradients have not moved.
     pub(super) fn add(&mut self, params: &Params) -> Result<(), CompressError> {
         self.added += 1;
         let share = 1.0 / f64::from(self.added);
         tch::no_grad(|| {
             params.names().try_for_each(|name| {
                 let (Some(mean), Some(tensor)) = (self.params.get(name), params.get(name)) else { return Ok(()) };
+                if !tensor.requires_grad() {
+                    return Ok(());
+                }
                 let _ = mean.shallow_clone().f_lerp_(&tensor.detach(), share)?;
                 Ok(())
             })
@@ -59,7 +62,7 @@ mod tests {
     fn three_weights_average_to_their_mean() {
         let with = |value: f32| {
             let mut params = Params::from_graph(&Graph::default(), Device::Cpu).expect("no weights yet");
-            params.set("w", Tensor::from_slice(&[value, 2.0 * value]));
+            params.set("w", Tensor::from_slice(&[value, 2.0 * value]).set_requires_grad(true));
             params
         };
         let first = with(1.0);

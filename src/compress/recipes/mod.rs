@@ -7,12 +7,14 @@ pub mod paper;
 pub mod practised;
 mod prepared;
 mod run;
+mod timing;
 
 use super::student::Student;
 use crate::spec::report::FinetuneReport;
 
 pub use paper::by_paper;
 pub use practised::{by_practised, narrowed_by_practised};
+pub use timing::{Phases, StepTimes, step_times};
 
 /// Number of validations during one run.
 const CHECKPOINTS: u32 = 10;

@@ -20,16 +20,19 @@ pub(super) enum Optimiser {
 const SGD_RATE: f64 = 2.0;
 
 impl Optimiser {
-    /// For weights that ask for gradients.
-    pub(super) fn new(config: &FinetuneConfig, weights: Vec<Tensor>) -> Self {
-        if config.has(Part::Optimiser) { Self::Muon(Muon::new(weights)) } else { Self::Sgd(Sgd::new(weights)) }
+    /// For weights that ask for gradients; `narrow` if steps are in bfloat16 on a GPU.
+    pub(super) fn new(config: &FinetuneConfig, weights: Vec<Tensor>, narrow: bool) -> Result<Self, CompressError> {
+        Ok(match config.has(Part::Optimiser) {
+            true => Self::Muon(Muon::new(weights, narrow)?),
+            false => Self::Sgd(Sgd::new(weights)),
+        })
     }
 
     /// Its state.
-    pub(super) fn state(&self) -> Vec<Tensor> {
+    pub(super) fn state(&self) -> Result<Vec<Tensor>, CompressError> {
         match self {
             Self::Muon(muon) => muon.state(),
-            Self::Sgd(sgd) => sgd.state(),
+            Self::Sgd(sgd) => Ok(sgd.state()),
         }
     }
 
@@ -41,10 +44,10 @@ impl Optimiser {
         }
     }
 
-    /// Forgets the last gradients, has the next ones computed, and moves every weight.
+    /// Has the gradients of its weights computed, and moves every weight.
     pub(super) fn step(
         &mut self,
-        gradients: impl FnOnce() -> Result<(), CompressError>,
+        gradients: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>, CompressError>,
         rate: f64,
     ) -> Result<(), CompressError> {
         match self {

@@ -11,6 +11,7 @@ use crate::compress::quality::loss::feature_loss;
 use crate::compress::random::stream;
 use crate::compress::samples::Batches;
 use crate::compress::samples::cutmix::cutmix;
+use crate::compress::samples::stock::Stock;
 use crate::compress::samples::views::Cut;
 use crate::compress::setting::Setting;
 use crate::compress::student::batchnorm::{self, Made};
@@ -83,6 +84,8 @@ struct Run {
     steps: u32,
     asked: u64,
     began: Instant,
+    /// The images, where the steps are computed.
+    stock: Stock,
 }
 
 impl Run {
@@ -99,6 +102,7 @@ impl Run {
                 stream(setting.seed, "finetune/batches"),
             ),
             views: stream(setting.seed, "finetune/views"),
+            stock: Stock::on(student.params.device(), setting.samples)?,
             student,
             history: Vec::new(),
             step: 0,
@@ -151,7 +155,7 @@ impl Run {
     }
 
     fn train(&mut self, setting: &Setting, config: &FinetuneConfig) -> Result<(), CompressError> {
-        let mut views = setting.samples.views(self.batches.next_batch(), Cut::Paper, &mut self.views)?;
+        let mut views = self.stock.views(self.batches.next_batch(), Cut::Paper, &mut self.views)?;
         if config.mixing {
             views = cutmix(&views, &mut self.views)?;
         }

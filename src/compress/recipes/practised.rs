@@ -285,7 +285,7 @@ impl Recovery<'_> {
         let before = before.or(self.taken.as_ref().map(|(taken, _)| taken));
         let mut tensors = Vec::new();
         let runs = before.map(|before| (Of::Fitted, before)).into_iter().chain([(of, run)]);
-        let runs = runs.map(|(of, run)| (of, run.standing(&mut tensors))).collect();
+        let runs = runs.map(|(of, run)| Ok((of, run.standing(&mut tensors)?))).collect::<Result<_, CompressError>>()?;
         let seconds = self.began.elapsed().as_secs_f64();
         let (hints, tried) = (self.config.hints, self.tried.clone());
         self.checkpoints.keep(&Stand { seconds, hints, asked: self.asked, tried, runs }, &tensors)

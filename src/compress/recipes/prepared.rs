@@ -3,6 +3,7 @@
 use crate::compress::CompressError;
 use crate::compress::refit::Gate;
 use crate::compress::refit::start::Refitted;
+use crate::compress::samples::stock::Stock;
 use crate::compress::setting::Setting;
 use crate::compress::student::batchnorm::{self, Made};
 use crate::compress::student::{Student, boundary, weights};
@@ -31,6 +32,8 @@ pub(super) struct Prepared {
     pub(super) crops: bool,
     /// Validation loss.
     pub(super) loss: f64,
+    /// The images, where the steps are computed.
+    pub(super) stock: Stock,
 }
 
 impl Prepared {
@@ -52,7 +55,13 @@ impl Prepared {
         let loss = gate.loss(&student)?;
         let precision = precision::settle(config.precision, setting, &student, first, loss)?;
         let crops = crops::fit(setting, &student, first, precision)?;
-        Ok(Self { refitted, student, made, first, gate, precision, crops, loss })
+        let stock = Stock::on(setting.teacher.params.device(), setting.samples)?;
+        Ok(Self { refitted, student, made, first, gate, precision, crops, loss, stock })
+    }
+
+    /// True if steps are in bfloat16 on a GPU.
+    pub(super) fn narrow(&self) -> bool {
+        self.precision == Precision::Bfloat16 && self.student.params.device().is_cuda()
     }
 
     /// True if there are weights from the first trained node on.

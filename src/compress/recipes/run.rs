@@ -12,6 +12,7 @@ use crate::compress::CompressError;
 use crate::compress::random::stream;
 use crate::compress::samples::Batches;
 use crate::compress::samples::cutmix::cutmix;
+use crate::compress::samples::stock::Stock;
 use crate::compress::samples::views::Cut;
 use crate::compress::setting::Setting;
 use crate::compress::student::fused::Fused;
@@ -77,6 +78,8 @@ pub(super) struct Run {
     pub(super) hinted: bool,
     /// Names of the weights that move.
     moving: Vec<String>,
+    /// The images, where the steps are computed.
+    stock: Stock,
 }
 
 impl Standing {
@@ -96,7 +99,10 @@ impl Run {
         rate: f64,
     ) -> Result<Self, CompressError> {
         let mut student = start.student.copy()?;
-        let fused = Fused::new(&student, start.first)?;
+        let mut fused = Fused::new(&student, start.first)?;
+        if start.narrow() {
+            fused.round_biases();
+        }
         let mut names = weights::weights_from(&student.graph, &student.taps, start.first);
         // Behind such a bias the shift does the same, and both would move.
         names.retain(|name| !fused.biases().any(|bias| bias == name));
@@ -107,7 +113,7 @@ impl Run {
             rate,
             crops: start.crops,
             pair: Pair::plan(setting, fused.student(), start.first, &hints, start.precision)?,
-            optimiser: Optimiser::new(config, student.params.trainable(&moving)?),
+            optimiser: Optimiser::new(config, student.params.trainable(&moving)?, start.narrow())?,
             fused,
             batches: Batches::repeating(&setting.samples.fit, setting.samples.views_per_step(steps), batches),
             views: stream(setting.seed, "practised/views"),
@@ -118,20 +124,21 @@ impl Run {
             average: None,
             hurdles: 0,
             hinted: !hints.is_empty(),
+            stock: start.stock.shallow_copy(),
             moving: names,
             student,
         })
     }
 
     /// Its state; trained tensors are added to `tensors`.
-    pub(super) fn standing(&self, tensors: &mut Vec<Tensor>) -> Standing {
+    pub(super) fn standing(&self, tensors: &mut Vec<Tensor>) -> Result<Standing, CompressError> {
         let before = tensors.len();
         let averaged = self.average.as_ref().map(Average::so_far);
         for params in [Some(&self.student.params), Some(&self.best.params), averaged.map(|(params, _)| params)] {
             tensors.extend(params.into_iter().flat_map(|params| self.moved(params)).map(Tensor::shallow_clone));
         }
-        tensors.extend(self.optimiser.state());
-        Standing {
+        tensors.extend(self.optimiser.state()?);
+        Ok(Standing {
             rate: self.rate,
             step: self.step,
             looked: self.looked,
@@ -142,7 +149,7 @@ impl Run {
             views: self.views.clone(),
             averaged: averaged.map(|(_, added)| added),
             tensors: tensors.len() - before,
-        }
+        })
     }
 
     /// Resumes from the state of an equal run. False if it does not fit; then this run is unusable.
@@ -171,21 +178,45 @@ impl Run {
         config: &FinetuneConfig,
         progress: f64,
     ) -> Result<u64, CompressError> {
-        let mut views = setting.samples.views(self.batches.next_batch(), Cut::Ours, &mut self.views)?;
-        if config.mixing && (progress < SETTLING || !setting.samples.many()) {
-            views = cutmix(&views, &mut self.views)?;
-        }
-        if self.crops && progress < SETTLING {
-            views = crops::crop(&views, &mut self.views)?;
-        }
+        let views = self.next_views(setting, config, progress)?;
         let student = self.fused.with(&self.student.params)?;
-        let gradients = || self.pair.backward(&student.params, &views, hints::weight(progress));
+        let gradients = |of: &[Tensor]| self.pair.gradients(&student.params, &views, hints::weight(progress), of);
         self.optimiser.step(gradients, rate(self.rate, self.step, progress))?;
         self.step += 1;
         if let Some(average) = &mut self.average {
             average.add(&self.student.params)?;
         }
         Ok(views.size()[0] as u64)
+    }
+
+    /// Fresh views, (n, C, H, W), where the step is computed.
+    pub(super) fn next_views(
+        &mut self,
+        setting: &Setting,
+        config: &FinetuneConfig,
+        progress: f64,
+    ) -> Result<Tensor, CompressError> {
+        let mut views = self.stock.views(self.batches.next_batch(), Cut::Ours, &mut self.views)?;
+        if config.mixing && (progress < SETTLING || !setting.samples.many()) {
+            views = cutmix(&views, &mut self.views)?;
+        }
+        if self.crops && progress < SETTLING {
+            views = crops::crop(&views, &mut self.views)?;
+        }
+        Ok(views)
+    }
+
+    /// The loss on these views; for the clock.
+    pub(super) fn loss(&mut self, views: &Tensor, progress: f64) -> Result<Tensor, CompressError> {
+        let student = self.fused.with(&self.student.params)?;
+        self.pair.loss(&student.params, views, hints::weight(progress))
+    }
+
+    /// Its gradients; for the clock.
+    pub(super) fn gradients(&mut self, views: &Tensor, progress: f64) -> Result<Vec<Tensor>, CompressError> {
+        let of: Vec<Tensor> = self.moved(&self.student.params).map(Tensor::shallow_clone).collect();
+        let student = self.fused.with(&self.student.params)?;
+        self.pair.gradients(&student.params, views, hints::weight(progress), &of)
     }
 
     /// Validates the student and stores it if it is the best; false if its loss is not finite.

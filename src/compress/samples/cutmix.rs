@@ -6,6 +6,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
+use super::send::send;
 use crate::compress::CompressError;
 
 /// Sides of the box, as shares of the image's.
@@ -18,15 +19,22 @@ pub fn cutmix(images: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, Compre
     if count < 2 {
         return Ok(images.shallow_clone());
     }
-    let mixed = images.copy();
     let others = images.f_roll([random.random_range(1..count)], [0])?;
-    for image in 0..count {
-        let (top, h) = span(height, random);
-        let (left, w) = span(width, random);
-        let boxed = |tensor: &Tensor| tensor.get(image).f_narrow(1, top, h)?.f_narrow(2, left, w);
-        boxed(&mixed)?.f_copy_(&boxed(&others)?)?;
+    let (mut rows, mut columns) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        rows.extend(marked(height, random));
+        columns.extend(marked(width, random));
     }
-    Ok(mixed)
+    let marks = send(&Tensor::f_from_slice(&[rows, columns].concat())?, images.device())?;
+    let rows = marks.f_narrow(0, 0, count * height)?.f_view([count, 1, height, 1])?;
+    let columns = marks.f_narrow(0, count * height, count * width)?.f_view([count, 1, 1, width])?;
+    Ok(others.f_where_self(&rows.f_logical_and(&columns)?, images)?)
+}
+
+/// An axis with a random stretch marked.
+fn marked(side: i64, random: &mut ChaCha8Rng) -> impl Iterator<Item = bool> + use<> {
+    let (begin, length) = span(side, random);
+    (0..side).map(move |at| (begin..begin + length).contains(&at))
 }
 
 /// Begin and length of a random stretch of an axis.
@@ -55,6 +63,24 @@ mod tests {
             let share = 1.0 - own as f64 / (3.0 * 256.0);
             assert!((0.05..=0.57).contains(&share), "{share} of image {image} is another's");
             assert_eq!(other.fract(), 0.0, "all of it from one other image");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_mixed_as_its_images_one_by_one() {
+        tch::manual_seed(8);
+        for (count, height, width) in [(6, 16, 16), (2, 7, 30), (5, 1, 3)] {
+            let images = Tensor::randn([count, 3, height, width], (Kind::Float, Device::Cpu));
+            let mixed = cutmix(&images, &mut stream(9, "mixing")).expect("mixes");
+            let mut random = stream(9, "mixing");
+            let others = images.roll([random.random_range(1..count)], [0]);
+            let expected = images.copy();
+            for image in 0..count {
+                let ((top, h), (left, w)) = (span(height, &mut random), span(width, &mut random));
+                let boxed = |tensor: &Tensor| tensor.get(image).narrow(1, top, h).narrow(2, left, w);
+                boxed(&expected).copy_(&boxed(&others));
+            }
+            assert!(mixed.equal(&expected), "{count} images of {height} × {width}");
         }
     }
 

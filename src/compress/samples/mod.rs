@@ -1,6 +1,8 @@
 //! The tiny set as tensors: split into the images fitted on and those only measured on, walked through in batches.
 
 pub mod cutmix;
+mod send;
+pub mod stock;
 pub mod views;
 
 use std::collections::HashSet;
@@ -138,11 +140,6 @@ impl Samples {
     /// Some of the images, (n, C, H, W).
     pub fn select(&self, indices: &[i64]) -> Result<Tensor, CompressError> {
         Ok(self.images.f_index_select(0, &Tensor::from_slice(indices))?)
-    }
-
-    /// New views of some of the images, (n, C, H, W).
-    pub fn views(&self, indices: &[i64], cut: Cut, random: &mut ChaCha8Rng) -> Result<Tensor, CompressError> {
-        views::views(&self.select(indices)?, cut, &self.black, random)
     }
 
     /// Images per training step of the paper's recipe: 64, fewer above 224 px so that activations with their gradients stay

@@ -4,7 +4,7 @@
 //! as a small convolution, forward and backward; computed on the kernel it costs nothing, and the gradients of kernel, scale
 //! and shift are the same.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::Student;
 use super::edit::{position, set_weight};
@@ -17,6 +17,10 @@ use crate::graph::{Graph, Node};
 pub struct Fused {
     student: Student,
     pairs: Vec<Pair>,
+    /// 1 / √(variance + ε) of all pairs, one behind the other, (channels of all); undefined without pairs.
+    inverse_deviations: Tensor,
+    /// What the biases of the fused convolutions are in.
+    biases_in: Kind,
 }
 
 /// A convolution with the BatchNormalization behind it, by the names of their parameters.
@@ -26,8 +30,7 @@ struct Pair {
     gamma: String,
     beta: String,
     mean: String,
-    /// 1 / √(variance + ε), (M).
-    inverse_deviation: Tensor,
+    channels: i64,
     /// Names of the kernel and the bias that stand for both.
     fused: [String; 2],
 }
@@ -42,32 +45,54 @@ impl Fused {
     pub fn keeping(student: &Student, first: usize, kept: &[String]) -> Result<Self, CompressError> {
         let Student { graph, params, taps } = student;
         let mut fused = Student { graph: graph.clone(), params: params.shallow_copy(), taps: taps.clone() };
-        let mut pairs = Vec::new();
+        let (mut pairs, mut inverse_deviations) = (Vec::new(), Vec::new());
         let is_kept = |value: &String| kept.contains(value);
         for (conv, norm) in fusible(graph, first).into_iter().filter(|(conv, norm)| !is_kept(conv) && !is_kept(norm)) {
-            pairs.push(Pair::fuse(student, &mut fused, &conv, &norm)?);
+            let (pair, inverse_deviation) = Pair::fuse(student, &mut fused, &conv, &norm)?;
+            pairs.push(pair);
+            inverse_deviations.push(inverse_deviation);
         }
-        Ok(Self { student: fused, pairs })
+        let inverse_deviations = if pairs.is_empty() { Tensor::new() } else { Tensor::f_cat(&inverse_deviations, 0)? };
+        Ok(Self { student: fused, pairs, inverse_deviations, biases_in: Kind::Float })
+    }
+
+    /// For steps in bfloat16: rounds the biases of the fused convolutions all at once, which is what would be done to each.
+    pub fn round_biases(&mut self) {
+        self.biases_in = Kind::BFloat16;
     }
 
     /// The fused student with what `params`, the parameters of the student it was made of, hold now. Gradients flow from it
     /// to them.
     pub fn with(&mut self, params: &Params) -> Result<&Student, CompressError> {
-        for pair in &self.pairs {
-            let read = |name: &str| params.get(name).expect("a parameter of the student");
-            let gain = read(&pair.gamma) * &pair.inverse_deviation;
-            let kernel = read(&pair.weight);
+        if self.pairs.is_empty() {
+            return Ok(&self.student);
+        }
+        let (gains, shifts) = self.of_channels(params)?;
+        let channels: Vec<i64> = self.pairs.iter().map(|pair| pair.channels).collect();
+        let gains = gains.f_split_with_sizes(channels.as_slice(), 0)?;
+        let shifts = shifts.f_split_with_sizes(channels.as_slice(), 0)?;
+        for ((pair, gain), shift) in self.pairs.iter().zip(gains).zip(shifts) {
+            let kernel = read(params, &pair.weight);
             let mut shape = vec![1; kernel.dim()];
             shape[0] = -1;
-            let shift = match &pair.bias {
-                Some(bias) => read(bias) - read(&pair.mean),
-                None => -read(&pair.mean),
-            };
             let [weight, bias] = &pair.fused;
             self.student.params.set(weight, kernel * gain.f_view(shape.as_slice())?);
-            self.student.params.set(bias, read(&pair.beta) + shift * gain);
+            self.student.params.set(bias, shift);
         }
         Ok(&self.student)
+    }
+
+    /// What kernels are multiplied by and the biases of the fused convolutions, (channels of all) each.
+    ///
+    /// They are computed for all pairs at once: one by one, these few numbers take a GPU as long as the convolutions.
+    fn of_channels(&self, params: &Params) -> Result<(Tensor, Tensor), CompressError> {
+        let all = |of: &dyn Fn(&Pair) -> Tensor| Tensor::f_cat(&self.pairs.iter().map(of).collect::<Vec<_>>(), 0);
+        let gains = all(&|pair| read(params, &pair.gamma))? * &self.inverse_deviations;
+        let means = all(&|pair| read(params, &pair.mean))?;
+        let no_bias = |pair: &Pair| means.new_zeros([pair.channels], (means.kind(), means.device()));
+        let biases = all(&|pair| pair.bias.as_deref().map_or_else(|| no_bias(pair), |bias| read(params, bias)))?;
+        let shifts = all(&|pair| read(params, &pair.beta))? + (biases - &means) * &gains;
+        Ok((gains, shifts.f_to_kind(self.biases_in)?))
     }
 
     /// Names of the biases of the fused convolutions.
@@ -81,8 +106,14 @@ impl Fused {
     }
 }
 
+/// A parameter of the student, which shares its memory.
+fn read(params: &Params, name: &str) -> Tensor {
+    params.get(name).expect("a parameter of the student").shallow_clone()
+}
+
 impl Pair {
-    fn fuse(from: &Student, fused: &mut Student, conv: &str, norm: &str) -> Result<Self, CompressError> {
+    /// The pair, and 1 / √(variance + ε) of its channels.
+    fn fuse(from: &Student, fused: &mut Student, conv: &str, norm: &str) -> Result<(Self, Tensor), CompressError> {
         let node = |output: &str| &from.graph.nodes[position(&from.graph, output).expect("a node of this graph")];
         let (conv_node, norm_node) = (node(conv), node(norm));
         let parameter = |index: usize| norm_node.inputs[index].clone();
@@ -95,7 +126,7 @@ impl Pair {
             gamma: parameter(1),
             beta: parameter(2),
             mean: parameter(3),
-            inverse_deviation: (variance + epsilon).f_rsqrt()?,
+            channels: variance.size()[0],
             fused: ["weight", "bias"].map(|which| format!("practised/fused/{conv}/{which}")),
         };
         for (name, like) in pair.fused.iter().zip([&pair.weight, &pair.beta]) {
@@ -105,7 +136,7 @@ impl Pair {
         fused.graph.nodes[at].inputs.truncate(1);
         fused.graph.nodes[at].inputs.extend(pair.fused.iter().cloned());
         fused.bypass(conv, norm);
-        Ok(pair)
+        Ok((pair, (variance + epsilon).f_rsqrt()?))
     }
 }
 

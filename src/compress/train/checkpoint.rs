@@ -136,6 +136,12 @@ fn read(bytes: &[u8]) -> Option<(Course, Kept)> {
     (version == VERSION).then_some((course, Kept { recovery, tensors }))
 }
 
+impl FromIterator<Tensor> for Tensors {
+    fn from_iter<I: IntoIterator<Item = Tensor>>(tensors: I) -> Self {
+        Self(tensors.into_iter().collect())
+    }
+}
+
 impl Tensors {
     /// Copies the next tensor's values into this one. False if its size differs.
     pub fn restore(&mut self, into: &Tensor) -> Result<bool, CompressError> {

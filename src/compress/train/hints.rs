@@ -32,12 +32,14 @@ pub fn weight(progress: f64) -> f64 {
 
 /// The mean over the hints of their squared error relative to the teacher's values there; `None` without any.
 pub fn loss(student: &[Tensor], teacher: &[Tensor]) -> Result<Option<Tensor>, CompressError> {
-    let relative = |(student, teacher): (&Tensor, &Tensor)| -> Result<Tensor, CompressError> {
-        let scale = teacher.f_square()?.f_mean(Kind::Float)? + f64::from(f32::MIN_POSITIVE);
-        Ok(student.f_mse_loss(teacher, Reduction::Mean)? / scale)
-    };
-    let losses = student.iter().zip(teacher).map(relative).collect::<Result<Vec<_>, _>>()?;
-    if losses.is_empty() { Ok(None) } else { Ok(Some(Tensor::f_stack(&losses, 0)?.f_mean(Kind::Float)?)) }
+    if student.is_empty() {
+        return Ok(None);
+    }
+    let errors = student.iter().zip(teacher).map(|(student, teacher)| student.f_mse_loss(teacher, Reduction::Mean));
+    let scales = teacher.iter().map(|teacher| teacher.f_square()?.f_mean(Kind::Float));
+    let errors = Tensor::f_stack(&errors.collect::<Result<Vec<_>, _>>()?, 0)?;
+    let scales = Tensor::f_stack(&scales.collect::<Result<Vec<_>, _>>()?, 0)? + f64::from(f32::MIN_POSITIVE);
+    Ok(Some((errors / scales).f_mean(Kind::Float)?))
 }
 
 #[cfg(test)]

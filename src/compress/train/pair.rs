@@ -11,7 +11,7 @@ use crate::compress::quality::loss::feature_loss;
 use crate::compress::setting::Setting;
 use crate::compress::student::fused::Fused;
 use crate::compress::student::{Student, boundary};
-use crate::exec::{self, Executor, Params, RunOptions, memory};
+use crate::exec::{self, Executor, Params, RunOptions, cuda, memory};
 use crate::spec::config::Precision;
 
 /// Teacher and student run one after the other. Ahead of the first difference the student *is* the teacher, so it starts
@@ -49,7 +49,8 @@ impl Pair {
         let (weights, narrowing) = match precision {
             Precision::Float32 => (teacher.params.shallow_copy(), None),
             Precision::Bfloat16 => {
-                (Narrowing::of(&teacher.graph).narrow(&teacher.params)?, Some(Narrowing::of(&student.graph)))
+                let student = Narrowing::of(&student.graph, first);
+                (Narrowing::of(&teacher.graph, 0).narrow(&teacher.params)?, Some(student))
             }
         };
         Ok(Self {
@@ -80,15 +81,22 @@ impl Pair {
         }
     }
 
-    /// Adds the gradients of the loss to whatever these weights come from. On the CPU every thread takes a share of the
-    /// views: the convolutions of small networks are too small to be shared, and threads that wait for each other within one
-    /// lose all they have won where something else runs on their cores. Where memory ran out, the shares are taken one after
-    /// the other.
-    pub fn backward(&self, student: &Params, views: &Tensor, hints: f64) -> Result<(), CompressError> {
+    /// Gradients of the loss for `of`, which these weights are computed from; undefined for those that play no part in it. On
+    /// the CPU every thread takes a share of the views: the convolutions of small networks are too small to be shared, and
+    /// threads that wait for each other within one lose all they have won if something else runs on their cores. If memory ran
+    /// out, the shares are taken one after the other.
+    pub fn gradients(
+        &self,
+        student: &Params,
+        views: &Tensor,
+        hints: f64,
+        of: &[Tensor],
+    ) -> Result<Vec<Tensor>, CompressError> {
+        let _search = cuda::Search::begin(student.device());
         let parts = memory::parts() as i64;
         let threads = if student.device().is_cuda() || parts > 1 { 1 } else { exec::threads() as i64 };
         if threads * parts == 1 || views.size()[0] == 1 {
-            return Ok(self.loss(student, views, hints)?.f_backward()?);
+            return Ok(Tensor::f_run_backward(&[self.loss(student, views, hints)?], of, false, false)?);
         }
         let moving: Vec<String> = student.names().filter(|name| moves(student, name)).map(str::to_owned).collect();
         let mut shares = Vec::new();
@@ -101,7 +109,7 @@ impl Pair {
             1 => shares.into_iter().map(|share| share.gradients(&moving)).collect::<Result<Vec<_>, _>>()?,
             _ => side_by_side(shares, &moving)?,
         };
-        pass_on(student, &moving, &gradients)
+        pass_on(student, &moving, &gradients, of)
     }
 
     /// The teacher's features of these images, (n, C, H, W), in f32.
@@ -146,8 +154,8 @@ impl Share {
     /// Gradients of these weights.
     fn gradients(self, moving: &[String]) -> Result<Vec<Tensor>, CompressError> {
         let loss = self.pair.loss(&self.student, &self.views, self.hints)? * self.weight;
-        loss.f_backward()?;
-        Ok(moving.iter().map(|name| self.student.get(name).expect("a name of these").grad()).collect())
+        let leaves: Vec<&Tensor> = moving.iter().map(|name| self.student.get(name).expect("a name of these")).collect();
+        Ok(Tensor::f_run_backward(&[loss], &leaves, false, false)?)
     }
 }
 
@@ -181,8 +189,13 @@ fn leaves(params: &Params, moving: &[String]) -> Result<Params, CompressError> {
     Ok(leaves)
 }
 
-/// Adds the sum of some threads' gradients of these weights to whatever the weights come from.
-fn pass_on(params: &Params, moving: &[String], gradients: &[Vec<Tensor>]) -> Result<(), CompressError> {
+/// What the sum of some threads' gradients of these weights is for `of`, which the weights come from.
+fn pass_on(
+    params: &Params,
+    moving: &[String],
+    gradients: &[Vec<Tensor>],
+    of: &[Tensor],
+) -> Result<Vec<Tensor>, CompressError> {
     let mut products = Vec::new();
     for (at, name) in moving.iter().enumerate() {
         let of_shares: Vec<&Tensor> = gradients.iter().map(|share| &share[at]).filter(|g| g.defined()).collect();
@@ -191,7 +204,11 @@ fn pass_on(params: &Params, moving: &[String], gradients: &[Vec<Tensor>]) -> Res
         // Its gradient is the sum: that is how gradients that are known already go on.
         products.push((params.get(name).expect("a name of these") * sum).f_sum(Kind::Float)?);
     }
-    if products.is_empty() { Ok(()) } else { Ok(Tensor::f_stack(&products, 0)?.f_sum(Kind::Float)?.f_backward()?) }
+    if products.is_empty() {
+        return Ok(of.iter().map(|_| Tensor::new()).collect());
+    }
+    let sum = Tensor::f_stack(&products, 0)?.f_sum(Kind::Float)?;
+    Ok(Tensor::f_run_backward(&[sum], of, false, false)?)
 }
 
 /// Differences of values that are nearly equal are taken in f32.

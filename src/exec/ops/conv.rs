@@ -34,11 +34,13 @@ fn picked(x: &Tensor, strides: &[i64]) -> Result<Tensor, tch::TchError> {
     axes.try_fold(x.shallow_clone(), |x, (stride, axis)| x.f_slice(axis, None, None, *stride))
 }
 
-/// The same tensor with the channels of a pixel side by side in memory, on the CPU: its convolutions are faster so, forward
-/// and backward (docs/performance.md). What a convolution puts out is laid out as its input, so only the first one copies.
+/// The same tensor with the channels of a pixel side by side in memory, if convolutions are faster so: on the CPU, forward and
+/// backward (docs/performance.md), and in bfloat16 on a GPU, whose tensor cores take no other layout. What a convolution puts out
+/// is laid out as its input, so only the first one copies.
 fn channels_last(x: &Tensor) -> Result<Tensor, tch::TchError> {
-    match (x.dim(), x.device()) {
-        (4, tch::Device::Cpu) => x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2]),
+    let faster = x.device() == tch::Device::Cpu || x.kind() == tch::Kind::BFloat16;
+    match x.dim() {
+        4 if faster => x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2]),
         _ => Ok(x.shallow_clone()),
     }
 }

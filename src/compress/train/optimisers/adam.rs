@@ -5,7 +5,6 @@
 use tch::Tensor;
 
 use crate::compress::CompressError;
-use crate::compress::train::checkpoint::Tensors;
 
 const EPSILON: f64 = 1e-8;
 
@@ -29,19 +28,16 @@ impl Adam {
         [self.first.shallow_clone(), self.second.shallow_clone(), Tensor::from(i64::from(self.step))]
     }
 
-    /// Restores a state. False if it belongs to another tensor.
-    pub fn restore(&mut self, state: &mut Tensors) -> Result<bool, CompressError> {
-        let step = Tensor::from(0i64);
-        let restored = state.restore_all([&self.first, &self.second, &step])?;
-        self.step = i32::try_from(step.f_int64_value(&[])?).unwrap_or(i32::MAX);
-        Ok(restored)
+    /// Sets the number of steps taken so far; the caller restores the moments.
+    pub fn went(&mut self, steps: i64) {
+        self.step = i32::try_from(steps).unwrap_or(i32::MAX);
     }
 
-    /// Moves the tensor against its gradient, by about `rate` in every element.
-    pub fn step(&mut self, tensor: &mut Tensor, rate: f64) -> Result<(), CompressError> {
-        let (gradient, (kept, kept_of_squares)) = (tensor.grad(), self.decays);
+    /// Moves the tensor against this gradient, by about `rate` in every element.
+    pub fn step(&mut self, tensor: &mut Tensor, gradient: &Tensor, rate: f64) -> Result<(), CompressError> {
+        let (kept, kept_of_squares) = self.decays;
         self.step += 1;
-        self.first = &self.first * kept + &gradient * (1.0 - kept);
+        self.first = &self.first * kept + gradient * (1.0 - kept);
         self.second = &self.second * kept_of_squares + gradient.f_square()? * (1.0 - kept_of_squares);
         let mean = &self.first / (1.0 - kept.powi(self.step));
         let root = (&self.second / (1.0 - kept_of_squares.powi(self.step))).f_sqrt()? + EPSILON;
@@ -53,8 +49,6 @@ impl Adam {
 
 #[cfg(test)]
 mod tests {
-    use tch::Kind;
-
     use super::*;
 
     #[test]
@@ -62,12 +56,12 @@ mod tests {
         let mut x = Tensor::from_slice(&[1.0f64]).set_requires_grad(true);
         let mut adam = Adam::new(&x, (0.9, 0.999));
         // The first step is the rate itself, whatever the gradient.
-        x.square().sum(Kind::Double).backward();
-        adam.step(&mut x, 0.1).expect("steps");
+        let gradient = |x: &Tensor| x.detach() * 2.0;
+        let first = gradient(&x);
+        adam.step(&mut x, &first, 0.1).expect("steps");
         assert!((x.double_value(&[0]) - 0.9).abs() < 1e-6, "{x:?}");
-        x.zero_grad();
-        x.square().sum(Kind::Double).backward();
-        adam.step(&mut x, 0.1).expect("steps");
+        let second = gradient(&x);
+        adam.step(&mut x, &second, 0.1).expect("steps");
         let mean = (0.9 * 0.1 * 2.0 + 0.1 * 1.8) / (1.0 - 0.81f64);
         let root = ((0.999 * 0.001 * 4.0 + 0.001 * 3.24) / (1.0 - 0.998_001f64)).sqrt();
         assert!((x.double_value(&[0]) - (0.9 - 0.1 * mean / root)).abs() < 1e-6, "{x:?}");

@@ -45,26 +45,33 @@ impl Sgd {
         Ok(true)
     }
 
-    /// Forgets the last gradients, computes those of `loss`, and moves every tensor: `v = 0.9 v + g + 1e-4 w`,
+    /// Computes the gradients of `loss` and moves every tensor: `v = 0.9 v + g + 1e-4 w`,
     /// `w -= rate · v`.
     pub fn step(&mut self, loss: &Tensor, rate: f64) -> Result<(), CompressError> {
-        self.step_by(|| Ok(loss.f_backward()?), rate)
+        self.step_by(|parameters| Ok(Tensor::f_run_backward(&[loss], parameters, false, false)?), rate)
     }
 
-    /// The same with gradients that are computed otherwise.
+    /// The same with gradients that are computed otherwise: one for each of the tensors handed over, undefined for those that
+    /// the loss does not depend on.
     pub fn step_by(
         &mut self,
-        gradients: impl FnOnce() -> Result<(), CompressError>,
+        gradients: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>, CompressError>,
         rate: f64,
     ) -> Result<(), CompressError> {
-        self.parameters.iter_mut().for_each(Tensor::zero_grad);
-        gradients()?;
-        tch::no_grad(|| self.parameters.iter_mut().zip(&mut self.velocity).try_for_each(|(w, v)| update(w, v, rate)))
+        let gradients = gradients(&self.parameters)?;
+        let moved = self.parameters.iter_mut().zip(&gradients).zip(&mut self.velocity);
+        tch::no_grad(|| {
+            moved.into_iter().try_for_each(|((weight, gradient), velocity)| update(weight, gradient, velocity, rate))
+        })
     }
 }
 
-fn update(weight: &mut Tensor, velocity: &mut Option<Tensor>, rate: f64) -> Result<(), CompressError> {
-    let gradient = weight.grad();
+fn update(
+    weight: &mut Tensor,
+    gradient: &Tensor,
+    velocity: &mut Option<Tensor>,
+    rate: f64,
+) -> Result<(), CompressError> {
     if !gradient.defined() {
         return Ok(());
     }

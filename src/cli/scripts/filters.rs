@@ -5,15 +5,14 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value};
 
+use crate::cli::failure::{Failure, finish};
+use crate::cli::files;
+use crate::cli::progress::Progress;
 use crate::compress::baseline::narrow;
 use crate::compress::pipeline::Bench;
 use crate::exec::{self, Device};
 use crate::latency::Probe;
 use crate::spec::config;
-
-use super::failure::{Failure, finish};
-use super::files;
-use super::progress::Progress;
 
 /// Arguments of `practised filters`.
 #[derive(Debug, clap::Args)]

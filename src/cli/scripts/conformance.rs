@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::cli::{failure, files};
 use crate::conformance::{Verdict, Wish, outcome};
 use crate::exec::{self, Device};
-
-use super::{failure, files};
 
 /// Arguments of `practised conformance`.
 #[derive(Debug, clap::Args)]

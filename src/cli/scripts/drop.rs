@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::cli::failure::{Failure, finish};
+use crate::cli::files;
 use crate::compress::file::to_onnx;
 use crate::compress::student::Student;
 use crate::exec::Device;
 use crate::network::Network;
-
-use super::failure::{Failure, finish};
-use super::files;
 
 /// Arguments of `practised drop`.
 #[derive(Debug, clap::Args)]

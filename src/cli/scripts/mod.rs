@@ -1,0 +1,6 @@
+//! Hidden commands, which the project's own scripts run and customers have no use for.
+
+pub mod conformance;
+pub mod drop;
+pub mod filters;
+pub mod steps;
