@@ -18,6 +18,11 @@ fn copies(count: usize, image: &[u8]) -> Vec<u8> {
     zip(&names.iter().map(|name| (name.as_str(), image.to_vec())).collect::<Vec<_>>())
 }
 
+/// Two images of 200 MB each once they are decoded, which takes long enough to be caught at.
+fn large() -> Vec<u8> {
+    copies(2, &flat_png(5000, 5000, 16, 6))
+}
+
 async fn post(app: &TestApp, archive: Vec<u8>) -> Answer {
     app.post_bytes("/v1/image-sets", ZIP, archive).await
 }
@@ -70,7 +75,7 @@ async fn what_is_large_once_decoded_takes_no_memory_of_the_service() {
     let app = TestApp::without_workers().await;
     let before = most_memory(&app);
     // 16 bits, red, green, blue, alpha: 200 MB each.
-    let taken = post(&app, copies(2, &flat_png(5000, 5000, 16, 6))).await;
+    let taken = post(&app, large()).await;
     assert_eq!((taken.status, &taken.json()["images"]), (201, &json!(2)), "{taken:?}");
     let grown = most_memory(&app) - before;
     assert!(grown < 100, "{grown} MiB more");
@@ -88,8 +93,7 @@ async fn a_tenant_whose_uploads_take_long_keeps_no_other_and_no_model_waiting() 
     }
     let of = |key: &str, request: RequestBuilder| request.bearer_auth(key.to_owned());
     app.show(None);
-    let sends: Vec<_> =
-        (0..4).map(|index| tokio::spawn(of(&keys[0], request(&app, image_zip(10 + index, 16))).send())).collect();
+    let sends: Vec<_> = (0..4).map(|_| tokio::spawn(of(&keys[0], request(&app, large())).send())).collect();
     let held = stopped(&app, 2).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(app.decoders(), held, "its other uploads wait");
@@ -112,13 +116,13 @@ async fn a_tenant_whose_uploads_take_long_keeps_no_other_and_no_model_waiting() 
 #[tokio::test]
 async fn a_decoder_ends_with_the_request_and_when_its_time_is_up() {
     let app = TestApp::without_workers().await;
-    let given_up = tokio::spawn(request(&app, image_zip(10, 16)).send());
+    let given_up = tokio::spawn(request(&app, large()).send());
     stopped(&app, 1).await;
     given_up.abort();
     app.until("nobody decodes for nobody", Duration::from_secs(20), async || app.decoders().is_empty()).await;
     app.until("nothing of it stays", Duration::from_secs(5), async || app.spooled().is_empty()).await;
 
-    let waiting = tokio::spawn(request(&app, image_zip(10, 16)).send());
+    let waiting = tokio::spawn(request(&app, large()).send());
     stopped(&app, 1).await;
     let answer = tokio::time::timeout(Duration::from_secs(120), waiting).await.expect("in time").expect("runs");
     let problem: serde_json::Value = answer.expect("an answer").json().await.expect("a problem");
