@@ -3,4 +3,5 @@
 pub mod conformance;
 pub mod drop;
 pub mod filters;
+mod job_files;
 pub mod steps;
