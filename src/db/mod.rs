@@ -47,7 +47,7 @@ pub use types::{JobOutcome, JobPriority, JobStatus, Scope, TaskKind, TaskState};
 /// What the functions of this layer take.
 pub type Connection = sqlx::PgConnection;
 
-/// A transaction, rolled back unless [`commit`] ends it.
+/// A transaction, rolled back unless [`commit()`] ends it.
 pub type Transaction = sqlx::Transaction<'static, Postgres>;
 
 /// How long a connection may have been idle to be used without a ping.
