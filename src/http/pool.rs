@@ -172,7 +172,7 @@ mod tests {
         let metric = metrics::METRICS.iter().find(|metric| metric.name == "practised_claims_total").expect("there");
         let sample = Sample { label: Some("score".into()), value: 12.0 };
         let text = family(metric, &[sample]);
-        assert!(text.starts_with("# HELP practised_claims_total Tasks begun"), "{text}");
+        assert!(text.starts_with("# HELP practised_claims_total Tasks started"), "{text}");
         assert!(
             text.ends_with("# TYPE practised_claims_total counter\npractised_claims_total{task=\"score\"} 12\n"),
             "{text}"
