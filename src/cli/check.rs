@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::network::analyse::analyse;
 use crate::spec::analysis::Analysis;
-use crate::spec::inputs::CompanionInfo;
+use crate::spec::inputs::SideInputInfo;
 
 use super::failure::{Failure, finish};
 use super::table::Table;
@@ -69,8 +69,8 @@ fn print(analysis: &Analysis) {
 }
 
 /// Describes the value of another input than the images.
-fn told(companion: &CompanionInfo, image: &str) -> String {
-    let CompanionInfo { name, needs_value, elements, of_images_size, may_take_images, unused, .. } = companion;
+fn told(companion: &SideInputInfo, image: &str) -> String {
+    let SideInputInfo { name, needs_value, elements, of_images_size, may_take_images, unused, .. } = companion;
     let instead = if *may_take_images {
         format!(", or give it the images: \"inputs\": {{\"{name}\": \"images\"}}")
     } else {

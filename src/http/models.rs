@@ -24,7 +24,7 @@ use crate::service::idempotency::Posted;
 use crate::service::models;
 use crate::service::spool::Spooled;
 use crate::spec::analysis::{BlockInfo, Interface};
-use crate::spec::inputs::CompanionInfo;
+use crate::spec::inputs::SideInputInfo;
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -46,7 +46,7 @@ struct Model {
     macs: u64,
     inputs: Vec<Interface>,
     image_input: String,
-    other_inputs: Vec<CompanionInfo>,
+    other_inputs: Vec<SideInputInfo>,
     outputs: Vec<Interface>,
     blocks: Blocks,
     #[serde(with = "time::serde::rfc3339")]

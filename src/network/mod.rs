@@ -14,7 +14,7 @@ pub mod tap;
 use self::blocks::{Block, shared};
 use self::dominators::Dominators;
 use self::input::bind::bind;
-use self::input::side_inputs::{self, Companion};
+use self::input::side_inputs::{self, SideInput};
 use self::input::{ImageInput, size};
 use self::obstacles::{obstacles, with_obstacles};
 use self::outputs::Judge;
@@ -40,7 +40,7 @@ pub struct Network {
     /// The image input.
     pub input: ImageInput,
     /// The other inputs of the file; in `graph` they are nodes.
-    pub companions: Vec<Companion>,
+    pub companions: Vec<SideInput>,
     /// Outputs that depend on the image input.
     pub outputs: Vec<ValueInfo>,
     /// The floating-point values, (N, …), that represent them: the outputs themselves, or the scores of labels and masks
@@ -155,7 +155,7 @@ impl Network {
             image_input: self.input.file_name.clone(),
             image_layout: self.input.layout,
             image_channels: Some(self.input.channels),
-            other_inputs: self.companions.iter().map(Companion::info).collect(),
+            other_inputs: self.companions.iter().map(SideInput::info).collect(),
             parameters: self.parameters() as u64,
             macs: macs::of_graph(&self.graph),
             feature_tap: format!("{}: {}", self.tap.values.join(", "), self.tap.reason),
@@ -191,7 +191,7 @@ fn as_deployed(mut file: Graph) -> Graph {
 fn prepared(
     file: &Graph,
     input: &ImageInput,
-    companions: &[Companion],
+    companions: &[SideInput],
     size: (usize, usize),
 ) -> Result<Graph, NetworkError> {
     let free = free_batch(file);

@@ -12,7 +12,7 @@ use crate::spec::phase::Phase;
 
 /// What a look at the lease tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaseState {
     /// Go on.
     Held,
     /// The customer wants no more of this job.
@@ -21,7 +21,7 @@ pub enum Standing {
     Lost,
 }
 
-impl Standing {
+impl LeaseState {
     fn from_row(cancel_requested: Option<bool>) -> Self {
         match cancel_requested {
             None => Self::Lost,
@@ -35,18 +35,18 @@ impl Standing {
 ///
 /// # Errors
 /// As [`QueueError`].
-pub async fn renew(db: &Db, claim: &Claim) -> Result<Standing, QueueError> {
+pub async fn renew(db: &Db, claim: &Claim) -> Result<LeaseState, QueueError> {
     let mut conn = db.connection().await?;
-    Ok(Standing::from_row(tasks::renew(&mut conn, claim.task, claim.lease, LEASE.as_secs_f64()).await?))
+    Ok(LeaseState::from_row(tasks::renew(&mut conn, claim.task, claim.lease, LEASE.as_secs_f64()).await?))
 }
 
 /// Looks without extending.
 ///
 /// # Errors
 /// As [`QueueError`].
-pub async fn look(db: &Db, claim: &Claim) -> Result<Standing, QueueError> {
+pub async fn look(db: &Db, claim: &Claim) -> Result<LeaseState, QueueError> {
     let mut conn = db.connection().await?;
-    Ok(Standing::from_row(tasks::look(&mut conn, claim.task, claim.lease).await?))
+    Ok(LeaseState::from_row(tasks::look(&mut conn, claim.task, claim.lease).await?))
 }
 
 /// How far the task is. A score's own steps are not told: many run at once, and the job counts whole ones. False where

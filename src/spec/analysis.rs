@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::inputs::{CompanionInfo, Given, Value};
+use super::inputs::{Given, SideInputInfo, Value};
 
 /// An analysed network; it has not been run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct Analysis {
     pub image_channels: Option<usize>,
     /// The other inputs, and whether a job must give values for them.
     #[serde(default)]
-    pub other_inputs: Vec<CompanionInfo>,
+    pub other_inputs: Vec<SideInputInfo>,
     /// Version of ONNX's operator set.
     pub opset: i64,
     /// Elements of the floating-point weights.

@@ -29,7 +29,7 @@ pub enum Word {
 
 /// An input other than the images, as reported to customers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CompanionInfo {
+pub struct SideInputInfo {
     /// Name of the input in the file.
     pub name: String,
     /// True if a job must give a value.
@@ -65,7 +65,7 @@ pub struct InputFault {
 const MOST_LISTED: usize = 10;
 
 /// Checks the values that a job gives for a network's inputs; `image` is the input that takes the images.
-pub fn faults(image: &str, companions: &[CompanionInfo], given: &Given) -> Vec<InputFault> {
+pub fn faults(image: &str, companions: &[SideInputInfo], given: &Given) -> Vec<InputFault> {
     let names: BTreeSet<&str> = companions.iter().map(|companion| companion.name.as_str()).collect();
     let of_network = companions.iter().filter_map(|companion| companion.fault(given.get(&companion.name)));
     let unknown = given.iter().filter(|(name, _)| !names.contains(name.as_str()));
@@ -86,7 +86,7 @@ pub fn faults(image: &str, companions: &[CompanionInfo], given: &Given) -> Vec<I
     of_network.chain(unknown).collect()
 }
 
-impl CompanionInfo {
+impl SideInputInfo {
     fn fault(&self, given: Option<&Value>) -> Option<InputFault> {
         let Self { name, elements, .. } = self;
         let (detail, images) = match given {

@@ -11,7 +11,7 @@ use super::watch::{Reason, Watch};
 use crate::db::Db;
 use crate::ids::JobId;
 use crate::queue::claimed::Claim;
-use crate::queue::lease::{self, Standing};
+use crate::queue::lease::{self, LeaseState};
 use crate::queue::{HEARTBEAT, LEASE, POLL, QueueError};
 
 /// How often progress and events are carried to the database.
@@ -84,11 +84,11 @@ async fn hear(told: &mut broadcast::Receiver<JobId>, ours: JobId) -> bool {
     }
 }
 
-fn judge(standing: Result<Standing, QueueError>, renewed: Instant, watch: &Watch) {
+fn judge(standing: Result<LeaseState, QueueError>, renewed: Instant, watch: &Watch) {
     match standing {
-        Ok(Standing::Held) => {}
-        Ok(Standing::CancelRequested) => watch.stop(Reason::Cancelled),
-        Ok(Standing::Lost) => watch.stop(Reason::Lost),
+        Ok(LeaseState::Held) => {}
+        Ok(LeaseState::CancelRequested) => watch.stop(Reason::Cancelled),
+        Ok(LeaseState::Lost) => watch.stop(Reason::Lost),
         // By then another worker may have the task; the fence keeps us from harm, but the work would be for nothing.
         Err(error) if renewed.elapsed() >= LEASE => {
             tracing::warn!("the lease could not be renewed in time: {error}");

@@ -4,7 +4,7 @@
 use practised::compress::file;
 use practised::compress::observer::Unobserved;
 use practised::compress::refit::start::{self, Refitted};
-use practised::compress::refit::{Frontier, Problem, ahead_of_gap, of_sum};
+use practised::compress::refit::{Frontier, RefitTarget, ahead_of_gap, of_sum};
 use practised::compress::student::Student;
 use practised::exec::Device;
 use practised::graph::Attribute;
@@ -50,7 +50,7 @@ fn scene(file: &[u8]) -> Scene {
 }
 
 /// The student without the second block, and the problem that closing the gap is.
-fn gap(scene: &Scene) -> (Student, Option<Problem>) {
+fn gap(scene: &Scene) -> (Student, Option<RefitTarget>) {
     let block = &scene.network.blocks[1];
     let student = Student::dropped(&scene.network, &[block], Device::Cpu).expect("drops");
     let problem = ahead_of_gap(&student.graph, &scene.network.graph, block, block);

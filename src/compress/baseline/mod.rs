@@ -5,7 +5,7 @@ pub mod filters;
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::Bench;
-use crate::compress::pipeline::yielding_observer::Yielding;
+use crate::compress::pipeline::yielding_observer::YieldingObserver;
 use crate::compress::recipes::narrowed_by_practised;
 use crate::spec::report::FinetuneReport;
 
@@ -16,7 +16,7 @@ pub fn narrow(bench: &Bench, keep: f64, observer: &dyn Observer) -> Result<(Vec<
     let Some(config) = &bench.config.finetune.0 else {
         return Ok((filters::to_onnx(&start)?, FinetuneReport::default()));
     };
-    let observer = &Yielding::new(observer)?;
+    let observer = &YieldingObserver::new(observer)?;
     let recovered = narrowed_by_practised(&bench.mixed_setting(observer)?, &start, config, observer)?;
     Ok((filters::to_onnx(&recovered.student)?, recovered.report))
 }

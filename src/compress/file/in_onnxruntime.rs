@@ -5,7 +5,7 @@ use tch::Tensor;
 use crate::compress::CompressError;
 use crate::graph::{DataType, ValueInfo, ValueType};
 use crate::network::input::ImageInput;
-use crate::network::input::side_inputs::Companion;
+use crate::network::input::side_inputs::SideInput;
 use crate::network::{NetworkError, elements};
 use crate::onnx;
 use crate::onnxruntime::{Elements, Feed, Session};
@@ -20,7 +20,7 @@ const BATCH: i64 = 50;
 /// left out.
 pub fn outputs(
     input: &ImageInput,
-    companions: &[Companion],
+    companions: &[SideInput],
     wanted: &[String],
     file: &[u8],
     images: &Tensor,
@@ -68,11 +68,11 @@ fn fill_up(part: &Tensor, batch: i64) -> Result<Tensor, CompressError> {
 /// The value of every input for these images, (n, C, H, W).
 fn fed<'a>(
     input: &'a ImageInput,
-    companions: &'a [Companion],
+    companions: &'a [SideInput],
     images: &Tensor,
 ) -> Result<Vec<(&'a str, Tensor)>, CompressError> {
     let exact = input.exact(images)?;
-    let companion = |companion: &'a Companion| Ok((companion.name.as_str(), companion.fed(&exact)?));
+    let companion = |companion: &'a SideInput| Ok((companion.name.as_str(), companion.fed(&exact)?));
     let fed = input.fed(&exact)?;
     std::iter::once(Ok((input.file_name.as_str(), fed))).chain(companions.iter().map(companion)).collect()
 }

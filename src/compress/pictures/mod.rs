@@ -10,24 +10,24 @@ use self::tiny_set::TinySet;
 use super::student::forward::{Answers, Forward};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
-use crate::compress::quality::{self, Sight};
+use crate::compress::quality::{self, Discrimination};
 use crate::compress::samples::{Samples, grey};
 use crate::compress::student::Student;
 use crate::exec::memory;
 use crate::images::{Chw, ImageSet, Preprocess};
 use crate::network::Network;
 use crate::spec::config::JobConfig;
-use crate::spec::report::Rung;
+use crate::spec::report::ImageSource;
 
 /// Everything that synthetic images are created from.
-pub(crate) struct Studio<'a> {
+pub(crate) struct PictureMaker<'a> {
     pub(crate) network: &'a Network,
     pub(crate) teacher: &'a Student,
     pub(crate) config: &'a JobConfig,
     pub(crate) size: Chw,
 }
 
-impl Studio<'_> {
+impl PictureMaker<'_> {
     /// Procedural images; some of them, validation images first, are optimised until the teacher recognises them.
     pub(crate) fn made(&self, observer: &dyn Observer) -> Result<(TinySet, Samples), CompressError> {
         let seed = self.config.seed;
@@ -37,7 +37,7 @@ impl Studio<'_> {
         let mut changed = [samples.held_out.as_slice(), &samples.fit].concat();
         changed.truncate(tiny_set::recognised(self.size).max(samples.held_out.len()));
         if self.recognise(&mut samples, &tiny.preprocess, &changed, observer)? {
-            tiny.rung = Rung::Synthesised;
+            tiny.rung = ImageSource::Synthesised;
         }
         Ok((tiny, samples))
     }
@@ -96,14 +96,14 @@ const UNSURE: f64 = 0.25;
 
 /// Why given images are insufficient although there are many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shortcoming {
+pub(crate) enum ImageProblem {
     /// They have no colour, but the network takes colour.
     Colourless,
     /// The network hardly distinguishes them.
     NotToldApart,
 }
 
-impl Shortcoming {
+impl ImageProblem {
     /// Checks given images by the teacher's outputs, which are `classes` or not.
     pub(crate) fn of(
         samples: &Samples,
@@ -112,7 +112,8 @@ impl Shortcoming {
         classes: bool,
     ) -> Result<Option<Self>, CompressError> {
         let white = range(preprocess, samples.black.len()).white;
-        let foreign = |sight: Sight| TOLD_APART.contains(&sight.told_apart) && sight.unsure >= UNSURE;
+        let foreign =
+            |sight: Discrimination| TOLD_APART.contains(&sight.mutual_information) && sight.mean_entropy >= UNSURE;
         Ok(match samples.colourless(&white)? {
             true => Some(Self::Colourless),
             false if !classes => None,

@@ -8,7 +8,7 @@ use crate::compress::CompressError;
 use crate::compress::random::stream;
 use crate::images::{Chw, ImageError, ImageSet, ModelInput, Preprocess};
 use crate::spec::config::JobConfig;
-use crate::spec::report::Rung;
+use crate::spec::report::ImageSource;
 
 /// Number of procedural images: as many as have [`PIXELS`] together, within these bounds. A fifth of the minimum can still be
 /// held out.
@@ -37,7 +37,7 @@ pub struct TinySet {
     /// Preprocessing from these images to the network's input.
     pub preprocess: Preprocess,
     /// Their source.
-    pub rung: Rung,
+    pub rung: ImageSource,
 }
 
 /// Number of images to optimise at this size.
@@ -56,7 +56,7 @@ impl TinySet {
 
     /// The given images.
     pub fn given(images: &ImageSet, config: &JobConfig) -> Self {
-        Self { images: images.clone(), preprocess: config.preprocess.clone(), rung: Rung::Given }
+        Self { images: images.clone(), preprocess: config.preprocess.clone(), rung: ImageSource::Given }
     }
 
     /// Procedural images in place of given ones. `classes` returns the teacher's output, (n, classes), for images, (n, C, H,
@@ -90,7 +90,7 @@ impl TinySet {
         let mut random = stream(config.seed, "procedural");
         let drawn = ImageSet::procedural(count * DRAWN_PER_KEPT, width, height, &mut random);
         let kept = balanced(&classes(&drawn, &preprocess)?, count, &mut random)?;
-        Ok(Self { images: drawn.only(&kept), preprocess, rung: Rung::Procedural })
+        Ok(Self { images: drawn.only(&kept), preprocess, rung: ImageSource::Procedural })
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::results::FinetuneSummary;
 use super::warnings::alive;
-use super::yielding_observer::Yielding;
+use super::yielding_observer::YieldingObserver;
 use super::{Bench, Selection, Students};
 use crate::compress::observer::Observer;
 use crate::compress::quality;
@@ -49,7 +49,7 @@ impl Finetuned {
 /// What the observer has kept of an earlier attempt is gone on from: the result is the same.
 pub fn finetune(bench: &Bench, selection: &Selection, observer: &dyn Observer) -> Result<Finetuned, CompressError> {
     let began = Instant::now();
-    let observer = &Yielding::new(observer)?;
+    let observer = &YieldingObserver::new(observer)?;
     // Nothing is scored any more, and the room is needed.
     bench.frontier.take();
     let mut tuned = bench.fitting(observer, || good_enough(bench, selection, observer))?;

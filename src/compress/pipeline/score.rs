@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Bench;
-use super::yielding_observer::Yielding;
+use super::yielding_observer::YieldingObserver;
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::compress::recoverability::{by_adapters, by_closed_form};
@@ -25,7 +25,7 @@ pub(super) fn score_without(
     observer: &dyn Observer,
 ) -> Result<BlockScore, CompressError> {
     let began = Instant::now();
-    let observer = &Yielding::new(observer)?;
+    let observer = &YieldingObserver::new(observer)?;
     let wish = &bench.config.recoverability;
     let fitted = bench.fitting(observer, || match wish.method {
         RecoverabilityMethod::ClosedForm => {

@@ -5,12 +5,12 @@ use std::cell::{Cell, OnceCell, RefCell};
 use tch::{Kind, Tensor};
 
 use super::batch_independence;
-use super::yielding_observer::Yielding;
+use super::yielding_observer::YieldingObserver;
 use crate::compress::CompressError;
 use crate::compress::file::to_onnx;
 use crate::compress::observer::Observer;
 use crate::compress::pictures::tiny_set::TinySet;
-use crate::compress::pictures::{Shortcoming, Studio};
+use crate::compress::pictures::{ImageProblem, PictureMaker};
 use crate::compress::quality::classes;
 use crate::compress::refit::Frontier;
 use crate::compress::samples::Samples;
@@ -27,7 +27,7 @@ use crate::network::input::{ImageInput, side_inputs};
 use crate::network::{Network, NetworkError, elements};
 use crate::spec::config::JobConfig;
 use crate::spec::latency::{LatencyConfig, Plan, Reduction};
-use crate::spec::report::{Evidence, Rung};
+use crate::spec::report::{Evidence, ImageSource};
 
 /// The teacher, the images, the settings and the device of one job. Opening it evaluates the teacher on the images, and creates
 /// synthetic images if there are none or the given ones are insufficient.
@@ -43,9 +43,9 @@ pub struct Bench {
     pub(crate) probe: Probe,
     pub(crate) model: Vec<u8>,
     pub(crate) images_sha256: String,
-    pub(crate) rung: Rung,
+    pub(crate) rung: ImageSource,
     /// Why the given images are insufficient although there are many.
-    pub(crate) shortcoming: Option<Shortcoming>,
+    pub(crate) shortcoming: Option<ImageProblem>,
     size: Chw,
     answers: OnceCell<(Answers, Option<Answers>)>,
     classes: OnceCell<Option<Evidence>>,
@@ -99,13 +99,13 @@ impl Bench {
         let (network, size) = fitting(model, images, config)?;
         let config = &JobConfig { preprocess: network.input.preprocess(&config.preprocess)?, ..config.clone() };
         let teacher = Student::teacher(&network, device)?;
-        let studio = Studio { network: &network, teacher: &teacher, config, size };
+        let studio = PictureMaker { network: &network, teacher: &teacher, config, size };
         let (tiny, samples) = match images {
             Some(set) => {
                 let samples = Samples::new(set, &config.preprocess, size, config.seed)?;
                 (TinySet::given(set, config), samples)
             }
-            None => studio.made(&Yielding::new(observer)?)?,
+            None => studio.made(&YieldingObserver::new(observer)?)?,
         };
         batch_independence::check(&network, &teacher, &samples)?;
         let (answers, classes) = (OnceCell::new(), OnceCell::new());
@@ -116,9 +116,9 @@ impl Bench {
             let known = asked(&network, &teacher, &samples, &answers)?;
             let found = evidence(&network, &samples, &labels, known)?;
             let evidence = *classes.get_or_init(|| found);
-            shortcoming = Shortcoming::of(&samples, &tiny.preprocess, &known.0, evidence.is_some())?;
+            shortcoming = ImageProblem::of(&samples, &tiny.preprocess, &known.0, evidence.is_some())?;
             if samples.held_out.is_empty() || shortcoming.is_some() {
-                rung = Rung::GivenAndProcedural;
+                rung = ImageSource::GivenAndProcedural;
             }
         }
         Ok(Self {
@@ -168,14 +168,14 @@ impl Bench {
     /// The same for our ways of fitting, which see pictures beside the images where those do not do by themselves. Making
     /// them takes a while, so only the steps that fit on them wait for it; `observer` is one that lets measurements go first.
     pub(crate) fn mixed_setting(&self, observer: &dyn Observer) -> Result<Setting<'_>, CompressError> {
-        if self.rung != Rung::GivenAndProcedural {
+        if self.rung != ImageSource::GivenAndProcedural {
             return self.setting();
         }
         let mixed = match self.mixed.get() {
             Some(mixed) => mixed,
             None => {
                 let Self { network, teacher, config, size, .. } = self;
-                let mixed = Studio { network, teacher, config, size: *size }.beside(&self.samples, observer)?;
+                let mixed = PictureMaker { network, teacher, config, size: *size }.beside(&self.samples, observer)?;
                 self.mixed.get_or_init(|| mixed)
             }
         };

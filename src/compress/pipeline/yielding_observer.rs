@@ -8,12 +8,12 @@ use crate::latency::{HostLock, Shared};
 use crate::spec::phase::Phase;
 
 /// Passes everything on to a job's observer and, whenever the work looks up, lets a waiting measurement go first.
-pub(crate) struct Yielding<'a> {
+pub(crate) struct YieldingObserver<'a> {
     observer: &'a dyn Observer,
     lock: Mutex<Shared>,
 }
 
-impl<'a> Yielding<'a> {
+impl<'a> YieldingObserver<'a> {
     /// Waits until nothing is being measured on this host.
     pub(crate) fn new(observer: &'a dyn Observer) -> Result<Self, CompressError> {
         let lock = HostLock::of_host().shared(&|| observer.cancelled())?;
@@ -21,7 +21,7 @@ impl<'a> Yielding<'a> {
     }
 }
 
-impl Observer for Yielding<'_> {
+impl Observer for YieldingObserver<'_> {
     fn progress(&self, phase: Phase, done: u64, total: u64) {
         self.observer.progress(phase, done, total);
     }

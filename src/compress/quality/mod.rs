@@ -44,16 +44,16 @@ pub fn top1(output: &Tensor, labels: &[Option<u32>]) -> Result<Option<Figure>, C
 
 /// How well a classifier distinguishes some images.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sight {
+pub struct Discrimination {
     /// Mutual information between image and output, relative to its maximum: 1 if it is certain about each image and predicts
     /// all classes equally often, 0 if its output is the same for all.
-    pub told_apart: f64,
+    pub mutual_information: f64,
     /// Mean normalised entropy: 0 is certain of one class, 1 is uniform.
-    pub unsure: f64,
+    pub mean_entropy: f64,
 }
 
 /// Computes both from an output, (N, classes); `None` if the output is not classes, or is for one image.
-pub fn sight(output: &Tensor) -> Result<Option<Sight>, CompressError> {
+pub fn sight(output: &Tensor) -> Result<Option<Discrimination>, CompressError> {
     if top_classes(output)?.is_none() || output.size()[0] < 2 {
         return Ok(None);
     }
@@ -67,7 +67,10 @@ pub fn sight(output: &Tensor) -> Result<Option<Sight>, CompressError> {
     let of_all = entropy(&shares.f_mean_dim([0].as_slice(), false, Kind::Double)?)?;
     let of_each = entropy(&shares)? / images as f64;
     let most = |count: i64| (count as f64).ln();
-    Ok(Some(Sight { told_apart: (of_all - of_each) / most(images.min(classes)), unsure: of_each / most(classes) }))
+    Ok(Some(Discrimination {
+        mutual_information: (of_all - of_each) / most(images.min(classes)),
+        mean_entropy: of_each / most(classes),
+    }))
 }
 
 #[cfg(test)]
@@ -89,12 +92,15 @@ mod tests {
         let seen = |logits: &Tensor| sight(logits).expect("computes").expect("a classifier");
         let sure = Tensor::eye(4, (Kind::Float, tch::Device::Cpu)) * 40.0;
         let all = seen(&sure);
-        assert!((all.told_apart - 1.0).abs() < 1e-6 && all.unsure < 1e-6, "{all:?}");
-        assert!((seen(&sure.softmax(1, Kind::Float)).told_apart - 1.0).abs() < 1e-3, "probabilities say the same");
-        let unsure = seen(&(&sure * 0.02));
-        assert!(unsure.told_apart < 0.1 && unsure.unsure > 0.9, "{unsure:?}");
+        assert!((all.mutual_information - 1.0).abs() < 1e-6 && all.mean_entropy < 1e-6, "{all:?}");
+        assert!(
+            (seen(&sure.softmax(1, Kind::Float)).mutual_information - 1.0).abs() < 1e-3,
+            "probabilities say the same"
+        );
+        let mean_entropy = seen(&(&sure * 0.02));
+        assert!(mean_entropy.mutual_information < 0.1 && mean_entropy.mean_entropy > 0.9, "{mean_entropy:?}");
         let one_class = seen(&sure.select(0, 1).expand([5, 4], false));
-        assert!(one_class.told_apart.abs() < 1e-6 && one_class.unsure < 1e-6, "{one_class:?}");
+        assert!(one_class.mutual_information.abs() < 1e-6 && one_class.mean_entropy < 1e-6, "{one_class:?}");
         assert_eq!(sight(&sure.narrow(0, 0, 1)).expect("computes"), None);
         assert_eq!(sight(&Tensor::zeros([2, 3, 4, 4], (Kind::Float, tch::Device::Cpu))).expect("computes"), None);
     }

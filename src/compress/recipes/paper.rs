@@ -61,7 +61,7 @@ pub fn by_paper(
 
 /// State of a run, without its weights and the optimiser's state.
 #[derive(Debug, Serialize, Deserialize)]
-struct Standing {
+struct PaperCheckpoint {
     batches: Batches,
     views: rand_chacha::ChaCha8Rng,
     history: Vec<HistoryPoint>,
@@ -116,7 +116,7 @@ impl Run {
     fn keep(&self, checkpoints: &Checkpoints) -> Result<(), CompressError> {
         let mut tensors: Vec<Tensor> = self.weights().map(Tensor::shallow_clone).collect();
         tensors.extend(self.sgd.state());
-        let standing = Standing {
+        let standing = PaperCheckpoint {
             batches: self.batches.clone(),
             views: self.views.clone(),
             history: self.history.clone(),
@@ -130,7 +130,7 @@ impl Run {
     /// Resumes from the state of an equal run; `None` if it does not fit.
     fn go_on(
         mut self,
-        from: Standing,
+        from: PaperCheckpoint,
         mut tensors: Tensors,
         checkpoints: &Checkpoints,
     ) -> Result<Option<Self>, CompressError> {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::average::Average;
 use super::prepared::Prepared;
-use super::run::{Run, Standing};
+use super::run::{Run, RunState};
 use super::{CHECKPOINTS, Recovered};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
@@ -133,26 +133,26 @@ fn rates(made: bool, pixels: usize) -> impl Iterator<Item = f64> {
 
 /// Result of the trial of a learning rate: the loss that it promises, or `None` if it was given up.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Tried {
+struct TrialResult {
     rate: f64,
     promise: Option<f64>,
 }
 
 /// The images that a run is fitted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Of {
+enum FittedOn {
     Fitted,
     All,
 }
 
 /// The contents of a checkpoint.
 #[derive(Serialize, Deserialize)]
-struct Stand {
+struct RecoveryCheckpoint {
     seconds: f64,
     hints: bool,
     asked: u64,
-    tried: Vec<Tried>,
-    runs: Vec<(Of, Standing)>,
+    tried: Vec<TrialResult>,
+    runs: Vec<(FittedOn, RunState)>,
 }
 
 struct Recovery<'a> {
@@ -165,11 +165,11 @@ struct Recovery<'a> {
     asked: u64,
     checkpoints: &'a Checkpoints<'a>,
     /// Results of finished trials.
-    tried: Vec<Tried>,
+    tried: Vec<TrialResult>,
     /// The run of the best rate so far, while the next is tried, and what it promises.
     taken: Option<(Run, f64)>,
     /// States of runs of an earlier attempt.
-    kept: Vec<(Of, Standing, Tensors)>,
+    kept: Vec<(FittedOn, RunState, Tensors)>,
 }
 
 impl Recovery<'_> {
@@ -221,12 +221,12 @@ impl Recovery<'_> {
     /// A run over the first steps at one rate, with the loss that it promises; `None` if the loss rises at once, or if it does
     /// not reach halfway what another rate has `promised`, which it would have to beat clearly.
     fn tried(&mut self, rate: f64, promised: Option<f64>) -> Result<Option<(Run, f64)>, CompressError> {
-        let mut run = self.run(self.setting, Of::Fitted, rate)?;
+        let mut run = self.run(self.setting, FittedOn::Fitted, rate)?;
         let promise = match self.tried.iter().find(|tried| tried.rate == rate) {
             Some(tried) => tried.promise,
             None => {
                 let promise = self.trial(&mut run, promised)?;
-                self.tried.push(Tried { rate, promise });
+                self.tried.push(TrialResult { rate, promise });
                 promise
             }
         };
@@ -256,7 +256,7 @@ impl Recovery<'_> {
     }
 
     /// A run at a rate, from where an earlier attempt left it or from the start.
-    fn run(&mut self, setting: &Setting, of: Of, rate: f64) -> Result<Run, CompressError> {
+    fn run(&mut self, setting: &Setting, of: FittedOn, rate: f64) -> Result<Run, CompressError> {
         let new = || Run::new(setting, self.start, &self.config, self.steps, rate);
         let mut run = new()?;
         let kept = self.kept.iter().position(|(kept, standing, _)| *kept == of && standing.rate == rate);
@@ -266,11 +266,11 @@ impl Recovery<'_> {
 
     /// Reads the checkpoint of an earlier attempt.
     fn resume(&mut self) {
-        let Some((stand, mut tensors)) = self.checkpoints.take::<Stand>() else { return };
+        let Some((stand, mut tensors)) = self.checkpoints.take::<RecoveryCheckpoint>() else { return };
         let step = stand.runs.last().map(|(_, run)| run.step);
         self.began = self.checkpoints.resumed(self.began, step, stand.seconds);
         (self.asked, self.tried, self.config.hints) = (stand.asked, stand.tried, stand.hints);
-        let with_tensors = |(of, standing): (Of, Standing)| {
+        let with_tensors = |(of, standing): (FittedOn, RunState)| {
             let its = standing.tensors_of(&mut tensors);
             (of, standing, its)
         };
@@ -278,23 +278,23 @@ impl Recovery<'_> {
     }
 
     /// Stores a checkpoint if one is due: `run` is the current run, in addition to `before`.
-    fn keep(&self, before: Option<&Run>, of: Of, run: &Run) -> Result<(), CompressError> {
+    fn keep(&self, before: Option<&Run>, of: FittedOn, run: &Run) -> Result<(), CompressError> {
         if !self.checkpoints.due() {
             return Ok(());
         }
         let before = before.or(self.taken.as_ref().map(|(taken, _)| taken));
         let mut tensors = Vec::new();
-        let runs = before.map(|before| (Of::Fitted, before)).into_iter().chain([(of, run)]);
+        let runs = before.map(|before| (FittedOn::Fitted, before)).into_iter().chain([(of, run)]);
         let runs = runs.map(|(of, run)| Ok((of, run.standing(&mut tensors)?))).collect::<Result<_, CompressError>>()?;
         let seconds = self.began.elapsed().as_secs_f64();
         let (hints, tried) = (self.config.hints, self.tried.clone());
-        self.checkpoints.keep(&Stand { seconds, hints, asked: self.asked, tried, runs }, &tensors)
+        self.checkpoints.keep(&RecoveryCheckpoint { seconds, hints, asked: self.asked, tried, runs }, &tensors)
     }
 
     fn advance(&mut self, run: &mut Run, until: u32) -> Result<(), CompressError> {
         let every = self.steps.div_ceil(CHECKPOINTS);
         while run.step < until && self.progress(run) < 1.0 {
-            self.keep(None, Of::Fitted, run)?;
+            self.keep(None, FittedOn::Fitted, run)?;
             self.checkpoints.observer().check()?;
             let at = self.progress(run);
             self.asked += run.train(self.setting, &self.config, at)?;
@@ -391,10 +391,10 @@ impl Recovery<'_> {
     fn on_all_images(&mut self, decided: &Run) -> Result<Student, CompressError> {
         let samples = self.setting.samples.all_fitted();
         let setting = Setting { samples: &samples, ..*self.setting };
-        let mut run = self.run(&setting, Of::All, decided.rate)?;
+        let mut run = self.run(&setting, FittedOn::All, decided.rate)?;
         let steps = decided.step;
         while run.step < steps {
-            self.keep(Some(decided), Of::All, &run)?;
+            self.keep(Some(decided), FittedOn::All, &run)?;
             self.checkpoints.observer().check()?;
             let progress = f64::from(run.step) / f64::from(steps);
             self.asked += run.train(&setting, &self.config, progress)?;

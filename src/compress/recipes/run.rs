@@ -37,7 +37,7 @@ pub(super) struct Best {
 
 /// State of a run, without the tensors that [`Run::standing`] adds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Standing {
+pub(super) struct RunState {
     pub(super) rate: f64,
     pub(super) step: u32,
     looked: u32,
@@ -82,7 +82,7 @@ pub(super) struct Run {
     stock: Stock,
 }
 
-impl Standing {
+impl RunState {
     /// Its tensors, which are the next ones.
     pub(super) fn tensors_of(&self, all: &mut Tensors) -> Tensors {
         all.split(self.tensors)
@@ -131,14 +131,14 @@ impl Run {
     }
 
     /// Its state; trained tensors are added to `tensors`.
-    pub(super) fn standing(&self, tensors: &mut Vec<Tensor>) -> Result<Standing, CompressError> {
+    pub(super) fn standing(&self, tensors: &mut Vec<Tensor>) -> Result<RunState, CompressError> {
         let before = tensors.len();
         let averaged = self.average.as_ref().map(Average::so_far);
         for params in [Some(&self.student.params), Some(&self.best.params), averaged.map(|(params, _)| params)] {
             tensors.extend(params.into_iter().flat_map(|params| self.moved(params)).map(Tensor::shallow_clone));
         }
         tensors.extend(self.optimiser.state()?);
-        Ok(Standing {
+        Ok(RunState {
             rate: self.rate,
             step: self.step,
             looked: self.looked,
@@ -153,7 +153,7 @@ impl Run {
     }
 
     /// Resumes from the state of an equal run. False if it does not fit; then this run is unusable.
-    pub(super) fn go_on(&mut self, from: Standing, mut tensors: Tensors) -> Result<bool, CompressError> {
+    pub(super) fn go_on(&mut self, from: RunState, mut tensors: Tensors) -> Result<bool, CompressError> {
         let average = from.averaged.map(|_| self.student.params.deep_copy()).transpose()?;
         for params in [Some(&self.student.params), Some(&self.best.params), average.as_ref()].into_iter().flatten() {
             if !tensors.restore_all(self.moved(params))? {

@@ -49,7 +49,7 @@ impl<'t> Known<'t> {
 }
 
 /// A network and the images that it is evaluated on, the same in every walk of one frontier.
-pub(super) struct Asked<'a> {
+pub(super) struct Evaluated<'a> {
     /// The network's only input.
     pub(super) input: &'a str,
     pub(super) network: &'a Student,
@@ -58,7 +58,7 @@ pub(super) struct Asked<'a> {
     pub(super) images: &'a [i64],
 }
 
-impl<'a> Asked<'a> {
+impl<'a> Evaluated<'a> {
     /// About the images fitted on.
     pub(super) fn to_fit(setting: &Setting<'a>, network: &'a Student) -> Self {
         Self::about(setting, network, &setting.samples.fit)
@@ -84,7 +84,7 @@ impl<'a> Asked<'a> {
 /// broken off leaves nothing that does not fit together.
 pub(super) struct Walk<'a> {
     frontier: &'a mut Frontier,
-    asked: &'a Asked<'a>,
+    asked: &'a Evaluated<'a>,
     before: Frontier,
     after: Frontier,
     kept_bytes: usize,
@@ -107,7 +107,7 @@ impl Frontier {
     /// Computes `wanted`, and moves on to a place behind which all of them are, not further than the node at `furthest`.
     pub(super) fn walk<'a>(
         &'a mut self,
-        asked: &'a Asked<'a>,
+        asked: &'a Evaluated<'a>,
         wanted: &[&str],
         furthest: usize,
     ) -> Result<Walk<'a>, CompressError> {
@@ -135,7 +135,7 @@ impl Frontier {
 impl Walk<'_> {
     /// The wanted values of the next batch, which are these images.
     pub(super) fn batch(&mut self, images: &[i64]) -> Result<Vec<Tensor>, CompressError> {
-        let Asked { input, network, samples, .. } = self.asked;
+        let Evaluated { input, network, samples, .. } = self.asked;
         let kept = self.before.batches.get_mut(self.after.batches.len()).and_then(Option::take);
         let mut values = tch::no_grad(|| match kept {
             Some(kept) => {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     fn walked(frontier: &mut Frontier, network: &Student, samples: &Samples, wanted: &str) -> Tensor {
-        let asked = Asked { input: "x", network, samples, images: &samples.fit };
+        let asked = Evaluated { input: "x", network, samples, images: &samples.fit };
         let mut walk = frontier.walk(&asked, &[wanted], usize::MAX).expect("a place");
         let batches = asked.batches().map(|images| walk.batch(images).expect("computes").remove(0));
         let all: Vec<Tensor> = batches.collect();
@@ -295,7 +295,7 @@ mod tests {
     fn a_walk_that_is_broken_off_leaves_nothing() {
         let (network, samples, mut frontier) = (network(), samples(), Frontier::default());
         let _ = walked(&mut frontier, &network, &samples, "branch");
-        let asked = Asked { input: "x", network: &network, samples: &samples, images: &samples.fit };
+        let asked = Evaluated { input: "x", network: &network, samples: &samples, images: &samples.fit };
         frontier.walk(&asked, &["out"], usize::MAX).expect("a place").batch(&[2]).expect("computes");
         assert_eq!((frontier.at, frontier.batches.len()), (0, 0));
     }

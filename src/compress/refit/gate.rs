@@ -3,10 +3,10 @@
 
 use tch::Tensor;
 
-use super::frontier::{Asked, Frontier, Known};
-use super::problem::Problem;
+use super::frontier::{Evaluated, Frontier, Known};
 use super::rows::Rows;
 use super::solve::{Normal, RIDGES, Solution, Start, normal, prepared};
+use super::target::RefitTarget;
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::compress::quality::loss::{feature_loss, finite};
@@ -50,7 +50,7 @@ impl Gate {
         let names: Vec<&str> = fed.iter().map(String::as_str).collect();
         let taps: Vec<&str> = student.taps.iter().map(String::as_str).collect();
         let suffix = Executor::new(&student.graph, &names, &taps)?;
-        let asked = Asked::to_decide(setting, student, MOST_IMAGES);
+        let asked = Evaluated::to_decide(setting, student, MOST_IMAGES);
         let mut walk = frontier.walk(&asked, &names, first)?;
         let mut batches = Vec::new();
         let mut begin = 0;
@@ -85,7 +85,7 @@ impl Gate {
 pub fn refit(
     setting: &Setting,
     student: &Student,
-    problem: &Problem,
+    problem: &RefitTarget,
     refitted: &[String],
     known: &mut Known,
     observer: &dyn Observer,
@@ -139,7 +139,7 @@ pub fn refit(
 struct Tries<'a> {
     start: &'a Start,
     student: &'a Student,
-    problem: &'a Problem,
+    problem: &'a RefitTarget,
     gate: Gate,
 }
 

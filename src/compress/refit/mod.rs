@@ -16,12 +16,12 @@
 
 mod frontier;
 mod gate;
-mod problem;
 mod rows;
 mod solve;
 pub mod start;
+mod target;
 mod window;
 
 pub use frontier::{Frontier, Known};
 pub use gate::{Gate, refit};
-pub use problem::{Problem, ahead_of_gap, behind_gap, of_sum};
+pub use target::{RefitTarget, ahead_of_gap, behind_gap, of_sum};

@@ -4,8 +4,8 @@ use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
-use super::frontier::{Asked, Known};
-use super::problem::Problem;
+use super::frontier::{Evaluated, Known};
+use super::target::RefitTarget;
 use super::window::{Places, View};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
@@ -28,7 +28,7 @@ pub(super) struct Rows<'p> {
     /// Whether the teacher computes the same there.
     common: bool,
     view: View,
-    problem: &'p Problem,
+    problem: &'p RefitTarget,
 }
 
 /// Rows of some images: the layer's inputs and a 1 for the bias (r, p + 1), its target (r, M), and the shortcut that is added
@@ -67,7 +67,7 @@ impl<'p> Rows<'p> {
     pub(super) fn plan(
         setting: &Setting,
         student: &Student,
-        problem: &'p Problem,
+        problem: &'p RefitTarget,
         refitted: &[String],
     ) -> Result<Option<Self>, CompressError> {
         let teacher = &setting.network.graph;
@@ -93,7 +93,8 @@ impl<'p> Rows<'p> {
         mut take: impl FnMut(Chunk) -> Result<(), CompressError>,
     ) -> Result<(), CompressError> {
         let mut random = stream(setting.seed, &format!("refit/{}", self.problem.target));
-        let (of_teacher, of_student) = (Asked::to_fit(setting, setting.teacher), Asked::to_fit(setting, student));
+        let (of_teacher, of_student) =
+            (Evaluated::to_fit(setting, setting.teacher), Evaluated::to_fit(setting, student));
         let around: Vec<&str> = self.around.iter().map(String::as_str).collect();
         let mut wanted = vec![self.problem.target.as_str()];
         if self.common {

@@ -3,8 +3,8 @@
 use tch::{Kind, Tensor};
 
 use super::frontier::Known;
-use super::problem::{Problem, Range};
 use super::rows::{Chunk, Rows};
+use super::target::{Range, RefitTarget};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::compress::setting::Setting;
@@ -32,7 +32,7 @@ pub(super) struct Start {
 }
 
 impl Start {
-    pub(super) fn of(student: &Student, problem: &Problem) -> Result<Self, CompressError> {
+    pub(super) fn of(student: &Student, problem: &RefitTarget) -> Result<Self, CompressError> {
         let node = &student.graph.nodes[problem.layer.position(&student.graph)];
         let kernel = problem.layer.kernel(student)?;
         let bias = match node.input(2) {
@@ -49,7 +49,7 @@ impl Start {
     pub(super) fn write(
         &self,
         student: &mut Student,
-        problem: &Problem,
+        problem: &RefitTarget,
         solution: &Solution,
     ) -> Result<(), CompressError> {
         let node = &student.graph.nodes[problem.layer.position(&student.graph)];
@@ -73,7 +73,7 @@ impl Start {
 
 /// A copy of the student in which no node but the layer's places reads what a solution changes, and in which the layer has a bias where it can
 /// have one and nothing behind it shifts. All tries are students of this graph, which the gate has planned once.
-pub(super) fn prepared(student: &Student, problem: &Problem) -> Result<Student, CompressError> {
+pub(super) fn prepared(student: &Student, problem: &RefitTarget) -> Result<Student, CompressError> {
     let mut prepared = student.copy()?;
     let Student { graph, params, .. } = &mut prepared;
     let places: Vec<usize> = problem.places().map(|place| place.layer.position(graph)).collect();
@@ -106,7 +106,7 @@ pub(super) struct Normal {
 pub(super) fn normal(
     setting: &Setting,
     student: &Student,
-    problem: &Problem,
+    problem: &RefitTarget,
     rows: &Rows,
     start: &Start,
     known: &mut Known,

@@ -1,7 +1,7 @@
 //! The start of recovery (docs/method.md §6.1): every gap of a student refitted, then every writer behind the first gap, in
 //! depth order and on the student's own values, each only if it lowers the validation loss.
 
-use super::problem::{Problem, ahead_of_gap, behind_gap, of_sum};
+use super::target::{RefitTarget, ahead_of_gap, behind_gap, of_sum};
 use super::{Frontier, Known, refit};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
@@ -99,7 +99,7 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    fn around(&self, run: &[&Block]) -> Vec<Problem> {
+    fn around(&self, run: &[&Block]) -> Vec<RefitTarget> {
         let (first, last) = (run[0], run[run.len() - 1]);
         let student = &self.so_far.student.graph;
         match ahead_of_gap(student, &self.setting.network.graph, first, last) {
@@ -120,7 +120,7 @@ impl<'a> Course<'a> {
     }
 
     /// The writers of all residual additions that the student still has, each towards the teacher's sum.
-    fn sums(&self) -> impl Iterator<Item = Problem> {
+    fn sums(&self) -> impl Iterator<Item = RefitTarget> {
         let places = self.setting.network.blocks.iter().flat_map(Block::places);
         places.filter_map(|place| of_sum(&self.so_far.student.graph, place))
     }
@@ -130,8 +130,8 @@ impl<'a> Course<'a> {
     /// at all.
     fn take_in_all_places(
         &mut self,
-        problem: Problem,
-        others: impl Fn(&Self) -> Vec<Problem>,
+        problem: RefitTarget,
+        others: impl Fn(&Self) -> Vec<RefitTarget>,
     ) -> Result<(), CompressError> {
         let graph = &self.so_far.student.graph;
         if !is_shared(graph, problem.layer.position(graph)) {
@@ -156,7 +156,7 @@ impl<'a> Course<'a> {
         }
     }
 
-    fn take(&mut self, problem: &Problem) -> Result<(), CompressError> {
+    fn take(&mut self, problem: &RefitTarget) -> Result<(), CompressError> {
         let Refitted { student, refitted, undone, .. } = &mut self.so_far;
         match refit(self.setting, student, problem, refitted, &mut self.known, self.observer)? {
             Some((with, _)) => {

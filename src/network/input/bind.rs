@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ImageInput;
-use super::side_inputs::{Companion, Feed};
+use super::side_inputs::{Feed, SideInput};
 use crate::graph::model::Written;
 use crate::graph::{Attribute, Attributes, DataType, Dim, Graph, Node, TensorData};
 use crate::spec::analysis::Layout;
@@ -11,7 +11,7 @@ use crate::spec::analysis::Layout;
 /// The graph with the image input alone, as (N, C, H, W): nodes compute the other inputs, and images in another order. None of
 /// them folds into a constant, which would be taken for a weight. `size` is the images' height and
 /// width. Images that the file takes as bytes are floats with the same values here.
-pub fn bind(graph: &Graph, image: &ImageInput, companions: &[Companion], size: (usize, usize)) -> Graph {
+pub fn bind(graph: &Graph, image: &ImageInput, companions: &[SideInput], size: (usize, usize)) -> Graph {
     let mut bound = graph.clone();
     bound.inputs.retain(|input| input.name == image.file_name);
     bound.inputs.iter_mut().for_each(|input| input.ty.dtype = DataType::Float32);
@@ -50,7 +50,7 @@ impl Builder<'_> {
         self.set("perm", Attribute::Ints(layout.order(&[0, 1, 2, 3]).to_vec()));
     }
 
-    fn write(&mut self, companion: &Companion) {
+    fn write(&mut self, companion: &SideInput) {
         match companion.feed {
             Feed::Mirrored(layout) => self.write_mirrored(&companion.name, layout),
             Feed::Value(_) => self.write_constant(companion, companion.constant(self.size)),
@@ -68,7 +68,7 @@ impl Builder<'_> {
     }
 
     /// Repeats a value for each image; for an input without a batch, keeps the first.
-    fn write_constant(&mut self, companion: &Companion, constant: TensorData) {
+    fn write_constant(&mut self, companion: &SideInput, constant: TensorData) {
         let name = companion.name.as_str();
         let value = self.constant(name, "value", constant);
         let (first, one) = (self.int(name, "first", &[0]), self.int(name, "one", &[1]));

@@ -14,11 +14,11 @@ use crate::latency::Input;
 use crate::network::{NetworkError, elements};
 use crate::onnxruntime::Elements;
 use crate::spec::analysis::Layout;
-use crate::spec::inputs::{CompanionInfo, Given, Value, faults};
+use crate::spec::inputs::{Given, SideInputInfo, Value, faults};
 
 /// An input other than the image input.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Companion {
+pub struct SideInput {
     /// Name.
     pub name: String,
     dtype: DataType,
@@ -55,7 +55,7 @@ pub(crate) enum Feed {
 const OLDEST_OPSET: i64 = 10;
 
 /// Every input except the image input. A missing value, or one of the wrong length, is 0 here and refused by [`check`].
-pub fn find(graph: &Graph, image: &ImageInput, given: &Given) -> Result<Vec<Companion>, NetworkError> {
+pub fn find(graph: &Graph, image: &ImageInput, given: &Given) -> Result<Vec<SideInput>, NetworkError> {
     let others: Vec<&ValueInfo> = graph.inputs.iter().filter(|input| input.name != image.file_name).collect();
     if others.iter().any(|input| graph.is_read(&input.name)) && graph.opset() < OLDEST_OPSET {
         return refuse(format!(
@@ -65,7 +65,7 @@ pub fn find(graph: &Graph, image: &ImageInput, given: &Given) -> Result<Vec<Comp
         ));
     }
     let mut images = Images { graph, input: image, left: MOST_ELEMENTS };
-    others.into_iter().map(|info| Companion::of(info, &mut images, given.get(&info.name))).collect()
+    others.into_iter().map(|info| SideInput::of(info, &mut images, given.get(&info.name))).collect()
 }
 
 /// Maximum number of elements of all inputs together, for one image.
@@ -80,8 +80,8 @@ struct Images<'a> {
 }
 
 /// The same as an error.
-pub fn check(image: &ImageInput, companions: &[Companion], given: &Given) -> Result<(), NetworkError> {
-    let infos: Vec<CompanionInfo> = companions.iter().map(Companion::info).collect();
+pub fn check(image: &ImageInput, companions: &[SideInput], given: &Given) -> Result<(), NetworkError> {
+    let infos: Vec<SideInputInfo> = companions.iter().map(SideInput::info).collect();
     let faults = faults(&image.file_name, &infos, given).into_iter();
     let faults: Vec<String> = faults.map(|fault| format!("{}: {}", fault.detail, fault.hint)).collect();
     if faults.is_empty() { Ok(()) } else { refuse(faults.join("; ")) }
@@ -91,7 +91,7 @@ fn refuse<T>(detail: String) -> Result<T, NetworkError> {
     Err(NetworkError::ModelInterface(detail))
 }
 
-impl Companion {
+impl SideInput {
     fn of(info: &ValueInfo, images: &mut Images, given: Option<&Value>) -> Result<Self, NetworkError> {
         let (name, dtype) = (&info.name, info.ty.dtype);
         if !images.graph.is_read(name) {
@@ -145,9 +145,9 @@ impl Companion {
     }
 
     /// Its description for customers.
-    pub fn info(&self) -> CompanionInfo {
+    pub fn info(&self) -> SideInputInfo {
         let (of_images_size, unused) = (self.of_images_size(), self.feed == Feed::Nothing);
-        CompanionInfo {
+        SideInputInfo {
             name: self.name.clone(),
             needs_value: matches!(self.feed, Feed::Value(_)),
             elements: if of_images_size { 1 } else { self.dims_at((1, 1)).iter().product() },
@@ -237,7 +237,7 @@ fn kind(dtype: DataType) -> Kind {
 
 impl Images<'_> {
     /// An input that no node reads: any elements will do.
-    fn unused(&self, info: &ValueInfo) -> Result<Companion, NetworkError> {
+    fn unused(&self, info: &ValueInfo) -> Result<SideInput, NetworkError> {
         if !Elements::takes(info.ty.dtype) {
             return refuse(format!(
                 "input \"{}\" is {:?}, and no node reads it: export the network without it",
@@ -249,7 +249,7 @@ impl Images<'_> {
         let rest = shape.iter().skip(usize::from(batched));
         let dims = rest.map(|size| Size::Fixed(size.known().unwrap_or(1))).collect();
         let (name, dtype) = (info.name.clone(), info.ty.dtype);
-        Ok(Companion { name, dtype, dims, batched, feed: Feed::Nothing, may_take_images: false })
+        Ok(SideInput { name, dtype, dims, batched, feed: Feed::Nothing, may_take_images: false })
     }
 
     /// Whether an input's first dimension is the batch: it has the size of the images' batch, or is dynamic and can be the

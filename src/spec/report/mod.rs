@@ -126,7 +126,7 @@ pub struct QualityReport {
     pub images: ImageCounts,
     /// Source of these images. Figures on synthetic images say little about the customer's.
     #[serde(default)]
-    pub images_from: Rung,
+    pub images_from: ImageSource,
     /// The delivered student.
     #[serde(flatten)]
     pub after: Quality,
@@ -300,7 +300,7 @@ pub struct Reproduce {
 /// Source of the images, best first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Rung {
+pub enum ImageSource {
     /// The customer's images.
     #[default]
     Given,
@@ -313,7 +313,7 @@ pub enum Rung {
     Synthesised,
 }
 
-impl Rung {
+impl ImageSource {
     /// Whether all images are synthetic.
     pub fn is_made(self) -> bool {
         matches!(self, Self::Procedural | Self::Synthesised)

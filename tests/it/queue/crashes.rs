@@ -150,7 +150,7 @@ async fn a_worker_that_comes_back_with_progress_is_not_swept() {
     let_leases_run_out(db, worker).await;
     checkpoint(db, &claim, true).await;
     assert_eq!(rescue::sweep(db).await.expect("swept"), 0);
-    assert_eq!(lease::renew(db, &claim).await.expect("asked"), lease::Standing::Held);
+    assert_eq!(lease::renew(db, &claim).await.expect("asked"), lease::LeaseState::Held);
     tokio::time::sleep(Duration::from_millis(10)).await;
     complete(db, &claim, &brings(claim.kind)).await.expect("stored");
     base.stop().await;

@@ -7,7 +7,7 @@ use practised::ids::JobId;
 use practised::queue::cancel::{self, Cancelling};
 use practised::queue::complete::{Completion, complete};
 use practised::queue::fail::{Verdict, fail};
-use practised::queue::lease::{self, Standing};
+use practised::queue::lease::{self, LeaseState};
 use practised::queue::{QueueError, rescue};
 use practised::spec::phase::Phase;
 use rand::{Rng, SeedableRng};
@@ -39,8 +39,8 @@ async fn a_running_job_is_cancelled_when_its_last_worker_has_stopped() {
     let (measure, score) = (take(db, first).await, take(db, second).await);
     assert_eq!(cancel::request(db, id).await.expect("asked"), Cancelling::Requested);
     assert!(nothing_to_take(db, first).await, "nobody begins with the rest");
-    assert_eq!(lease::look(db, &measure).await.expect("asked"), Standing::CancelRequested);
-    assert_eq!(lease::renew(db, &score).await.expect("asked"), Standing::CancelRequested);
+    assert_eq!(lease::look(db, &measure).await.expect("asked"), LeaseState::CancelRequested);
+    assert_eq!(lease::renew(db, &score).await.expect("asked"), LeaseState::CancelRequested);
     cancel::acknowledge(db, &measure).await.expect("told");
     assert_eq!(job(db, id).await.status, JobStatus::Running);
     // A result that comes too late ends the task as cancelled, a failure too.
@@ -139,7 +139,7 @@ async fn a_job_past_its_deadline_expires() {
     let ended = job(db, id).await;
     assert_eq!(ended.status, JobStatus::Expired);
     assert_eq!(ended.error.expect("an error")["code"], "deadline_exceeded");
-    assert_eq!(lease::look(db, &claimed).await.expect("asked"), Standing::Lost);
+    assert_eq!(lease::look(db, &claimed).await.expect("asked"), LeaseState::Lost);
     base.stop().await;
 }
 

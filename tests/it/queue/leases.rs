@@ -11,7 +11,7 @@ use practised::queue::claim::{RULES, begin, claim};
 use practised::queue::claimed::Claim;
 use practised::queue::complete::{Completion, complete};
 use practised::queue::fail::{Verdict, fail};
-use practised::queue::lease::{self, Standing};
+use practised::queue::lease::{self, LeaseState};
 use practised::queue::{QueueError, cancel};
 use practised::spec::phase::Phase;
 use serde_json::json;
@@ -127,8 +127,8 @@ async fn a_worker_that_comes_back_from_the_dead_changes_nothing() {
     assert!(heir.lease > zombie.lease);
 
     let before = (format!("{:?}", job(db, id).await), event_kinds(db, id).await);
-    assert_eq!(lease::renew(db, &zombie).await.expect("asked"), Standing::Lost);
-    assert_eq!(lease::look(db, &zombie).await.expect("asked"), Standing::Lost);
+    assert_eq!(lease::renew(db, &zombie).await.expect("asked"), LeaseState::Lost);
+    assert_eq!(lease::look(db, &zombie).await.expect("asked"), LeaseState::Lost);
     assert!(!lease::tell_progress(db, &zombie, Phase::Verify, 1, 1).await.expect("asked"));
     assert!(!lease::tell_event(db, &zombie, "boo", &json!({})).await.expect("asked"));
     assert!(!lease::release(db, &zombie).await.expect("asked"));
@@ -137,7 +137,7 @@ async fn a_worker_that_comes_back_from_the_dead_changes_nothing() {
     assert!(matches!(cancel::acknowledge(db, &zombie).await, Err(QueueError::LeaseLost)));
     assert_eq!((format!("{:?}", job(db, id).await), event_kinds(db, id).await), before);
 
-    assert_eq!(lease::renew(db, &heir).await.expect("asked"), Standing::Held);
+    assert_eq!(lease::renew(db, &heir).await.expect("asked"), LeaseState::Held);
     assert!(lease::tell_progress(db, &heir, Phase::Measure, 3, 9).await.expect("asked"));
     assert!(lease::tell_event(db, &heir, "measured", &json!({"n": 3})).await.expect("asked"));
     assert_eq!(job(db, id).await.progress_done, 3);
@@ -202,7 +202,7 @@ async fn a_fault_of_the_input_ends_the_job_at_once() {
     let problem = Problem::new(Code::NotFinite, "the features are not finite");
     assert_eq!(fail(db, &score, &problem, false).await.expect("told"), Verdict::JobFailed);
     assert_eq!(job(db, id).await.error.expect("an error")["code"], "not_finite");
-    assert_eq!(lease::renew(db, &measure).await.expect("asked"), Standing::Lost, "the other task ends with its job");
+    assert_eq!(lease::renew(db, &measure).await.expect("asked"), LeaseState::Lost, "the other task ends with its job");
     assert!(nothing_to_take(db, worker).await);
     assert_eq!(event_kinds(db, id).await.last().map(String::as_str), Some("failed"));
     base.stop().await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill};
 use practised::blobs::put_bytes;
 use practised::db::artifacts::{self, ArtifactRow};
 use practised::ids::Tenant;
@@ -138,8 +138,15 @@ async fn what_is_to_be_ignored_stays_ignored() {
     assert!(app.terminate().success(), "SIGTERM ends it all the same");
 }
 
+/// What is started from here on hears SIGHUP, even if these tests were started under `nohup`: a program inherits that it is ignored.
+fn hear_hangups() {
+    // SAFETY: the default action is no handler, so nothing of ours runs in it.
+    unsafe { nix::sys::signal::signal(Signal::SIGHUP, SigHandler::SigDfl) }.expect("set");
+}
+
 #[tokio::test]
 async fn sighup_reads_the_log_filter_again_and_ends_nothing() {
+    hear_hangups();
     let filter = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(filter.path(), "warn\n").expect("written");
     let path = filter.path().to_str().expect("text");
@@ -163,6 +170,7 @@ async fn sighup_reads_the_log_filter_again_and_ends_nothing() {
 
 #[tokio::test]
 async fn a_worker_goes_on_after_sighup() {
+    hear_hangups();
     let app = TestApp::without_workers().await;
     let mut worker = OtherWorker::start(&app, &[], &[]).await;
     let live =

@@ -4,7 +4,7 @@ use practised::compress::file;
 use practised::compress::observer::Unobserved;
 use practised::compress::recipes::{Recovered, by_practised};
 use practised::compress::recoverability::{Fitted, by_closed_form};
-use practised::compress::refit::{Frontier, Known, Problem, refit};
+use practised::compress::refit::{Frontier, Known, RefitTarget, refit};
 use practised::compress::samples::Samples;
 use practised::compress::setting::Setting;
 use practised::compress::student::Student;
@@ -87,7 +87,7 @@ impl Scene {
     }
 
     /// One refit by itself, with the loss that is left; `None` where none helps.
-    pub fn refit(&self, student: &Student, problem: &Problem) -> Option<(Student, f64)> {
+    pub fn refit(&self, student: &Student, problem: &RefitTarget) -> Option<(Student, f64)> {
         let mut teacher = Frontier::default();
         let known = &mut Known::of_teacher(&mut teacher);
         refit(&self.setting(), student, problem, &[], known, &Unobserved).expect("solves")

@@ -15,7 +15,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::Bench;
-use super::yielding_observer::Yielding;
+use super::yielding_observer::YieldingObserver;
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::latency;
@@ -81,7 +81,7 @@ pub fn select(
         SelectionMode::Iterative => iterative::path(bench, measured, scores, observer)?,
     };
     let chosen = met.or(sets.len().checked_sub(1));
-    let _beside_others = Yielding::new(observer)?;
+    let _beside_others = YieldingObserver::new(observer)?;
     let points = |sets: &[Assembled]| {
         let point = |set| bench.fitting(observer, || curve_point(bench, set));
         sets.iter().map(point).collect::<Result<Vec<_>, _>>()

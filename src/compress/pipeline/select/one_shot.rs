@@ -3,7 +3,7 @@
 
 use super::Path;
 use super::assembled::{Assembled, curve_point, measured as measured_sets};
-use super::rank::{By, Standing, TIE, Uncertain, noise_of, rank, tie, tied, without_overlaps};
+use super::rank::{By, Candidate, TIE, Uncertain, noise_of, rank, tie, tied, without_overlaps};
 use crate::compress::CompressError;
 use crate::compress::observer::Observer;
 use crate::compress::pipeline::Bench;
@@ -43,9 +43,9 @@ pub(super) fn path<'b>(
     let mut met = sets.iter().position(|set| set.meets(target));
     let ties = match met {
         Some(index) => {
-            let standings: Vec<Standing> = ranked.iter().map(|of| standing(bench, measured, of)).collect();
+            let candidates: Vec<Candidate> = ranked.iter().map(|of| candidate(bench, measured, of)).collect();
             let tie = tie(bench);
-            let other = |count: usize| Some(tied(&standings, count, tie)?.into_iter().map(|i| blocks[i]).collect());
+            let other = |count: usize| Some(tied(&candidates, count, tie)?.into_iter().map(|i| blocks[i]).collect());
             let (at, ties) = settle(bench, &mut sets, index, other, observer)?;
             met = Some(at);
             ties
@@ -62,9 +62,9 @@ fn plain_loss(bench: &Bench, set: &Assembled, observer: &dyn Observer) -> Result
     Ok(bench.fitting(observer, || curve_point(bench, set))?.feature_loss)
 }
 
-fn standing(bench: &Bench, measured: &Measured, (block, ranked): &(&Block, &Ranked)) -> Standing {
+fn candidate(bench: &Bench, measured: &Measured, (block, ranked): &(&Block, &Ranked)) -> Candidate {
     let gain = &measured.reductions[&block.name].reduction;
-    Standing {
+    Candidate {
         score: Uncertain { value: ranked.score, noise: ranked.noise },
         gain: Uncertain { value: gain.value, noise: noise_of(gain) },
         depth: bench.network.depth(block),

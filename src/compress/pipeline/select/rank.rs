@@ -4,7 +4,7 @@ use crate::compress::CompressError;
 use crate::compress::pipeline::Bench;
 use crate::network::blocks::Block;
 use crate::spec::config::{JobConfig, LARGE};
-use crate::spec::report::{Figure, Rung};
+use crate::spec::report::{Figure, ImageSource};
 use crate::spec::task::{BlockScore, Measured, Ranked};
 
 /// Scores within this factor of each other, beyond their noise, are a tie, and so are gains: what a score says before any
@@ -17,7 +17,7 @@ const TIE_OF_MADE: f64 = 1.5;
 
 /// What makes a tie of the scores of this job. On large images few steps follow, and scores are close to what they leave.
 pub(super) fn tie(bench: &Bench) -> f64 {
-    let made = bench.rung != Rung::Given;
+    let made = bench.rung != ImageSource::Given;
     if made && bench.samples.pixels() <= LARGE { TIE_OF_MADE } else { TIE }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn overlap(a: &Block, b: &Block) -> bool {
 
 /// What is known of a candidate ahead of any training.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Standing {
+pub(super) struct Candidate {
     pub(super) score: Uncertain,
     /// Its own latency reduction.
     pub(super) gain: Uncertain,
@@ -116,14 +116,14 @@ impl Uncertain {
 /// scores are taken before any training, and the longer the rest of the network is, the more of the damage training mends.
 ///
 /// Scores ascend; `tie` is that of scores.
-pub(super) fn tied(standings: &[Standing], count: usize, tie: f64) -> Option<Vec<usize>> {
-    let last = standings.get(count.checked_sub(1)?)?.score;
-    let level = |index: &usize| standings[*index].score.level(last, tie);
-    let mut group: Vec<usize> = (0..standings.len()).filter(level).collect();
+pub(super) fn tied(candidates: &[Candidate], count: usize, tie: f64) -> Option<Vec<usize>> {
+    let last = candidates.get(count.checked_sub(1)?)?.score;
+    let level = |index: &usize| candidates[*index].score.level(last, tie);
+    let mut group: Vec<usize> = (0..candidates.len()).filter(level).collect();
     let mut chosen: Vec<usize> = (0..count).filter(|index| !level(index)).collect();
-    let gains = group.iter().map(|index| standings[*index].gain);
+    let gains = group.iter().map(|index| candidates[*index].gain);
     let most = gains.max_by(|a, b| a.value.total_cmp(&b.value))?;
-    group.sort_by_key(|index| (!standings[*index].gain.level(most, TIE), standings[*index].depth));
+    group.sort_by_key(|index| (!candidates[*index].gain.level(most, TIE), candidates[*index].depth));
     chosen.extend(group.into_iter().take(count - chosen.len()));
     chosen.sort_unstable();
     (chosen.last() != Some(&(count - 1))).then_some(chosen)
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn of_level_blocks_with_level_gains_the_first_in_the_network_are_the_other_set() {
-        let other = |gains: [f64; 5], count| tied(&standings([1.0, 2.0, 2.1, 2.3, 9.0], 0.0, gains), count, TIE);
+        let other = |gains: [f64; 5], count| tied(&candidates([1.0, 2.0, 2.1, 2.3, 9.0], 0.0, gains), count, TIE);
         assert_eq!(other([0.1; 5], 2), Some(vec![0, 3]), "2.3 is level with 2.0, 9.0 is not");
         assert_eq!(other([0.1; 5], 3), Some(vec![0, 2, 3]));
         assert_eq!(other([0.1, 0.1, 0.12, 0.05, 0.1], 2), Some(vec![0, 2]), "half of a gain is not level");
@@ -188,11 +188,11 @@ mod tests {
     #[test]
     fn scores_within_their_noise_are_level() {
         let scores = [1.0, 1.3, 3.0, 9.0, 9.0];
-        let other = |noise| tied(&standings(scores, noise, [0.1; 5]), 1, TIE);
+        let other = |noise| tied(&candidates(scores, noise, [0.1; 5]), 1, TIE);
         assert_eq!(other(0.0), None);
         assert_eq!(other(0.1), Some(vec![1]), "1.3 may well be lower than 1.0");
         assert_eq!(other(0.7), Some(vec![2]), "and so may 3.0 where so little is known");
-        let of_made = tied(&standings(scores, 0.0, [0.1; 5]), 1, TIE_OF_MADE);
+        let of_made = tied(&candidates(scores, 0.0, [0.1; 5]), 1, TIE_OF_MADE);
         assert_eq!(of_made, Some(vec![1]), "without any noise, where the images are made");
     }
 
@@ -208,13 +208,13 @@ mod tests {
         assert!((noise - 0.25).abs() < 1e-12, "20 % and 15 % are 25 % together: {noise}");
     }
 
-    fn standings(scores: [f64; 5], noise: f64, gains: [f64; 5]) -> Vec<Standing> {
+    fn candidates(scores: [f64; 5], noise: f64, gains: [f64; 5]) -> Vec<Candidate> {
         let all = scores.into_iter().zip(gains).zip([9, 7, 5, 3, 1]);
-        let standing = |((score, gain), depth): ((f64, f64), usize)| Standing {
+        let candidate = |((score, gain), depth): ((f64, f64), usize)| Candidate {
             score: Uncertain { value: score, noise },
             gain: Uncertain { value: gain, noise: 0.0 },
             depth: Some(depth),
         };
-        all.map(standing).collect()
+        all.map(candidate).collect()
     }
 }

@@ -5,13 +5,13 @@ mod flat;
 
 use super::{Bench, FinetuneSummary, Selection};
 use crate::compress::CompressError;
-use crate::compress::pictures::Shortcoming;
+use crate::compress::pictures::ImageProblem;
 use crate::compress::quality::classes::top_classes;
 use crate::compress::quality::relative::constant_loss;
-use crate::network::input::side_inputs::Companion;
+use crate::network::input::side_inputs::SideInput;
 use crate::spec::config::Target;
 use crate::spec::latency::Reduction;
-use crate::spec::report::{Outcome, Rung, SizeReport, Warning};
+use crate::spec::report::{ImageSource, Outcome, SizeReport, Warning};
 use crate::spec::task::Measured;
 
 /// So many images of one class may be chance.
@@ -60,7 +60,7 @@ fn warning(code: &str, detail: String) -> Option<Warning> {
 
 /// What the inputs next to the images were fed: every figure holds for that alone.
 fn other_inputs(bench: &Bench) -> Option<Warning> {
-    let fed: Vec<String> = bench.network.companions.iter().filter_map(Companion::told).collect();
+    let fed: Vec<String> = bench.network.companions.iter().filter_map(SideInput::told).collect();
     if fed.is_empty() {
         return None;
     }
@@ -187,9 +187,9 @@ fn only_class(classes: &[i64]) -> Option<i64> {
 
 fn made_images(bench: &Bench) -> Option<Warning> {
     let made = match bench.rung {
-        Rung::Given | Rung::GivenAndProcedural => return None,
-        Rung::Procedural => "procedural images",
-        Rung::Synthesised => "synthetic images that the network recognises",
+        ImageSource::Given | ImageSource::GivenAndProcedural => return None,
+        ImageSource::Procedural => "procedural images",
+        ImageSource::Synthesised => "synthetic images that the network recognises",
     };
     let detail = format!(
         "no images were given, so the student was recovered and measured on {made}. Its quality on your images is unknown; \
@@ -200,10 +200,10 @@ fn made_images(bench: &Bench) -> Option<Warning> {
 
 fn foreign_images(bench: &Bench) -> Option<Warning> {
     let (code, what) = match bench.shortcoming? {
-        Shortcoming::Colourless => {
+        ImageProblem::Colourless => {
             ("colourless_images", "the network takes colour images, but the images have no colour")
         }
-        Shortcoming::NotToldApart => (
+        ImageProblem::NotToldApart => (
             "foreign_images",
             "the network is uncertain about the images, or predicts the same for many of them: it was trained on other images, \
              or with another preprocessing",

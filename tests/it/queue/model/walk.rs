@@ -8,7 +8,7 @@ use practised::queue::claim::{RULES, begin};
 use practised::queue::claimed::Claim;
 use practised::queue::complete::{Completion, complete};
 use practised::queue::fail::{Verdict, fail};
-use practised::queue::lease::{self, Standing};
+use practised::queue::lease::{self, LeaseState};
 use practised::queue::{QueueError, rescue};
 use serde_json::json;
 
@@ -195,10 +195,10 @@ fn or_lost<T>(result: Result<T, QueueError>) -> Option<T> {
     }
 }
 
-fn standing(standing: Standing) -> Answer {
+fn standing(standing: LeaseState) -> Answer {
     match standing {
-        Standing::Held => Answer::Held,
-        Standing::CancelRequested => Answer::CancelRequested,
-        Standing::Lost => Answer::Lost,
+        LeaseState::Held => Answer::Held,
+        LeaseState::CancelRequested => Answer::CancelRequested,
+        LeaseState::Lost => Answer::Lost,
     }
 }

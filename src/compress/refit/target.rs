@@ -16,7 +16,7 @@ use crate::network::blocks::shared::readers;
 /// The layer's output, through the path behind it and plus the shortcut where one is added, must match the teacher's `target`
 /// after that is carried back through `moves`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Problem {
+pub struct RefitTarget {
     /// The layer.
     pub layer: Layer,
     /// The nodes between it and the addition.
@@ -30,10 +30,10 @@ pub struct Problem {
     /// What the activation behind the target lets through.
     pub range: Range,
     /// The same for the other places that use the layer's weights: one solution must serve all.
-    pub also: Vec<Problem>,
+    pub also: Vec<RefitTarget>,
 }
 
-impl Problem {
+impl RefitTarget {
     /// Itself and the other places of the layer.
     pub(super) fn places(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.also)
@@ -87,7 +87,7 @@ impl Range {
 /// The last writer of the stream ahead of a run of dropped blocks, towards what the last of them put out.
 ///
 /// `student` is the graph without the blocks; `first` and `last` are the ends of the run.
-pub fn ahead_of_gap(student: &Graph, teacher: &Graph, first: &Block, last: &Block) -> Option<Problem> {
+pub fn ahead_of_gap(student: &Graph, teacher: &Graph, first: &Block, last: &Block) -> Option<RefitTarget> {
     let written = Written::behind(student, &first.entry)?;
     let activated = last.exit != last.sum;
     // The student's own activation stands in for the dropped one only where both are there.
@@ -96,9 +96,9 @@ pub fn ahead_of_gap(student: &Graph, teacher: &Graph, first: &Block, last: &Bloc
 }
 
 /// The convolutions that read the stream first behind a run of dropped blocks, each towards its own output in the teacher.
-pub fn behind_gap(student: &Graph, first: &Block) -> Vec<Problem> {
+pub fn behind_gap(student: &Graph, first: &Block) -> Vec<RefitTarget> {
     let readers = stream_readers(student, &first.entry).into_iter().map(|at| &student.nodes[at]);
-    let own_output = |layer: Layer| Problem {
+    let own_output = |layer: Layer| RefitTarget {
         target: layer.output.clone(),
         layer,
         path: Path::default(),
@@ -144,7 +144,7 @@ fn conv_reader<'g>(graph: &'g Graph, consumers: &BTreeMap<&str, Vec<usize>>, pad
 }
 
 /// The writer of a residual addition that student and teacher both have, towards the teacher's sum.
-pub fn of_sum(student: &Graph, block: &Block) -> Option<Problem> {
+pub fn of_sum(student: &Graph, block: &Block) -> Option<RefitTarget> {
     let consumers = student.consumers();
     let behind = match consumers.get(block.sum.as_str()).map(Vec::as_slice) {
         Some([only]) => range_of_node(student, &student.nodes[*only]),
@@ -154,8 +154,8 @@ pub fn of_sum(student: &Graph, block: &Block) -> Option<Problem> {
     Some(problem(written, &block.sum, behind))
 }
 
-fn problem(written: Written, target: &str, range: Range) -> Problem {
-    Problem {
+fn problem(written: Written, target: &str, range: Range) -> RefitTarget {
+    RefitTarget {
         layer: written.layer,
         path: written.path,
         shortcut: written.shortcut.map(str::to_owned),
