@@ -6,9 +6,13 @@ PyTorch, torchvision and timm live in a virtual environment of their own (`make 
 random weights by the TorchScript-based exporter (a fixed batch, BatchNormalization folded) and by the dynamo exporter (a free batch);
 ResNet-18 in every other form that customers send. The executor's outputs are compared with PyTorch's and with ONNX Runtime's; without
 one block, with ONNX Runtime's on the file that is written, which `onnx.checker` has to accept with its full check.
+
+What was found is kept under target/zoo, by the binary's digest: a run that was interrupted resumes where it stood.
 """
 
 import argparse
+import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -68,6 +72,28 @@ class Row:
         print(f"{self.network}, {self.form}: {'; '.join(self.problems()) or 'fine'}", flush=True)
 
 
+class Kept:
+    """Rows of one binary, one JSON line each."""
+
+    def __init__(self, binary):
+        digest = hashlib.sha256(Path(binary).read_bytes()).hexdigest()[:12]
+        self.file = ROOT / "target" / "zoo" / f"{digest}.jsonl"
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        rows = [Row(**json.loads(line)) for line in lines]
+        self.rows = {(row.network, row.form): row for row in rows}
+
+    def row(self, network, form, make):
+        """The row that was kept, or the one that is made now."""
+        if (network, form) not in self.rows:
+            row = make()
+            row.tell()
+            with self.file.open("a") as file:
+                file.write(json.dumps(dataclasses.asdict(row)) + "\n")
+            self.rows[network, form] = row
+        return self.rows[network, form]
+
+
 def number(text):
     try:
         return float(text) <= TOLERANCE
@@ -91,16 +117,22 @@ def main():
     chosen = [(network, form) for network in NETWORKS for form in forms(network)]
     if args.only:
         chosen = [(network, form) for network, form in chosen if any(part in network.name for part in args.only)]
+    kept = Kept(args.binary)
+    if args.only:
+        kept.rows.clear()
     rows = []
     with tempfile.TemporaryDirectory(prefix="practised-zoo-") as scratch:
+        case = Path(scratch) / "case"
         for network, form in chosen:
-            rows.append(exported_and_looked_at(network, form, args.folder or Path(scratch), Path(scratch) / "case", args.binary))
-            rows[-1].tell()
+            make = lambda: exported_and_looked_at(network, form, args.folder or Path(scratch), case, args.binary)
+            rows.append(kept.row(network.name, form.name, make))
+            # Together they would take twenty gigabytes.
+            for path in Path(scratch).glob("*.onnx"):
+                path.unlink()
         for path in sorted(args.keras.glob("keras-*.onnx")) if args.keras else []:
             told = json.loads(path.with_suffix(".json").read_text())
             row = Row(told["network"], "tf2onnx", told["family"], told["droppable"])
-            rows.append(looked_at(row, path, Path(scratch) / "case", args.binary))
-            row.tell()
+            rows.append(kept.row(row.network, row.form, lambda: looked_at(row, path, case, args.binary)))
     troubled = [row for row in rows if row.problems()]
     print(f"{len(rows)} exports, {len(troubled)} with something to say")
     if not args.only:
@@ -136,7 +168,7 @@ def looked_at(row, path, case, binary, trains=False):
     if not trains:
         of_runtime = ran(session, inputs)
         row.onnxruntime = compared(case, path, inputs, of_runtime, binary)
-        row.apart = max(numpy.abs(a - b).max() / numpy.abs(a).max() for a, b in zip(of_framework, of_runtime))
+        row.apart = float(max(numpy.abs(a - b).max() / numpy.abs(a).max() for a, b in zip(of_framework, of_runtime)))
     if blocks:
         # One in the middle is neither beside the stem nor beside the head.
         row.dropped = blocks[len(blocks) // 2]

@@ -6,7 +6,7 @@
 //! *read* the stream behind the gap make up for it. A refit makes the *local* error smaller, which need not make the features
 //! better, so a refit is kept only if it lowers the validation loss ([`gate`]).
 //!
-//! * [`problem`]: which layer, towards which value of the teacher
+//! * [`target`]: which layer, towards which value of the teacher
 //! * [`rows`]: the layer's input and target, image by image
 //! * [`frontier`]: stored values of the networks, so that a refit continues where the previous one ended
 //! * [`window`]: what it sees at one position
