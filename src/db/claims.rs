@@ -142,11 +142,12 @@ pub struct Rules {
     pub precedence_seconds: f64,
 }
 
-/// What a claim brings.
-#[derive(Debug, Clone, FromRow)]
-pub struct ClaimRow {
+/// A task with the lease that its holder names in every write.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct Claim {
     /// The task.
-    pub id: TaskId,
+    #[sqlx(rename = "id")]
+    pub task: TaskId,
     /// Its job.
     pub job: JobId,
     /// What to do.
@@ -157,8 +158,16 @@ pub struct ClaimRow {
     pub attempt: i32,
     /// How often the task lost its worker in a row without progress.
     pub crashes: i32,
-    /// The fence to name in every write.
+    /// The fence.
     pub lease: i64,
+}
+
+/// What a claim brings.
+#[derive(Debug, Clone, FromRow)]
+pub struct ClaimRow {
+    /// The task and its lease.
+    #[sqlx(flatten)]
+    pub claim: Claim,
     /// True where the last holder of the lease was not heard of in time.
     pub rescued: bool,
 }

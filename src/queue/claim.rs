@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::claimed::Claim;
 use super::{AGEING, CRASH_WAIT, LEASE, MAX_ATTEMPTS, MAX_CRASHES, PRECEDENCE, QueueError, cancel, caps, lock};
-use crate::db::claims::{self, Rules};
+use crate::db::claims::{self, ClaimRow, Rules};
 use crate::db::{CommitPoint, Db, commit, events, jobs, tasks};
 use crate::ids::WorkerId;
 
@@ -30,10 +30,8 @@ const TRIES: usize = 3;
 pub async fn claim(db: &Db, worker: WorkerId) -> Result<Option<Claim>, QueueError> {
     for _ in 0..TRIES {
         let mut conn = db.connection().await?;
-        let Some(row) = claims::claim(&mut conn, worker, RULES).await? else { return Ok(None) };
+        let Some(ClaimRow { claim, rescued }) = claims::claim(&mut conn, worker, RULES).await? else { return Ok(None) };
         drop(conn);
-        let rescued = row.rescued;
-        let claim = Claim::from(row);
         if begin(db, &claim, rescued).await? {
             return Ok(Some(claim));
         }

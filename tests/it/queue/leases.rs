@@ -152,13 +152,12 @@ async fn a_worker_that_was_away_in_the_middle_of_its_claim_begins_nothing() {
     let (db, first, second) = (&base.db, base.worker().await, base.worker().await);
     let id = base.job(json!({ "finetune": null }), &["a"]).await;
     let mut conn = db.connection().await.expect("a connection");
-    let row = claims::claim(&mut conn, first, RULES).await.expect("claims").expect("a task");
+    let zombie = claims::claim(&mut conn, first, RULES).await.expect("claims").expect("a task").claim;
     let_leases_run_out(db, first).await;
     let heir = take(db, second).await;
-    assert_eq!(heir.task, row.id);
+    assert_eq!(heir.task, zombie.task);
 
     let before = event_kinds(db, id).await;
-    let zombie = Claim::from(row);
     assert!(!begin(db, &zombie, false).await.expect("asked"));
     assert_eq!(event_kinds(db, id).await, before);
     drop(conn);

@@ -171,7 +171,7 @@ async fn a_claim_waits_for_nobody_and_locks_what_it_takes_alone() {
     let claim = practised::db::claims::claim(&mut claiming, worker, rules);
     let claim =
         timeout(Duration::from_secs(10), claim).await.expect("waits for nobody").expect("claims").expect("a task");
-    assert_eq!(claim.job, second, "the first job's tasks are skipped");
+    assert_eq!(claim.claim.job, second, "the first job's tasks are skipped");
     drop(busy);
     let other = take(&base.db, base.worker().await).await;
     assert_eq!(other.job, first, "the claim that has not ended holds nothing of it");

@@ -1,6 +1,6 @@
 //! The model's actions on a real job, by the functions that workers, supervisors and customers call.
 
-use practised::db::claims::{self, Rules};
+use practised::db::claims::{self, ClaimRow, Rules};
 use practised::db::{JobStatus, tasks, workers};
 use practised::ids::{JobId, TaskId, WorkerId};
 use practised::queue::cancel::{self, Cancelling};
@@ -124,9 +124,8 @@ impl<'a> Walk<'a> {
     async fn claim(&mut self, worker: usize) -> Answer {
         let mut conn = self.base.db.connection().await.expect("a connection");
         let claimed = claims::claim(&mut conn, self.workers[worker], OURS).await;
-        let Some(row) = claimed.expect("claims") else { return Answer::Nothing };
-        let rescued = row.rescued;
-        self.claims[worker] = Some((Claim::from(row), rescued));
+        let Some(ClaimRow { claim, rescued }) = claimed.expect("claims") else { return Answer::Nothing };
+        self.claims[worker] = Some((claim, rescued));
         Answer::Claimed
     }
 
