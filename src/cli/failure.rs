@@ -53,13 +53,7 @@ impl From<ImageError> for Failure {
 impl From<Vec<FieldProblem>> for Failure {
     fn from(problems: Vec<FieldProblem>) -> Self {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        let errors = problems.into_iter().map(|FieldProblem { pointer, detail, hint }| Fault {
-            pointer: Some(pointer),
-            detail,
-            hint,
-            ..Fault::default()
-        });
-        let errors = errors.collect();
+        let errors = problems.into_iter().map(Fault::from).collect();
         Self { code: Code::InvalidJob.as_str(), detail: lines.join("\n"), errors, origin: Origin::Input }
     }
 }

@@ -93,13 +93,7 @@ fn invalid(problems: Vec<FieldProblem>) -> Problem {
         [one] => format!("{}: {}", one.pointer, one.detail),
         several => format!("{} fields are invalid; see errors", several.len()),
     };
-    let faults = problems.into_iter().map(|FieldProblem { pointer, detail, hint }| Fault {
-        pointer: Some(pointer),
-        detail,
-        hint,
-        ..Fault::default()
-    });
-    Problem::new(Code::InvalidJob, detail).with_errors(faults)
+    Problem::new(Code::InvalidJob, detail).with_errors(problems.into_iter().map(Fault::from))
 }
 
 fn fault(pointer: impl Into<String>, detail: impl Into<String>, hint: &str) -> FieldProblem {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::problem::Fault;
+
 /// One error in a job's body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldProblem {
@@ -12,6 +14,12 @@ pub struct FieldProblem {
     /// The fix, if one can be named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+impl From<FieldProblem> for Fault {
+    fn from(FieldProblem { pointer, detail, hint }: FieldProblem) -> Self {
+        Self { pointer: Some(pointer), detail, hint, ..Self::default() }
+    }
 }
 
 impl std::fmt::Display for FieldProblem {

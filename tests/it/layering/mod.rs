@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("images", &["hash", "problem"]),
     ("graph", &[]),
-    ("spec", &["images", "json", "nearest", "statistics"]),
+    ("spec", &["images", "json", "nearest", "problem", "statistics"]),
     ("onnx", &["graph", "problem"]),
     ("exec", &["graph"]),
     ("onnxruntime", &["graph"]),
