@@ -15,12 +15,12 @@ pub fn problem(error: &CompressError) -> Problem {
     if is_ours(error) {
         tracing::error!(code = error.code().as_str(), "{error}");
     }
-    let problem = Problem::new(error.code(), told(error));
-    match error {
-        CompressError::Network(NetworkError::Images(error)) => error.problem(),
-        CompressError::Network(NetworkError::Several(errors)) => problem.with_errors(errors.iter().flat_map(parts)),
-        error => problem.with_errors(error.faults()),
-    }
+    let faults = match error {
+        CompressError::Network(NetworkError::Images(error)) => return error.problem(),
+        CompressError::Network(NetworkError::Several(errors)) => errors.iter().flat_map(parts).collect(),
+        error => error.faults(),
+    };
+    Problem::new(error.code(), told(error)).with_errors(faults)
 }
 
 /// Whether the service caused the error: an unreadable internal file is not an error of the images.

@@ -75,11 +75,7 @@ pub enum ServiceError {
 
 impl From<BlobError> for ServiceError {
     fn from(error: BlobError) -> Self {
-        match error {
-            BlobError::Db(error) => Self::Db(error),
-            BlobError::Io(error) => Self::Io(error),
-            error @ BlobError::Damaged { .. } => Self::Jobs(error.into()),
-        }
+        QueueError::from(error).into()
     }
 }
 
